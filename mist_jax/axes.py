@@ -1,0 +1,34 @@
+"""The axis letters of this project, declared once.
+
+Every einsum, shape annotation and docstring uses them with these meanings only.
+
+| letter | axis |
+|---|---|
+| B | batch (example) |
+| L | layer of the language model |
+| T | token of the language model's sequence |
+| S | token again, where attention needs a second one (keys) |
+| D | width of the residual stream |
+| H | attention head |
+| K | width of one head |
+| F | width of a feed-forward layer |
+| A | action dimension (7: x, y, z, roll, pitch, yaw, gripper) |
+| C | step within an action chunk |
+| I | image (camera view) |
+| P | image patch |
+| V | direction of a steering bank |
+| N | control step of an episode |
+| Q | policy query of an episode |
+| O | object of the scene |
+"""
+
+from typing import TypeAlias
+
+import jax
+from jaxtyping import Bool, Float, Int, UInt8
+
+Array: TypeAlias = jax.Array
+
+__all__ = ["ACTION_DIMENSIONS", "Array", "Bool", "Float", "Int", "UInt8"]
+
+ACTION_DIMENSIONS = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
