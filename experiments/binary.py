@@ -1,0 +1,70 @@
+"""How every binary starts and ends: one clear line for the user, a traceback for a bug only."""
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from mist_jax.errors import UserError
+
+INTERRUPTED = 130
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, calls `main()` and exits.
+
+    Status 0 on success, 1 after one line for bad input (`UserError`, a bad flag, a disk that
+    refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    """
+    _quieten()
+    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+
+
+def _guarded(main: Callable[[], None]) -> None:
+    try:
+        main()
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept, and the same command goes on from there")
+        sys.exit(INTERRUPTED)
+    except UserError as error:
+        _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _say(f"{error.strerror}{where}; what was finished is kept")
+        sys.exit(1)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        left = flags.FLAGS(argv)
+    except flags.Error as error:
+        _say(f"{' '.join(str(error).split())} (--help lists the flags)")
+        sys.exit(1)
+    if len(left) > 1:
+        _say(f"unexpected argument {left[1]!r} (--help lists the flags)")
+        sys.exit(1)
+    return left
+
+
+def _say(message: str) -> None:
+    print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)
+
+
+def _quieten() -> None:
+    # Libraries warn about what a user can neither see nor change; PYTHONWARNINGS brings it back.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")

@@ -1,0 +1,81 @@
+"""What an arm of an experiment may do to a query, and the arrays that all arms share.
+
+An arm is a set of numbers per example, so that steered and unsteered episodes share one batch of
+one compiled forward. `Controller` holds what is common: directions, gates and the risk head.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mist_jax.episodes.record import EpisodeKey
+from mist_jax.risk.head import RiskHead
+from mist_jax.rollout.episode_spec import Turn
+from mist_jax.steering.steering import ACTION_TOKENS
+
+
+class Arm(Protocol):
+    """One way to treat an episode; a function of the episode's key and query index alone."""
+
+    @property
+    def name(self) -> str:
+        """The key's `arm`."""
+        ...
+
+    @property
+    def shrink(self) -> float:
+        """The shrinkage control of `Steering`: 0.1 scales a gated residual stream by 0.9."""
+        ...
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Float32 [A]: the risk above which a dimension's gate opens; -inf always, +inf never."""
+        ...
+
+    def coefficient(self, key: EpisodeKey, query: int) -> np.ndarray:
+        """Float32 [V]: the strength of each direction of the bank; zeros leave the model alone."""
+        ...
+
+    def edit(
+        self, actions: np.ndarray, risk: np.ndarray, turn: Turn, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Environment actions float32 [C, A] in [-1, 1] (after the gripper post-processing), edited.
+
+        `risk` is float32 [A], this query's; `rng` depends on the episode and the query only.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Unsteered:
+    """The arm `none`: the policy as it is."""
+
+    directions: int = 1
+    name: str = "none"
+    shrink: float = 0.0
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Never opens a gate."""
+        return np.full(7, np.inf, np.float32)
+
+    def coefficient(self, key: EpisodeKey, query: int) -> np.ndarray:
+        """Zeros [V]."""
+        return np.zeros(self.directions, np.float32)
+
+    def edit(
+        self, actions: np.ndarray, risk: np.ndarray, turn: Turn, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The actions as they are."""
+        return actions
+
+
+@dataclass(frozen=True)
+class Controller:
+    """What every arm of a run draws from: the bank's `vectors` [V, L, D], its `gates` [V, A]."""
+
+    vectors: np.ndarray
+    gates: np.ndarray
+    risk_head: RiskHead
+    tokens: tuple[str, ...] = (ACTION_TOKENS,)

@@ -1,0 +1,70 @@
+"""What a worker is asked for, and what it answers: an episode's order, and one turn of it.
+
+Nothing here needs JAX: these records travel between the driver and the simulator processes.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mist_jax.episodes.record import Episode, EpisodeKey
+
+if TYPE_CHECKING:
+    from mist_jax.policy.preprocessor import Preprocessor
+    from mist_jax.policy.preprocessor import PolicyInputs
+    from mist_jax.simulator.perturbation import PerturbationSpec
+
+Actor = Literal["policy", "expert"]
+ImageRate = Literal["none", "query", "step"]
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """One episode to run; its outcome is a function of this and of the policy alone.
+
+    `actor` says whose actions are executed. `images` says at which steps the cameras' pictures are
+    kept: never, where the policy was asked, or always.
+    """
+
+    key: EpisodeKey
+    actor: Actor = "policy"
+    perturbation: "PerturbationSpec | None" = None
+    images: ImageRate = "none"
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What all episodes of a run have in common.
+
+    `preprocessor` turns observations into the policy's inputs; None where no policy is asked
+    (then every episode's actor must be the expert). `chunk` is the number of control steps between
+    two turns. `model` names what acts, for the record.
+    """
+
+    assets: str
+    model: str
+    camera_res: int = 256
+    render: Literal["exact", "fast"] = "exact"
+    min_force: float = 1.0  # N
+    settle_steps: int = 10
+    chunk: int = 8
+    preprocessor: "Preprocessor | None" = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where an episode stands: it asks the policy (`inputs`), or it has ended (`episode`).
+
+    `step` is the control step about to be taken. A turn with `step` 0 begins an episode anew, also
+    when a worker was lost on the way. The pose is the end effector's: position [3] in metres and
+    quaternion [4] xyzw in the world frame, finger positions [2] in metres.
+    """
+
+    key: EpisodeKey
+    step: int
+    inputs: "PolicyInputs | None" = None
+    episode: Episode | None = None
+    eef_pos: np.ndarray | None = None
+    eef_quat: np.ndarray | None = None
+    gripper_qpos: np.ndarray | None = None
