@@ -1,0 +1,16 @@
+"""From the policy's gripper output to the environment's gripper action."""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def gripper_for_environment(
+    actions: Float[np.ndarray, "*batch A"],
+) -> Float[np.ndarray, "*batch A"]:
+    """Actions whose last dimension is -1 (open), +1 (close) or 0, as a new array.
+
+    The policy's data has 1 for open and 0 for closed: the output is made binary, then negated.
+    """
+    converted = np.array(actions, copy=True)
+    converted[..., -1] = -np.sign(2 * converted[..., -1] - 1)
+    return converted
