@@ -1,0 +1,1 @@
+"""LIBERO on robosuite and MuJoCo: assets, tasks, initial states, rendering, one environment."""
