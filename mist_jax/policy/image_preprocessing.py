@@ -31,11 +31,14 @@ class ImagePreprocessing:
 
     image_size: int = REFERENCE_SIDE
     crop_side: int = REFERENCE_SIDE
+    jpeg_round_trip: bool = True
     center_crop: bool = True
 
     def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "H W 3"]:
         """The uint8 image [image_size, image_size, 3] for one image as rendered by LIBERO."""
-        pixels = jpeg_round_trip(rotate_180(image))
+        pixels = rotate_180(image)
+        if self.jpeg_round_trip:
+            pixels = jpeg_round_trip(pixels)
         pixels = resize_lanczos3(pixels, self.crop_side, self.crop_side)
         if self.center_crop:
             pixels = crop_centre(pixels)
@@ -110,12 +113,17 @@ def _lanczos3_spans(
 
 
 def _lanczos3(x: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "m k"]:
-    # Below 1e-3 the kernel is 1 in TensorFlow, not sin(x)/x.
+    # Below 1e-3 the kernel is 1 in TensorFlow, not sin(x)/x. The sine is taken in float64 and
+    # rounded: numpy's float32 sine is another one on each processor.
     radius, pi = np.float32(LANCZOS_RADIUS), np.float32(np.pi)
     near = x <= np.float32(1e-3)
     y = np.where(near, np.float32(1), x)
-    value = radius * np.sin(pi * y) * np.sin(pi * y / radius) / (pi * pi * y * y)
+    value = radius * _sine(pi * y) * _sine(pi * y / radius) / (pi * pi * y * y)
     return np.where(near, np.float32(1), np.where(x > radius, np.float32(0), value))
+
+
+def _sine(x: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "m k"]:
+    return np.sin(x.astype(np.float64)).astype(np.float32)
 
 
 def crop_centre(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,0 +1,30 @@
+"""mist_jax: forecast, explain and steer away harmful contacts of vision-language-action policies."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mist_jax.errors import UserError
+    from mist_jax.policy.language import LAYER_SITES as SITES
+    from mist_jax.policy.policy import Policy, Prediction, load_policy
+    from mist_jax.risk.head import RiskHead
+    from mist_jax.steering.steering import Steering
+
+_HOME = {
+    "Policy": "mist_jax.policy.policy",
+    "Prediction": "mist_jax.policy.policy",
+    "RiskHead": "mist_jax.risk.head",
+    "SITES": "mist_jax.policy.language",
+    "Steering": "mist_jax.steering.steering",
+    "UserError": "mist_jax.errors",
+    "load_policy": "mist_jax.policy.policy",
+}
+
+__all__ = ["SITES", "Policy", "Prediction", "RiskHead", "Steering", "UserError", "load_policy"]
+
+
+def __getattr__(name: str):  # simulator workers import mist_jax without paying for JAX
+    if name not in _HOME:
+        raise AttributeError(f"module 'mist_jax' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), "LAYER_SITES" if name == "SITES" else name)

@@ -1,0 +1,178 @@
+"""A policy on disk: an Orbax tree of parameters beside the JSON that says what they are.
+
+config.json               architecture, dtype, provenance and a digest of the parameters
+dataset_statistics.json   what actions and proprio are normalised by
+tokenizer.json            the prompt tokenizer
+parameters/               Orbax, restorable on any number of devices in one sharded read
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx, traverse_util
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from mist_jax.errors import UserError
+from mist_jax.policy.config import OpenVLAOFTConfig
+from mist_jax.policy.model import abstract_model
+from mist_jax.policy.sharding import parameter_sharding, policy_mesh
+
+FORMAT = "mist_jax policy 1"
+CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"
+PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class PolicyCard:
+    """What a policy's folder says of itself."""
+
+    name: str
+    config: OpenVLAOFTConfig
+    dtype: str
+    digest: str  # SHA-256 over the parameters
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Name and short digest: what data, heads and banks say they belong to."""
+        return f"{self.name}@{self.digest[:12]}"
+
+
+def is_policy(folder: Path) -> bool:
+    """Whether a folder is (or claims to be) a policy of ours."""
+    try:
+        return json.loads((folder / CONFIG).read_text()).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def digest_of(flat: Mapping[tuple[str, ...], Any]) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for path in sorted(flat):
+        array = np.asarray(flat[path])
+        total.update(f"{'/'.join(path)} {array.shape} {array.dtype}".encode())
+        total.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def save_policy(
+    folder: Path,
+    *,
+    name: str,
+    config: OpenVLAOFTConfig,
+    parameters: nnx.State,
+    statistics: Mapping[str, Any],
+    tokenizer: Path,
+    provenance: Mapping[str, Any],
+) -> PolicyCard:
+    """Write a policy beside `folder`, then put it in place whole; an old one is replaced.
+
+    Raises:
+        UserError: `folder` holds something that is not a policy.
+    """
+    if folder.exists() and any(folder.iterdir()) and not is_policy(folder):
+        raise UserError(f"{folder} exists and is not a policy; name another folder")
+    tree = nnx.to_pure_dict(parameters)
+    flat = traverse_util.flatten_dict(tree)
+    card = PolicyCard(
+        name=name,
+        config=config,
+        dtype=str(next(iter(flat.values())).dtype),
+        digest=digest_of(flat),
+        provenance=provenance,
+    )
+    beside = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((beside / PARAMETERS).absolute(), tree)
+    write_description(beside, card, statistics, tokenizer)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return card
+
+
+def write_description(
+    folder: Path, card: PolicyCard, statistics: Mapping[str, Any], tokenizer: Path
+) -> None:
+    """The JSON sidecars of a policy."""
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    (folder / STATISTICS).write_text(json.dumps(statistics, indent=1))
+    described = {
+        "format": FORMAT,
+        "name": card.name,
+        "dtype": card.dtype,
+        "digest": card.digest,
+        "provenance": dict(card.provenance),
+        "architecture": card.config.to_dict(),
+    }
+    (folder / CONFIG).write_text(json.dumps(described, indent=1))
+
+
+def read_card(folder: Path) -> PolicyCard:
+    """What the folder holds, without reading its parameters.
+
+    Raises:
+        UserError: no such folder, or not a policy of this format.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is not a policy: it has no {CONFIG}")
+    try:
+        described = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if described.get("format") != FORMAT:
+        hint = "; run convert_weights on it" if "llm_backbone_id" in described else ""
+        raise UserError(f"{path} is not a {FORMAT!r} file{hint}")
+    return PolicyCard(
+        name=described["name"],
+        config=OpenVLAOFTConfig.from_dict(described["architecture"]),
+        dtype=described["dtype"],
+        digest=described["digest"],
+        provenance=described["provenance"],
+    )
+
+
+def restore_parameters(
+    folder: Path, card: PolicyCard, *, dtype: DTypeLike | None = None, mesh: Mesh | None = None
+) -> nnx.State:
+    """One sharded read of the parameters onto `mesh` (default: the first device), cast to `dtype`.
+
+    Raises:
+        UserError: the parameters are missing, damaged or of other shapes.
+    """
+    mesh = mesh or policy_mesh(jax.devices()[:1])
+    _, abstract = abstract_model(card.config)
+    kind = jnp.dtype(dtype or card.dtype)
+    flat = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
+    target = {
+        path: jax.ShapeDtypeStruct(
+            leaf.shape, kind, sharding=parameter_sharding(mesh, "/".join(path), leaf.shape)
+        )
+        for path, leaf in flat.items()
+    }
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.restore(
+                (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target)
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder / PARAMETERS} cannot be read ({reason}); convert or download it again"
+        ) from error
+    state = jax.tree.map(lambda leaf: leaf, abstract)
+    nnx.replace_by_pure_dict(state, tree)
+    return state
