@@ -52,7 +52,7 @@ def test_every_step_gives_the_bits_of_tensorflow(side: int, size: int) -> None:
     image = resize_lanczos3(image, size, size)
     assert digest(image) == resized
     assert digest(crop_centre(image)) == cropped
-    whole = ImagePreprocessing(image_size=size, camera_size=size)
+    whole = ImagePreprocessing(image_size=size, crop_side=size)
     assert digest(whole(picture(side))) == cropped
 
 
@@ -154,7 +154,7 @@ def test_towers_smaller_than_the_crop_get_the_processors_bicubic_resize() -> Non
 
 def test_steps_a_checkpoint_does_without_are_left_out() -> None:
     plain = ImagePreprocessing(
-        image_size=64, camera_size=64, jpeg_round_trip=False, center_crop=False
+        image_size=64, crop_side=64, jpeg_round_trip=False, center_crop=False
     )
     np.testing.assert_array_equal(plain(picture(64)), rotate_180(picture(64)))
 

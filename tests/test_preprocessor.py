@@ -35,7 +35,7 @@ def word_tokenizer(terminator: str = "<empty>") -> Tokenizer:
 
 def preprocessor(**changes: object) -> Preprocessor:
     parts: dict = {
-        "images": ImagePreprocessing(image_size=28, camera_size=28),
+        "images": ImagePreprocessing(image_size=28, crop_side=28),
         "cameras": CAMERAS,
         "takes_proprio": True,
         "statistics": read_statistics({"suite": entry()}),

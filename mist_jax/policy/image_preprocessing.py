@@ -25,12 +25,12 @@ JPEG_QUALITY = 95
 class ImagePreprocessing:
     """What a checkpoint does to each camera image.
 
-    `camera_size` is where the Lanczos resize and the crop happen; `image_size` is what the towers
+    `crop_side` is where the Lanczos resize and the crop happen; `image_size` is what the towers
     take. Where they differ, the published processor's bicubic resize follows.
     """
 
     image_size: int = REFERENCE_SIDE
-    camera_size: int = REFERENCE_SIDE
+    crop_side: int = REFERENCE_SIDE
     jpeg_round_trip: bool = True
     center_crop: bool = True
 
@@ -39,10 +39,10 @@ class ImagePreprocessing:
         pixels = rotate_180(image)
         if self.jpeg_round_trip:
             pixels = jpeg_round_trip(pixels)
-        pixels = resize_lanczos3(pixels, self.camera_size, self.camera_size)
+        pixels = resize_lanczos3(pixels, self.crop_side, self.crop_side)
         if self.center_crop:
             pixels = crop_centre(pixels)
-        if self.image_size != self.camera_size:
+        if self.image_size != self.crop_side:
             side = (self.image_size, self.image_size)
             pixels = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
         return pixels
