@@ -3,33 +3,45 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import mujoco
 import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.simulator.assets import Assets
+from mist_jax.simulator.control import ControlLoop
 from mist_jax.simulator.initial_states import load_initial_states
 from mist_jax.simulator.libero_package import import_libero, quiet
-from mist_jax.simulator.rendering import CAMERAS, SceneRenderer, choose_gl
+from mist_jax.simulator.observation import SAMPLED_SUBSTEP, ObservationReader, Sample
+from mist_jax.simulator.rendering import choose_gl
 from mist_jax.simulator.suites import SETTLE_STEPS, Task
-
-if TYPE_CHECKING:
-    import mujoco
 
 CONTROL_HZ = 20
 SUBSTEPS = 25
 # Nothing moves and the gripper opens.
 NO_OP = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_PLACEMENT_TRIES = 100
 
 
 class SimulatorError(RuntimeError):
-    """The simulation itself failed (it became unstable): no fault of the policy."""
+    """The simulation itself failed, for example became unstable: no fault of the policy."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that the rest of an episode depends on; made and used by one Environment."""
+    """All that the rest of an episode depends on, for any Environment of the same scene.
+
+    Attributes:
+      before, after: MuJoCo's state before and after the last integration: poses and contacts
+        still belong to the first, joint positions and velocities to the second.
+      body_pos, body_quat, site_rgba: what an episode can change in the model.
+      gripper_action: the gripper's ramped command.
+      controller: the controller's arrays and flags.
+      sample: what `observe` shows.
+      timestep: control steps since the reset.
+    """
 
     before: np.ndarray
     after: np.ndarray
@@ -38,6 +50,7 @@ class Snapshot:
     site_rgba: np.ndarray
     gripper_action: np.ndarray
     controller: dict[str, Any]
+    sample: Sample
     timestep: int
 
 
@@ -49,6 +62,7 @@ class Environment:
       initial_states: float64 [50, 1 + nq + nv].
       robosuite_env: LIBERO's problem object.
       parsed_problem: its BDDL file as a dictionary.
+      sim, model, data: robosuite's simulation, and MuJoCo's own model and data within it.
       substep_observers: called after every physics substep.
     """
 
@@ -60,40 +74,33 @@ class Environment:
         camera_res: int = 256,
         render: Literal["exact", "fast", "none"] = "exact",
     ):
-        """Builds the scene.
+        """Builds the scene; call `reset` before anything else.
+
+        Args:
+          task: what to simulate.
+          assets: from `find_assets`.
+          camera_res: height and width of the images in pixels.
+          render: `exact` for the pixels of stock LIBERO, `fast` for cheaper ones without
+            reflections and multisampling, `none` for no images.
 
         Raises:
           UserError: no GL library to render with, or the assets lack a file of this task.
         """
         choose_gl(render != "none")
-        envs = import_libero(assets)
         self.task = task
         self.assets = assets
         self.initial_states = load_initial_states(task)
         self.substep_observers: list[Callable[[], None]] = []
-        try:
-            with quiet(), _seeded(0):
-                control_env = envs.env_wrapper.ControlEnv(
-                    bddl_file_name=str(task.bddl_file),
-                    use_camera_obs=False,
-                    has_offscreen_renderer=False,
-                    control_freq=CONTROL_HZ,
-                    ignore_done=True,
-                    hard_reset=False,
-                )
-        except (FileNotFoundError, ValueError) as error:
-            # MuJoCo's compiler reports a missing mesh or texture as a ValueError.
-            raise UserError(
-                f"{task.suite} task {task.task_id} cannot be built with the {assets.kind} assets "
-                f"in {assets.path}: {error}"
-            ) from error
-        self.robosuite_env = control_env.env
+        self.robosuite_env = _build(task, assets)
         self.parsed_problem: dict[str, Any] = self.robosuite_env.parsed_problem
         self.sim = self.robosuite_env.sim
         self.model: mujoco.MjModel = self.sim.model._model
         self.data: mujoco.MjData = self.sim.data._data
         self._pristine_site_rgba = self.model.site_rgba.copy()
-        self._renderer = None if render == "none" else SceneRenderer(self.sim, camera_res, render)
+        self._control = ControlLoop(self.robosuite_env)
+        self._reader = ObservationReader(self.robosuite_env, camera_res, render)
+        self._before = self._state()
+        self._sample = self._sample_now()
 
     def reset(self, initial_state: int, seed: int, settle_steps: int = SETTLE_STEPS) -> None:
         """Puts the scene in one of the benchmark's initial states and lets it settle.
@@ -105,6 +112,9 @@ class Environment:
           initial_state: index into `initial_states`.
           seed: draws the poses of the fixtures, which the initial state does not hold.
           settle_steps: no-op steps to run.
+
+        Raises:
+          UserError: there is no such initial state.
         """
         if not 0 <= initial_state < len(self.initial_states):
             raise UserError(
@@ -114,27 +124,28 @@ class Environment:
         env = self.robosuite_env
         self.model.site_rgba[:] = self._pristine_site_rgba
         with quiet(), _seeded(seed):
-            self._reset_scene()
+            self._place_objects()
         # Only a hard reset would make a new gripper: this one remembers the last episode.
         env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
         self.sim.set_state_from_flattened(self.initial_states[initial_state])
         self.sim.forward()
-        self._before = self._integration_state()
-        env._check_success()
+        self._before = self._state()
+        self._sample = self._sample_now()
         env._post_process()
         for _ in range(settle_steps):
             self.step(NO_OP)
 
-    def _reset_scene(self) -> None:
+    def _place_objects(self) -> None:
         from robosuite.utils.errors import RandomizationError
 
-        while True:
+        for _ in range(_PLACEMENT_TRIES):
             try:
                 self.robosuite_env.reset()
             except RandomizationError:
                 # As LIBERO does: the sampler found no free place, so it draws again.
                 continue
             return
+        raise SimulatorError(f"{self._where()}: no free place for the objects")
 
     def step(self, action: np.ndarray) -> bool:
         """One control step (50 ms).
@@ -148,46 +159,45 @@ class Environment:
 
         Raises:
           SimulatorError: the simulation became unstable.
+          ValueError: the action has another shape or is not finite.
         """
         action = np.asarray(action, dtype=np.float64)
-        if action.shape != (7,):
-            raise ValueError(f"an action is float [7], not {list(action.shape)}")
-        env = self.robosuite_env
-        env.timestep += 1
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is 7 finite numbers, not {action}")
+        poses = self.data.qpos
         for substep in range(SUBSTEPS):
-            self.sim.forward()
-            env._pre_action(action, substep == 0)
-            self._before = self._integration_state()
-            self.sim.step()
+            if substep == SAMPLED_SUBSTEP:
+                poses = self.data.qpos.copy()
+            self._control.set_torques(action, first=substep == 0)
+            if substep == SUBSTEPS - 1:
+                self._before = self._state()
+            mujoco.mj_step2(self.model, self.data)
+            if substep == SAMPLED_SUBSTEP:
+                self._sample = Sample(poses, self.data.qpos.copy())
             for observer in self.substep_observers:
                 observer()
-        env.cur_time += env.control_timestep
+        self.robosuite_env.timestep += 1
         self._check_stable()
-        env._post_process()
+        self.robosuite_env._post_process()
         return self.success()
 
     def _check_stable(self) -> None:
-        import mujoco
-
-        kinds = (
-            mujoco.mjtWarning.mjWARN_BADQPOS,
-            mujoco.mjtWarning.mjWARN_BADQVEL,
-            mujoco.mjtWarning.mjWARN_BADQACC,
-            mujoco.mjtWarning.mjWARN_BADCTRL,
-        )
-        for kind in kinds:
-            if self.data.warning[kind].number:
-                raise SimulatorError(
-                    f"{self.task.suite} task {self.task.task_id}: MuJoCo reports {kind.name} "
-                    f"at step {self.robosuite_env.timestep}"
-                )
+        warnings = self.data.warning.number
+        if warnings.any() or not np.isfinite(self.data.qpos).all():
+            kinds = [mujoco.mjtWarning(kind).name for kind in np.flatnonzero(warnings)]
+            raise SimulatorError(
+                f"{self._where()}: the simulation became unstable "
+                f"at step {self.robosuite_env.timestep} ({', '.join(kinds) or 'NaN'})"
+            )
 
     def success(self) -> bool:
         """Whether the task's goal holds now."""
         return bool(self.robosuite_env._check_success())
 
     def observe(self, render: bool = True) -> dict[str, np.ndarray]:
-        """LIBERO's observation.
+        """LIBERO's observation after the last step, bit for bit that of its own `step`.
+
+        LIBERO samples it 2 ms before the step ends; for the state at the end read `data`.
 
         Args:
           render: whether to add the images.
@@ -198,81 +208,81 @@ class Environment:
           float64; agentview_image and robot0_eye_in_hand_image, uint8
           [camera_res, camera_res, 3], upside down as rendered.
         """
-        env, robot, data = self.robosuite_env, self.robosuite_env.robots[0], self.data
-        observation = {
-            "robot0_joint_pos": data.qpos[robot._ref_joint_pos_indexes],
-            "robot0_eef_pos": data.site_xpos[robot.eef_site_id].copy(),
-            "robot0_eef_quat": _xyzw(self.sim.data.get_body_xquat(robot.robot_model.eef_name)),
-            "robot0_gripper_qpos": data.qpos[robot._ref_gripper_joint_pos_indexes],
-        }
-        for item in env.objects:
-            body = env.obj_body_id[item.name]
-            observation[f"{item.name}_pos"] = data.xpos[body].copy()
-            observation[f"{item.name}_quat"] = _xyzw(data.xquat[body])
-        if render:
-            if self._renderer is None:
-                raise ValueError('this environment was made with render="none"')
-            for camera in CAMERAS:
-                observation[f"{camera}_image"] = self._renderer.render(camera)
-        return observation
+        return self._reader.read(self._sample, render)
 
     def snapshot(self) -> Snapshot:
         """The state of the episode now, to come back to with `restore`."""
-        env = self.robosuite_env
-        robot = env.robots[0]
+        robot = self.robosuite_env.robots[0]
         return Snapshot(
-            before=self._before.copy(),
-            after=self._integration_state(),
+            before=self._before,
+            after=self._state(),
             body_pos=self.model.body_pos.copy(),
             body_quat=self.model.body_quat.copy(),
             site_rgba=self.model.site_rgba.copy(),
             gripper_action=np.array(robot.gripper.current_action),
             controller={
-                name: value.copy() if isinstance(value, np.ndarray) else value
+                name: np.copy(value) if isinstance(value, np.ndarray) else value
                 for name, value in vars(robot.controller).items()
+                if isinstance(value, np.ndarray | bool)
             },
-            timestep=env.timestep,
+            sample=self._sample,
+            timestep=self.robosuite_env.timestep,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot; what follows is bit for bit what followed it."""
-        import mujoco
-
-        env = self.robosuite_env
-        robot = env.robots[0]
+        robot = self.robosuite_env.robots[0]
         self.model.body_pos[:] = snapshot.body_pos
         self.model.body_quat[:] = snapshot.body_quat
         self.model.site_rgba[:] = snapshot.site_rgba
-        # After a step, poses and contacts are those from before its last integration.
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        mujoco.mj_setState(self.model, self.data, snapshot.before, kind)
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, snapshot.before, _STATE)
         mujoco.mj_forward(self.model, self.data)
-        mujoco.mj_setState(self.model, self.data, snapshot.after, kind)
-        self._before = snapshot.before.copy()
+        mujoco.mj_setState(self.model, self.data, snapshot.after, _STATE)
         robot.gripper.current_action = snapshot.gripper_action.copy()
         for name, value in snapshot.controller.items():
-            setattr(
-                robot.controller, name, value.copy() if isinstance(value, np.ndarray) else value
-            )
-        env.timestep = snapshot.timestep
-
-    def _integration_state(self) -> np.ndarray:
-        import mujoco
-
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        state = np.empty(mujoco.mj_stateSize(self.model, kind))
-        mujoco.mj_getState(self.model, self.data, state, kind)
-        return state
+            setattr(robot.controller, name, np.copy(value) if np.ndim(value) else value)
+        self._before = snapshot.before
+        self._sample = snapshot.sample
+        self.robosuite_env.timestep = snapshot.timestep
 
     def close(self) -> None:
         """Frees the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._reader.close()
+
+    def _state(self) -> np.ndarray:
+        state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, state, _STATE)
+        return state
+
+    def _sample_now(self) -> Sample:
+        positions = self.data.qpos.copy()
+        return Sample(positions, positions)
+
+    def _where(self) -> str:
+        return f"{self.task.suite} task {self.task.task_id}"
 
 
-def _xyzw(quaternion: np.ndarray) -> np.ndarray:
-    return quaternion[[1, 2, 3, 0]]
+def _build(task: Task, assets: Assets) -> Any:
+    """LIBERO's problem object for a task."""
+    envs = import_libero(assets)
+    try:
+        with quiet(), _seeded(0):
+            return envs.env_wrapper.ControlEnv(
+                bddl_file_name=str(task.bddl_file),
+                use_camera_obs=False,
+                has_offscreen_renderer=False,
+                control_freq=CONTROL_HZ,
+                ignore_done=True,
+                hard_reset=False,
+            ).env
+    except (FileNotFoundError, ValueError) as error:
+        # MuJoCo's compiler reports a missing mesh or texture as a ValueError.
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{task.suite} task {task.task_id} cannot be built with the {assets.kind} assets "
+            f"in {assets.path}: {reason}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import ctypes.util
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from mist_jax.errors import UserError
 
-CAMERAS = ("agentview", "robot0_eye_in_hand")
 _BACKENDS = ("egl", "osmesa", "glx", "glfw")
 _OFF = ("disable", "disabled", "off", "false", "0")
 _INSTALL = (
@@ -40,35 +40,32 @@ def choose_gl(render: bool) -> str:
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if not chosen:
-        chosen = _find_backend() or "disable"
-        os.environ["MUJOCO_GL"] = chosen
-        if chosen == "disable" and render:
-            del os.environ["MUJOCO_GL"]
+        backend = _find_backend()
+        if backend is None and render:
             raise UserError(f"no GL library for off-screen rendering: {_INSTALL}")
-    elif chosen in _OFF and render:
-        raise UserError(
-            f"MUJOCO_GL={chosen} forbids rendering: unset it, or set it to egl or osmesa"
-        )
+        chosen = os.environ["MUJOCO_GL"] = backend or "disable"
     elif chosen not in _BACKENDS + _OFF:
         raise UserError(f"MUJOCO_GL={chosen} is unknown: valid ones are {', '.join(_BACKENDS)}")
+    elif chosen in _OFF and render:
+        raise UserError(
+            f"MUJOCO_GL={chosen} forbids rendering: set it to egl or osmesa; "
+            f"if neither is installed: {_INSTALL}"
+        )
     return chosen
 
 
 def _find_backend() -> str | None:
     # PyOpenGL can be bound to one platform only, and the user may have bound it.
     bound = os.environ.get("PYOPENGL_PLATFORM", "").lower()
-    if bound not in ("osmesa", "") or not ctypes.util.find_library("OSMesa"):
-        osmesa = False
-    else:
-        osmesa = True
-    egl = bound in ("egl", "") and ctypes.util.find_library("EGL") is not None
-    if egl and _has_gpu() and _probe("egl"):
-        return "egl"
-    if osmesa and _probe("osmesa"):
-        return "osmesa"
-    if egl and not _has_gpu() and _probe("egl"):
-        return "egl"
+    candidates = ["egl", "osmesa"] if _has_gpu() else ["osmesa", "egl"]
+    for backend in candidates:
+        if bound in ("", backend) and _has_library(backend) and _probe(backend):
+            return backend
     return None
+
+
+def _has_library(backend: str) -> bool:
+    return ctypes.util.find_library({"egl": "EGL", "osmesa": "OSMesa"}[backend]) is not None
 
 
 def _has_gpu() -> bool:
@@ -89,37 +86,43 @@ def _probe(backend: str) -> bool:
 
 
 class SceneRenderer:
-    """Pictures of one simulation, as robosuite makes them.
+    """Pictures of one simulation, as robosuite makes them."""
 
-    Attributes:
-      mode: `exact` gives the pixels of stock LIBERO; `fast` leaves out reflections and
-        multisampling, which is for training data and not for published numbers.
-    """
+    def __init__(self, sim: Any, data: Any, camera_res: int, mode: Literal["exact", "fast"]):
+        """Makes a GL context.
 
-    def __init__(self, sim: Any, camera_res: int, mode: Literal["exact", "fast"]):
+        Args:
+          sim: robosuite's simulation.
+          data: robosuite's MjData of the same model: the state that the pictures show.
+          camera_res: height and width in pixels.
+          mode: `exact` gives the pixels of stock LIBERO; `fast` leaves out reflections and
+            multisampling, which is for training data and not for published numbers.
+        """
         from robosuite.utils.binding_utils import MjRenderContextOffscreen
 
-        self.mode = mode
-        self._sim = sim
         self._camera_res = camera_res
         if mode == "fast":
             sim.model.vis.quality.offsamples = 0
         self._context = MjRenderContextOffscreen(sim, device_id=-1)
+        self._context.data = data
         self._context.vopt.geomgroup[0] = 0
         self._context.vopt.geomgroup[1] = 1
         if mode == "fast":
             import mujoco
 
             self._context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        # robosuite frees a context without making it current, which damages another one's.
+        self.close = weakref.finalize(self, _free, self._context)
 
-    def render(self, camera: str) -> np.ndarray:
+    def render(self, camera_id: int) -> np.ndarray:
         """uint8 [camera_res, camera_res, 3], rows from the bottom up, as LIBERO gives them."""
         # Another environment of this process may have left its own context current.
         self._context.gl_ctx.make_current()
-        return self._sim.render(width=self._camera_res, height=self._camera_res, camera_name=camera)
+        self._context.render(self._camera_res, self._camera_res, camera_id)
+        return self._context.read_pixels(self._camera_res, self._camera_res)
 
-    def close(self) -> None:
-        """Frees the GL context."""
-        self._context.gl_ctx.make_current()
-        self._context.con.free()
-        self._context.gl_ctx.free()
+
+def _free(context: Any) -> None:
+    context.gl_ctx.make_current()
+    context.con.free()
+    context.gl_ctx.free()
