@@ -1,0 +1,143 @@
+"""What is to be predicted, computed from an episode alone (DESIGN section 5).
+
+A query at step t sees the world before the action of step t. A harmful contact that begins during
+one of the steps t .. t + horizon - 1 lies within its horizon.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.episodes.record import Contact, Episode, Steps
+
+DEFAULT_HORIZON = 16  # control steps
+DEFAULT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class RiskLabels:
+    """Labels of one episode's queries.
+
+    `risk`: a harmful contact that dimension i drives begins within the horizon. `valid` is False
+    where there is nothing to predict: inside a running harmful contact, or where a crash cut the
+    horizon short. `sign` is the direction of motion of dimension i at the first such contact (0:
+    no contact, or no motion); `steps_to_onset` counts control steps to it, inf where there is none.
+    """
+
+    risk: np.ndarray  # bool [Q, A]
+    valid: np.ndarray  # bool [Q]
+    sign: np.ndarray  # int8 [Q, A]
+    steps_to_onset: np.ndarray  # float32 [Q, A]
+
+
+@dataclass(frozen=True)
+class FailureLabels:
+    """SAFE's labels (arXiv 2506.09937) of one episode's queries.
+
+    `steps_to_failure` runs to the episode's end where it failed, inf where it succeeded. A crash is
+    no failure: `valid` is False throughout.
+    """
+
+    failed: bool
+    steps_to_failure: np.ndarray  # float32 [Q]
+    fail_within: np.ndarray  # bool [Q]
+    valid: np.ndarray  # bool [Q]
+
+
+def risk_labels(
+    episode: Episode, horizon: int = DEFAULT_HORIZON, share: float = DEFAULT_SHARE
+) -> RiskLabels:
+    """Per-dimension contact labels of every query of `episode`."""
+    query_step = np.asarray(episode.queries.step, np.int64)
+    dims = len(ACTION_DIMENSIONS)
+    onset_step, onset_share, onset_sign = _onsets(episode)
+    ahead = onset_step[None, :] - query_step[:, None]  # [Q, onset]
+    drives = ((ahead >= 0) & (ahead < horizon))[..., None] & (onset_share >= share)[None]
+    distance = np.where(drives, ahead[..., None], np.inf)  # [Q, onset, A]
+    valid = ~_inside(harmful_runs(episode.contacts), query_step)
+    if episode.outcome == "crashed":
+        seen_to_the_end = query_step + horizon <= len(episode.steps)
+        valid &= seen_to_the_end | drives.any(axis=(1, 2))
+    if len(onset_step) == 0:
+        nothing = np.zeros((len(query_step), dims))
+        return RiskLabels(
+            nothing > 0, valid, nothing.astype(np.int8), np.full_like(nothing, np.inf, np.float32)
+        )
+    first = distance.argmin(axis=1)  # [Q, A]
+    steps_to_onset = np.where(valid[:, None], distance.min(axis=1), np.inf)
+    risk = np.isfinite(steps_to_onset)
+    sign = np.where(risk, onset_sign[first, np.arange(dims)], 0)
+    return RiskLabels(risk, valid, sign.astype(np.int8), steps_to_onset.astype(np.float32))
+
+
+def failure_labels(episode: Episode, within: int = DEFAULT_HORIZON) -> FailureLabels:
+    """Outcome, time to failure and fail-within-`within` for every query of `episode`."""
+    query_step = np.asarray(episode.queries.step, np.float32)
+    failed = episode.outcome == "failure"
+    left = len(episode.steps) - query_step if failed else np.full_like(query_step, np.inf)
+    valid = np.full(len(query_step), episode.outcome != "crashed")
+    return FailureLabels(failed, left, left <= within, valid)
+
+
+def harmful_runs(contacts: Sequence[Contact]) -> tuple[tuple[int, int], ...]:
+    """First and last step of every harmful contact, one entry per onset of a pair of bodies.
+
+    A pair's contact lasts from its onset to its last harmful step before its next onset, so that a
+    chattering contact that the recorder counts once is one run here too.
+    """
+    by_pair: defaultdict[tuple[str, str], list[Contact]] = defaultdict(list)
+    for contact in contacts:
+        if contact.harmful:
+            by_pair[contact.robot_body, contact.obstacle_body].append(contact)
+    runs: list[tuple[int, int]] = []
+    for pair in by_pair.values():
+        pair.sort(key=lambda contact: contact.step)
+        for index, contact in enumerate(pair):
+            if contact.onset or index == 0:
+                runs.append((contact.step, contact.step))
+            else:
+                runs[-1] = (runs[-1][0], contact.step)
+    return tuple(sorted(runs))
+
+
+def motion_sign(steps: Steps, step: int) -> np.ndarray:
+    """Direction of each dimension's realised motion over the control step before `step`.
+
+    int8 [A]: translation and rotation of the end effector in the world frame; the gripper is +1
+    where the fingers close, as its action is. 0 where nothing moved. At the first step of an
+    episode, which has none before it, that step itself.
+    """
+    before, after = (step - 1, step) if step > 0 else (0, 1)
+    if after >= len(steps):
+        return np.zeros(len(ACTION_DIMENSIONS), np.int8)
+    translation = steps.eef_pos[after] - steps.eef_pos[before]
+    turn = (
+        Rotation.from_quat(steps.eef_quat[after]) * Rotation.from_quat(steps.eef_quat[before]).inv()
+    )
+    width = steps.gripper_qpos[:, 0] - steps.gripper_qpos[:, 1]
+    closing = width[before] - width[after]
+    # 1e-6 m or rad per control step is the noise of float32 poses, not motion.
+    motion = np.concatenate([translation, turn.as_rotvec(), [closing]])
+    return np.where(np.abs(motion) > 1e-6, np.sign(motion), 0).astype(np.int8)
+
+
+def _onsets(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps [K], shares [K, A] and signs of motion [K, A] of the harmful onsets."""
+    onsets = episode.harmful_onsets
+    dims = len(ACTION_DIMENSIONS)
+    step = np.asarray([c.step for c in onsets], np.int64)
+    share = np.asarray([c.share for c in onsets], np.float64).reshape(-1, dims)
+    sign = np.asarray([motion_sign(episode.steps, c.step) for c in onsets], np.int8)
+    return step, share, sign.reshape(-1, dims)
+
+
+def _inside(runs: Sequence[tuple[int, int]], step: np.ndarray) -> np.ndarray:
+    """Whether the instant before each step lies inside a run: it began earlier and goes on."""
+    inside = np.zeros(len(step), bool)
+    for first, last in runs:
+        inside |= (first < step) & (step <= last)
+    return inside
