@@ -93,6 +93,8 @@ class Queries:
     risk: np.ndarray | None = None  # float32 [Q, A]
     gate: np.ndarray | None = None  # float32 [Q, L]
     latency: np.ndarray | None = None  # float32 [Q], seconds per query
+    expert: np.ndarray | None = None  # float32 [Q, C, A]: what the expert would do (DAgger)
+    images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # camera -> Q JPEGs
 
     def __len__(self) -> int:
         return len(self.step)

@@ -1,0 +1,90 @@
+"""The columns of a serialised `tf.train.Example`, without TensorFlow.
+
+The layout is the one that `tensorflow_datasets` gives to its features: nested names are joined by
+"/", a nested dataset stacks its elements, and a sequence inside a nested dataset is stored as its
+values end to end with the number of values per element beside. (tensorflow_datasets' own writer
+imports TensorFlow for such sequences.)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Column = np.ndarray | Sequence[bytes]
+
+
+def ragged(name: str, values: Column, row_lengths: np.ndarray) -> dict[str, Column]:
+    """The two columns of a sequence inside a nested dataset."""
+    return {
+        f"{name}/ragged_flat_values": values,
+        f"{name}/ragged_row_lengths_0": np.asarray(row_lengths, np.int64),
+    }
+
+
+def texts(values: Sequence[str]) -> list[bytes]:
+    """Text as it is stored."""
+    return [value.encode() for value in values]
+
+
+def write_columns(columns: Mapping[str, Column]) -> bytes:
+    """Serialises the columns: floating, integer and bool arrays of any shape, or bytes."""
+    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+
+    def feature(column: Column) -> Any:
+        if not isinstance(column, np.ndarray):
+            return tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=column))
+        if column.dtype.kind == "f":
+            values = column.astype(np.float32).ravel().tolist()
+            return tf_feature_pb2.Feature(float_list=tf_feature_pb2.FloatList(value=values))
+        values = column.astype(np.int64).ravel().tolist()
+        return tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=values))
+
+    features = {name: feature(column) for name, column in columns.items()}
+    example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=features))
+    return example.SerializeToString()
+
+
+class ColumnReader:
+    """Reads single columns of a serialised `tf.train.Example`.
+
+    Raises:
+        ValueError: `record` is not one, or a column is missing or of another length.
+    """
+
+    def __init__(self, record: bytes):
+        from google.protobuf.message import DecodeError
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        try:
+            self._features = tf_example_pb2.Example.FromString(record).features.feature
+        except DecodeError as error:
+            raise ValueError(f"no tf.train.Example: {error}") from None
+
+    def array(self, name: str, dtype: type, *shape: int) -> np.ndarray:
+        """A numeric column as an array of `dtype` and `shape` (one axis may be -1)."""
+        column = self._column(name)
+        values = column.float_list if column.HasField("float_list") else column.int64_list
+        return np.array(values.value, dtype).reshape(shape)
+
+    def bytes(self, name: str) -> tuple[bytes, ...]:
+        """A column of bytes."""
+        return tuple(self._column(name).bytes_list.value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A column of text."""
+        return tuple(value.decode() for value in self.bytes(name))
+
+    def integer(self, name: str) -> int:
+        """A single integer."""
+        return self.array(name, np.int64, 1).item()
+
+    def text(self, name: str) -> str:
+        """A single text."""
+        (value,) = self.texts(name)
+        return value
+
+    def _column(self, name: str) -> Any:
+        if name not in self._features:
+            raise ValueError(f"column {name!r} is missing")
+        return self._features[name]

@@ -1,0 +1,136 @@
+"""What a dataset of episodes is made of: the sidecar `dataset.json`.
+
+It names everything that must be the same for all episodes of a folder, so that a run can go on only
+where it stopped, and so that what is learnt from the folder can say what it was learnt from.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mist_jax.episodes.disk import replace_file
+from mist_jax.errors import UserError
+
+INFO_FILE = "dataset.json"
+
+ImageMode = Literal["none", "query", "step"]
+ActivationDtype = Literal["float32", "float16"]
+
+# These may differ between the runs that fill one folder; all else must be equal.
+_FREE = ("suites", "command", "code_version")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place of the forward whose activations are kept: which layers, and their width D."""
+
+    layers: tuple[int, ...]
+    width: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What all episodes of a dataset have in common.
+
+    `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
+    where camera pictures are kept: nowhere, with every query, or with every step. Activations are
+    stored in `activation_dtype` and always read as float32.
+    """
+
+    model: str
+    assets: str
+    suites: tuple[str, ...]
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    chunk: int = 8
+    camera_res: int = 256
+    cameras: tuple[str, ...] = ("agentview_image", "robot0_eye_in_hand_image")
+    images: ImageMode = "none"
+    activation_dtype: ActivationDtype = "float32"
+    min_force: float = 1.0  # N
+    perturbation: str = "none"
+    command: str = ""
+    code_version: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "DatasetInfo":
+        """The inverse of `as_json`; KeyError or TypeError where the values do not fit."""
+        sites = {
+            name: Site(tuple(site["layers"]), site["width"])
+            for name, site in values["sites"].items()
+        }
+        tuples = {name: tuple(values[name]) for name in ("suites", "cameras")}
+        return DatasetInfo(**{**values, **tuples, "sites": sites})
+
+
+def load_info(directory: Path) -> DatasetInfo:
+    """The description of the dataset in `directory`.
+
+    Raises:
+        UserError: there is no dataset, or its `dataset.json` cannot be read.
+    """
+    return DatasetInfo.from_json(load_sidecar(directory)["info"])
+
+
+def load_sidecar(directory: Path) -> dict[str, Any]:
+    """`dataset.json` as it is: `info`, and `summary` once one was made.
+
+    Raises:
+        UserError: there is no dataset, or its `dataset.json` cannot be read.
+    """
+    path = directory / INFO_FILE
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        DatasetInfo.from_json(sidecar["info"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{directory} holds no episode dataset ({INFO_FILE} is missing); "
+            "name a folder that collect_failure_data has written"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error!r}; collect the dataset again") from None
+    return sidecar
+
+
+def save_sidecar(directory: Path, info: DatasetInfo, summary: Mapping[str, Any] | None) -> None:
+    """Writes `dataset.json` in one atomic step."""
+    sidecar: dict[str, Any] = {"info": info.as_json()}
+    if summary is not None:
+        sidecar["summary"] = summary
+    text = json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n"
+    replace_file(directory / INFO_FILE, text.encode())
+
+
+def continue_dataset(there: DatasetInfo, run: DatasetInfo, directory: Path) -> DatasetInfo:
+    """The description of a folder once `run` adds to what is `there`.
+
+    Raises:
+        UserError: the run's episodes would not be comparable with those of the folder.
+    """
+    old, new = there.as_json(), run.as_json()
+    for name in old:
+        if name not in _FREE and old[name] != new[name]:
+            raise UserError(
+                f"{directory} holds episodes with {name} = {old[name]!r}, this run has "
+                f"{new[name]!r}; use another folder or the same settings"
+            )
+    return dataclasses.replace(run, suites=tuple(sorted({*there.suites, *run.suites})))
+
+
+def check_model(info: DatasetInfo, model: str) -> None:
+    """Makes sure that the activations of a dataset are those of `model` (name and hash).
+
+    Raises:
+        UserError: they are another model's.
+    """
+    if info.model != model:
+        raise UserError(
+            f"the dataset was collected with model {info.model!r}, not {model!r}; "
+            "name the model it was collected with, or collect again"
+        )

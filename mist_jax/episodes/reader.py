@@ -1,0 +1,44 @@
+"""Reads the episodes of a dataset, without TensorFlow."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mist_jax.episodes.codec import decode_episode
+from mist_jax.episodes.dataset_info import load_info
+from mist_jax.episodes.index import read_index
+from mist_jax.episodes.record import Episode
+from mist_jax.episodes.shards import load_shards, read_shard, shard_path
+from mist_jax.errors import UserError
+
+
+def read_episodes(directory: Path, *, images: bool = False) -> Iterator[Episode]:
+    """The episodes of a dataset in the order they were stored, one at a time.
+
+    Each is what was written: floats as float32 (activations rounded to the dataset's
+    `activation_dtype`), contacts ordered by step, and where there are no queries the optional
+    fields None and the activations empty [0, L, D]. Camera pictures only if `images`.
+
+    Raises:
+        UserError: there is no dataset, or a file of it is damaged; the message names the file.
+    """
+    directory = Path(directory)
+    info = load_info(directory)
+    entries = iter(read_index(directory))
+    for index, length in enumerate(load_shards(directory)):
+        path = shard_path(directory, index)
+        for position, record in enumerate(read_shard(path, length)):
+            entry = next(entries)
+            where = f"{path}, record {position} ({entry.key})"
+            if hashlib.sha256(record).hexdigest() != entry.sha256:
+                raise UserError(f"{where} is damaged; restore the file from a copy")
+            try:
+                episode = decode_episode(record, info, images=images)
+            except ValueError as error:
+                raise UserError(f"{where} cannot be read: {error}") from error
+            yield episode
+
+
+def load_episodes(directory: Path, *, images: bool = False) -> list[Episode]:
+    """All episodes of a dataset at once; see `read_episodes`."""
+    return list(read_episodes(directory, images=images))
