@@ -1,49 +1,14 @@
 """The flags of every binary that simulates, declared once."""
 
 import os
-import re
 
 from absl import flags
 
-SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+from mist_jax.simulator.initial_states import load_initial_states
+from mist_jax.simulator.ranges import parse_ids
+from mist_jax.simulator.suites import SUITES, load_suite
+
 DEFAULT_MAX_WORKERS = 8  # a simulator process takes about 1 GB
-
-
-class _IndexSetParser(flags.ArgumentParser):
-    """Reads `0-29,35` as the sorted tuple of the indices it names."""
-
-    syntactic_help = "indices and ranges, such as 0-29 or 0,3,7-9"
-
-    def parse(self, argument: str | tuple[int, ...]) -> tuple[int, ...]:
-        if isinstance(argument, tuple):
-            return argument
-        indices: set[int] = set()
-        for part in argument.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-            if match is None:
-                raise ValueError(f"{part!r} is no index or range; give {self.syntactic_help}")
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first:
-                raise ValueError(f"the range {part!r} runs backwards; write {last}-{first}")
-            indices.update(range(first, last + 1))
-        return tuple(sorted(indices))
-
-    def flag_type(self) -> str:
-        return "index set"
-
-
-class _IndexSetSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: tuple[int, ...]) -> str:
-        return ",".join(str(index) for index in value)
-
-
-def define_index_set(
-    name: str, default: str | None, help: str
-) -> flags.FlagHolder[tuple[int, ...] | None]:
-    """A flag such as `0-29,35`; its value is a sorted tuple of ints, None where not given."""
-    return flags.DEFINE(
-        _IndexSetParser(), name, default, help, serializer=_IndexSetSerializer()
-    )  # type: ignore[return-value]
 
 
 ASSETS = flags.DEFINE_enum(
@@ -57,9 +22,9 @@ ENV = flags.DEFINE_enum("env", "libero_spatial", SUITES, "LIBERO suite.")
 MODEL_NAME = flags.DEFINE_string(
     "model_name", "mist-nano", "Converted model folder, hub id, or mist-nano, the shipped one."
 )
-TASK_IDS = define_index_set("task_ids", None, "Tasks of the suite, such as 0-4,7; default all.")
-INITIAL_STATES = define_index_set(
-    "initial_states", None, "Initial states of each task, such as 0-29; default all."
+TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,7; default all.")
+INITIAL_STATES = flags.DEFINE_string(
+    "initial_states", "", "Initial states of each task, such as 0-29; default all."
 )
 CAMERA_RES = flags.DEFINE_integer(
     "camera_res", 256, "Height and width of the rendered cameras, pixels.", 32, 1024
@@ -85,6 +50,18 @@ WORKER_TIMEOUT = flags.DEFINE_float(
 flags.register_validator(
     "model_name", lambda value: bool(value), "give a model folder, a hub id or mist-nano"
 )
+
+
+def task_ids() -> tuple[int, ...]:
+    """`--task_ids`, sorted. Raises UserError where the suite has no such task."""
+    return parse_ids(TASK_IDS.value, len(load_suite(ENV.value)), "task")
+
+
+def initial_states() -> tuple[int, ...]:
+    """`--initial_states`, sorted. Raises UserError where a chosen task has no such state."""
+    tasks = load_suite(ENV.value)
+    limit = min(len(load_initial_states(tasks[task_id])) for task_id in task_ids())
+    return parse_ids(INITIAL_STATES.value, limit, "initial state")
 
 
 def num_workers() -> int:

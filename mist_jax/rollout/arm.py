@@ -40,9 +40,10 @@ class Arm(Protocol):
     def edit(
         self, actions: np.ndarray, risk: np.ndarray, turn: Turn, rng: np.random.Generator
     ) -> np.ndarray:
-        """Environment actions float32 [C, A] in [-1, 1] (after the gripper post-processing), edited.
+        """The chunk to execute, float32 [C, A].
 
-        `risk` is float32 [A], this query's; `rng` depends on the episode and the query only.
+        `actions` are the environment's, in [-1, 1], after the gripper post-processing; `risk` is
+        this query's, float32 [A]; `rng` depends on the episode and the query only.
         """
         ...
 

@@ -11,8 +11,7 @@ import numpy as np
 from mist_jax.episodes.record import Episode, EpisodeKey
 
 if TYPE_CHECKING:
-    from mist_jax.policy.preprocessor import Preprocessor
-    from mist_jax.policy.preprocessor import PolicyInputs
+    from mist_jax.policy.preprocessor import PolicyInputs, Preprocessor
     from mist_jax.simulator.perturbation import PerturbationSpec
 
 Actor = Literal["policy", "expert"]

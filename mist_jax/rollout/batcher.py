@@ -1,0 +1,145 @@
+"""Many workers' questions as one batch of one compiled forward, and the answers to them."""
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.episodes.record import EpisodeKey, Queries
+from mist_jax.errors import UserError
+from mist_jax.policy.gripper import gripper_for_environment
+from mist_jax.policy.policy import Policy
+from mist_jax.rollout.arm import Arm, Controller, Unsteered
+from mist_jax.rollout.episode_spec import Turn
+from mist_jax.steering.steering import Steering
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one query gave: `chunk` is for the environment, the rest for the record."""
+
+    step: int
+    chunk: np.ndarray  # float32 [C, A], in [-1, 1]
+    actions: np.ndarray  # float32 [C, A], before the gripper post-processing and the arm's edit
+    activations: Mapping[str, np.ndarray]  # site -> float32 [L, D]
+    risk: np.ndarray  # float32 [A]
+    gate: np.ndarray  # float32 [L]
+    latency: float  # s, of the batch
+
+
+class Batcher:
+    """Asks the policy about up to `batch_size` turns at a time, always in a batch of that size.
+
+    A row does not depend on the others, so an answer is a function of the turn, of the episode's
+    key and of the query's index within the episode.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        batch_size: int,
+        *,
+        sites: tuple[str, ...] = (),
+        layers: Sequence[int] | None = None,
+        controller: Controller | None = None,
+        arms: Mapping[str, Arm] | None = None,
+    ):
+        """Raises UserError where the model has no such layer."""
+        depth = policy.config.layers
+        self.layers = tuple(range(depth)) if layers is None else tuple(layers)
+        outside = [layer for layer in self.layers if not 0 <= layer < depth]
+        if outside:
+            raise UserError(f"the model has no layer {outside[0]}: valid ones are 0 to {depth - 1}")
+        self.batch_size, self.sites, self.latency = batch_size, sites, 0.0
+        self._policy = policy
+        self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
+        self._risk_head = None if controller is None else controller.risk_head
+        self._steering = None
+        if controller is not None:
+            self._steering = Steering.of(
+                controller.vectors,
+                np.zeros((batch_size, len(controller.vectors))),
+                gates=controller.gates,
+                tokens=controller.tokens,
+            )
+
+    def ask(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[Answer]:
+        """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
+        inputs = [turn.inputs for turn in turns if turn.inputs is not None]
+        assert len(inputs) == len(turns) <= self.batch_size
+        inputs += inputs[:1] * (self.batch_size - len(inputs))
+        seeds = [_seed(turn.key, query) for turn, query in zip(turns, queries, strict=True)]
+        began = time.perf_counter()
+        prediction = self._policy.predict_inputs(
+            inputs,
+            sites=self.sites,
+            steering=self._batch_steering(turns, queries),
+            risk_head=self._risk_head,
+            seeds=seeds + [0] * (self.batch_size - len(seeds)),
+        )
+        self.latency = time.perf_counter() - began
+        chosen = list(self.layers)
+        answers = []
+        for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
+            actions, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
+            chunk = np.clip(gripper_for_environment(actions), -1.0, 1.0)
+            rng = np.random.default_rng(seed)
+            answers.append(
+                Answer(
+                    step=turn.step,
+                    chunk=self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32),
+                    actions=actions,
+                    activations={
+                        site: np.array(prediction.activations[site][row][chosen])
+                        for site in self.sites
+                    },
+                    risk=risk,
+                    gate=np.array(prediction.gate[row]),
+                    latency=self.latency,
+                )
+            )
+        return answers
+
+    def queries(self, answers: Sequence[Answer]) -> Queries:
+        """The record of one episode's answers, in order."""
+        if not answers:
+            chunk = self._policy.config.chunk
+            shape = (0, chunk, len(ACTION_DIMENSIONS))
+            return Queries(step=np.zeros(0, np.int32), actions=np.zeros(shape, np.float32))
+        return Queries(
+            step=np.array([answer.step for answer in answers], np.int32),
+            actions=np.stack([answer.actions for answer in answers]).astype(np.float32),
+            activations={
+                site: np.stack([answer.activations[site] for answer in answers])
+                for site in self.sites
+            },
+            layers=dict.fromkeys(self.sites, self.layers),
+            risk=np.stack([answer.risk for answer in answers]) if self._risk_head else None,
+            gate=np.stack([answer.gate for answer in answers]) if self._risk_head else None,
+            latency=np.array([answer.latency for answer in answers], np.float32),
+        )
+
+    def _arm(self, key: EpisodeKey) -> Arm:
+        if key.arm not in self._arms:
+            raise UserError(f"there is no arm {key.arm!r}: valid ones are {', '.join(self._arms)}")
+        return self._arms[key.arm]
+
+    def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:
+        if self._steering is None:
+            return None
+        directions = self._steering.vectors.shape[0]
+        coefficient = np.zeros((self.batch_size, directions), np.float32)
+        threshold = np.full((self.batch_size, len(ACTION_DIMENSIONS)), np.inf, np.float32)
+        shrink = np.zeros(self.batch_size, np.float32)
+        for row, (turn, query) in enumerate(zip(turns, queries, strict=True)):
+            arm = self._arm(turn.key)
+            coefficient[row] = arm.coefficient(turn.key, query)
+            threshold[row], shrink[row] = arm.threshold, arm.shrink
+        return self._steering.replace(coefficient=coefficient, threshold=threshold, shrink=shrink)
+
+
+def _seed(key: EpisodeKey, query: int) -> int:
+    return zlib.crc32(f"{key}/{query}".encode())

@@ -1,0 +1,267 @@
+"""A fleet of simulator processes: Ray actors, here or on a cluster, that may die or hang."""
+
+import copy
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mist_jax.episodes.record import Episode, EpisodeKey
+from mist_jax.errors import UserError
+from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
+from mist_jax.rollout.recording import Recording
+from mist_jax.rollout.worker import Worker, no_queries
+from mist_jax.simulator.suites import load_task
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+# Ray's sockets lie below its folder, and a socket's path has at most 107 bytes.
+_LONGEST_RAY_FOLDER = 40
+_WORKER_ENVIRONMENT = {
+    # A worker needs no accelerator; one thread each, as there is one worker per core.
+    "JAX_PLATFORMS": "cpu",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "LP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@dataclass
+class _Slot:
+    """One actor, and the episode that it runs."""
+
+    actor: Any
+    spec: EpisodeSpec | None = None
+    tries: int = 0
+    call: Any = None
+    deadline: float = 0.0
+    task: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """To Ray: whether this process made it, and the folder of the instance it started."""
+
+    made_here: bool
+    folder: Path | None = None
+
+
+class Fleet:
+    """Runs up to `num_workers` episodes at a time; use as a context manager.
+
+    A worker that dies, raises or does not answer within `timeout` seconds is replaced and its
+    episode begun again (a new turn with step 0); after `max_tries` the episode ends as `crashed`,
+    with the last error. `UserError` is let through: no second try would help.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        num_workers: int,
+        *,
+        ray_address: str | None = None,
+        timeout: float = 300.0,
+        max_tries: int = 3,
+        worker_class: type = Worker,
+    ):
+        """Starts the workers.
+
+        Raises:
+            UserError: no cluster at `ray_address`, or it cannot start so many workers.
+        """
+        self.num_workers = num_workers
+        self.replaced = 0
+        self._config, self._timeout, self._max_tries = config, timeout, max_tries
+        self._connection = _connect(ray_address, num_workers)
+        import ray
+
+        self._actor_class = ray.remote(worker_class)
+        self._slots: list[_Slot] = []
+        try:
+            self._slots = [_Slot(self._new_actor()) for _ in range(num_workers)]
+            self._await_workers()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def idle(self) -> int:
+        """How many workers have no episode."""
+        return sum(slot.spec is None for slot in self._slots)
+
+    @property
+    def computing(self) -> int:
+        """How many workers are simulating now."""
+        return sum(slot.call is not None for slot in self._slots)
+
+    def start(self, spec: EpisodeSpec) -> None:
+        """Begins an episode on an idle worker, on one that has its task loaded where there is."""
+        task = (spec.key.suite, spec.key.task_id)
+        slot = min(
+            (slot for slot in self._slots if slot.spec is None),
+            key=lambda slot: (slot.task != task, slot.task is not None),
+        )
+        slot.spec, slot.tries, slot.task = spec, 1, task
+        self._submit(slot, slot.actor.start.remote(spec))
+
+    def act(self, key: EpisodeKey, chunk: np.ndarray | None) -> None:
+        """Hands environment actions float32 [C, A] to the worker that runs the episode."""
+        slot = next(slot for slot in self._slots if slot.spec and slot.spec.key == key)
+        self._submit(slot, slot.actor.act.remote(chunk))
+
+    def wait(self, timeout: float | None = None) -> list[Turn]:
+        """The turns that have come in: at least one, or none after `timeout` seconds."""
+        import ray
+
+        end = np.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            slots = {slot.call: slot for slot in self._slots if slot.call is not None}
+            if not slots:
+                return []
+            until = min(end, min(slot.deadline for slot in slots.values()))
+            left = max(until - time.monotonic(), 0.0)
+            if ray.wait(list(slots), num_returns=1, timeout=left)[0] or left == 0.0:
+                ready, _ = ray.wait(list(slots), num_returns=len(slots), timeout=0)
+                turns = [self._collect(slots[call]) for call in ready]
+                late = (slots[call] for call in slots if call not in set(ready))
+                turns += [self._expire(slot) for slot in late if slot.deadline <= time.monotonic()]
+                came = [turn for turn in turns if turn is not None]
+                if came or time.monotonic() >= end:
+                    return came
+
+    def close(self) -> None:
+        """Ends the workers, and the connection to Ray if this fleet made it."""
+        import ray
+
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        self._slots = []
+        if self._connection.made_here:
+            ray.shutdown()
+        if self._connection.folder is not None:
+            shutil.rmtree(self._connection.folder, ignore_errors=True)
+
+    def _submit(self, slot: _Slot, call: Any) -> None:
+        slot.call, slot.deadline = call, time.monotonic() + self._timeout
+
+    def _collect(self, slot: _Slot) -> Turn | None:
+        import ray
+
+        try:
+            # Ray's arrays are read-only views of its store, which they would keep full.
+            turn: Turn = copy.deepcopy(ray.get(slot.call))
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, UserError):
+                raise UserError(str(cause)) from error
+            return self._fail(slot, f"{type(cause).__name__}: {cause}")
+        except ray.exceptions.RayActorError as error:
+            return self._fail(slot, f"the simulator process died ({_first_line(error)})")
+        slot.call = None
+        if turn.episode is not None:
+            slot.spec = None
+        return turn
+
+    def _expire(self, slot: _Slot) -> Turn | None:
+        return self._fail(slot, f"the simulator did not answer within {self._timeout:g} s")
+
+    def _fail(self, slot: _Slot, error: str) -> Turn | None:
+        import ray
+
+        ray.kill(slot.actor)
+        self.replaced += 1
+        slot.actor, slot.task, slot.call = self._new_actor(), None, None
+        spec = slot.spec
+        assert spec is not None
+        if slot.tries < self._max_tries:
+            slot.tries += 1
+            slot.task = (spec.key.suite, spec.key.task_id)
+            self._submit(slot, slot.actor.start.remote(spec))
+            return None
+        slot.spec = None
+        return Turn(spec.key, 0, episode=self._crashed(spec, error))
+
+    def _crashed(self, spec: EpisodeSpec, error: str) -> Episode:
+        task = load_task(spec.key.suite, spec.key.task_id)
+        return Episode(
+            key=spec.key,
+            instruction=task.language,
+            outcome="crashed",
+            max_steps=task.max_steps,
+            assets=self._config.assets,
+            model=self._config.model,
+            perturbation="none" if spec.perturbation is None else str(spec.perturbation),
+            object_names=(),
+            steps=Recording(()).steps(),
+            contacts=(),
+            queries=no_queries(),
+            error=error,
+        )
+
+    def _new_actor(self) -> Any:
+        options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+        environment = {"env_vars": _WORKER_ENVIRONMENT}
+        return self._actor_class.options(**options, runtime_env=environment).remote(self._config)
+
+    def _await_workers(self) -> None:
+        import ray
+
+        calls = [slot.actor.ready.remote() for slot in self._slots]
+        ready, waiting = ray.wait(calls, num_returns=len(calls), timeout=self._timeout)
+        try:
+            ray.get(ready)
+        except ray.exceptions.RayError as error:
+            raise UserError(f"a simulator worker cannot start: {_first_line(error)}") from error
+        if waiting:
+            raise UserError(
+                f"only {len(ready)} of {self.num_workers} workers started within "
+                f"{self._timeout:g} s: the cluster has no room for more; lower --num_workers"
+            )
+
+
+def _connect(address: str | None, num_workers: int) -> _Connection:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        return _Connection(made_here=False)
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is not None:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"no Ray cluster at {address!r}: {_first_line(error)}") from error
+        return _Connection(made_here=True)
+    folder = Path(tempfile.mkdtemp(prefix="mist_"))
+    short = len(str(folder)) <= _LONGEST_RAY_FOLDER
+    ray.init(
+        # Without an address Ray would join a cluster that RAY_ADDRESS names.
+        address="local",
+        # A worker that is being killed still holds its share.
+        num_cpus=2 * num_workers + 1,
+        num_gpus=0,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=str(folder) if short else None,
+        **quiet,
+    )
+    return _Connection(made_here=True, folder=folder)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

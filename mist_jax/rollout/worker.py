@@ -1,0 +1,156 @@
+"""One simulator process: runs episodes turn by turn, and never sees the policy's network."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mist_jax.episodes.record import Contact, Episode, Queries
+from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
+from mist_jax.rollout.recording import Recording
+from mist_jax.simulator.suites import load_task
+
+if TYPE_CHECKING:
+    from mist_jax.simulator.contacts import ContactMonitor
+    from mist_jax.simulator.environment import Environment
+
+
+class Worker:
+    """Owns one environment, its contact monitor and, where asked for, the scripted expert.
+
+    `start` and `act` alternate between this process and the policy's: each returns a `Turn` that
+    either asks for the next chunk or carries the finished episode. A simulator error is raised;
+    the worker is then to be replaced.
+    """
+
+    def __init__(self, config: WorkerConfig):
+        self._config = config
+        self._environment: Environment | None = None
+
+    def ready(self) -> bool:
+        """True, once the process runs and can import what it needs."""
+        return True
+
+    def start(self, spec: EpisodeSpec) -> Turn:
+        """Begins an episode, whatever ran before.
+
+        Raises:
+            UserError: an unknown task or initial state, or assets that are absent.
+        """
+        if spec.actor == "policy" and self._config.preprocessor is None:
+            raise ValueError("a policy's episode needs a preprocessor in the worker's config")
+        environment, monitor = self._open(spec)
+        environment.reset(spec.key.initial_state, spec.key.seed, self._config.settle_steps)
+        monitor.begin_episode()
+        self._spec = spec
+        self._step = 0
+        self._contacts: list[Contact] = []
+        self._recording = Recording(monitor.object_names)
+        self._expert = _expert(environment) if spec.actor == "expert" else None
+        self._perturbation = (
+            spec.perturbation.begin(spec.key, environment.task.max_steps)
+            if spec.perturbation is not None
+            else None
+        )
+        return self._ask()
+
+    def act(self, chunk: np.ndarray | None) -> Turn:
+        """Executes environment actions float32 [C, A] in [-1, 1] open loop, to the end of the
+        episode at most. The expert's episodes take no notice of them: it acts for itself.
+        """
+        environment, monitor, spec = self._environment, self._monitor, self._spec
+        assert environment is not None
+        for row in range(self._config.chunk if chunk is None else len(chunk)):
+            observation = self._asked if row == 0 else self._observe(spec.images == "step")
+            if self._expert is not None:
+                commanded = self._expert.action()
+            else:
+                assert chunk is not None
+                commanded = chunk[row]
+            commanded = np.clip(np.asarray(commanded, np.float32), -1.0, 1.0)
+            executed, perturbed = commanded, False
+            if self._perturbation is not None:
+                executed, perturbed = self._perturbation.apply(self._step, commanded)
+            monitor.begin_step()
+            success = environment.step(executed)
+            self._contacts.extend(monitor.end_step(self._step))
+            self._recording.add(
+                observation,
+                keep_images=spec.images == "step" or (spec.images == "query" and row == 0),
+                action=executed,
+                commanded=commanded,
+                perturbed=perturbed,
+                success=success,
+                displacement=monitor.displacement(),
+                grasped=monitor.grasped,
+            )
+            self._step += 1
+            if success or self._step == environment.task.max_steps:
+                return Turn(spec.key, self._step, episode=self._episode(success))
+        return self._ask()
+
+    def _open(self, spec: EpisodeSpec) -> "tuple[Environment, ContactMonitor]":
+        # Imported here, so that a driver which only names this class loads no simulator.
+        from mist_jax.simulator.assets import find_assets
+        from mist_jax.simulator.contacts import ContactMonitor
+        from mist_jax.simulator.environment import Environment
+
+        task = load_task(spec.key.suite, spec.key.task_id)
+        renders = self._config.preprocessor is not None or spec.images != "none"
+        if self._environment is None or (task, renders) != self._built:
+            if self._environment is not None:
+                self._environment.close()
+            self._environment = Environment(
+                task,
+                find_assets(self._config.assets, allow_download=False),
+                camera_res=self._config.camera_res,
+                render=self._config.render if renders else "none",
+            )
+            self._monitor = ContactMonitor(self._environment, min_force=self._config.min_force)
+            self._built = (task, renders)
+        return self._environment, self._monitor
+
+    def _observe(self, render: bool) -> dict[str, np.ndarray]:
+        assert self._environment is not None
+        return self._environment.observe(render=render)
+
+    def _ask(self) -> Turn:
+        config, task = self._config, self._built[0]
+        self._asked = self._observe(config.preprocessor is not None or self._spec.images != "none")
+        inputs = None
+        if config.preprocessor is not None:
+            inputs = config.preprocessor(self._asked, task.language)
+        return Turn(
+            self._spec.key,
+            self._step,
+            inputs=inputs,
+            eef_pos=self._asked["robot0_eef_pos"],
+            eef_quat=self._asked["robot0_eef_quat"],
+            gripper_qpos=self._asked["robot0_gripper_qpos"],
+        )
+
+    def _episode(self, success: bool) -> Episode:
+        spec, task, config = self._spec, self._built[0], self._config
+        return Episode(
+            key=spec.key,
+            instruction=task.language,
+            outcome="success" if success else "failure",
+            max_steps=task.max_steps,
+            assets=config.assets,
+            model=config.model,
+            perturbation="none" if self._perturbation is None else str(spec.perturbation),
+            object_names=tuple(self._monitor.object_names),
+            steps=self._recording.steps(),
+            contacts=tuple(self._contacts),
+            queries=no_queries(),
+        )
+
+
+def no_queries() -> Queries:
+    """The queries of an episode in which no policy was asked."""
+    return Queries(step=np.zeros(0, np.int32), actions=np.zeros((0, 0, 7), np.float32))
+
+
+def _expert(environment: "Environment"):
+    from mist_jax.simulator.expert import Expert
+
+    return Expert(environment)
