@@ -17,7 +17,7 @@ from mist_jax.simulator.obstacles import CollisionBoxes, height_to_clear
 # What an action of 1 commands (robosuite's OSC_POSE).
 _METRES, _RADIANS = 0.05, 0.5
 # The controller follows 1 s^-2 of gain with critical damping: 2 leaves no visible overshoot.
-_GAIN = 2.0
+_GAIN = 1.6
 _MAX_TURN = 0.6
 # Canonical pose of the gripper: pointing down, fingers along the world's y axis.
 _DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
@@ -26,7 +26,7 @@ _HOVER = 0.07
 _CARRY = 0.06
 # Half-widths of what is swept along (m), and the gap to leave over obstacles.
 _GRIPPER_WIDTH, _OBJECT_WIDTH = 0.07, 0.08
-_FINGERTIP, _GAP = 0.011, 0.02
+_FINGERTIP, _GAP = 0.011, 0.025
 _OPEN = 0.060
 
 
@@ -91,21 +91,23 @@ class Expert:
         """
         grip = self._data.site_xpos[self._grip_site]
         opening = self._data.qpos[self._finger_joints[0]] - self._data.qpos[self._finger_joints[1]]
+        held = self._held()
         if self._placed():
-            rise = 0.06 if opening > 0.02 else 0.0
+            rise = 0.0 if held else 0.06
             return self._command(np.array([0.0, 0.0, rise]), self._yaw(), close=False)
-        if self._held():
-            return self._carry(grip)
+        if held:
+            return self._carry()
         return self._reach(grip, opening)
 
     def _reach(self, grip: np.ndarray, opening: float) -> np.ndarray:
-        grasp = self._planner.plan(self._data, grip, self._ground)
+        grasp = self._planner.plan(self._data, grip, self._goal()[0], self._ground)
         error = grasp.point - grip
         way = math.hypot(error[0], error[1])
         turn = abs(_wrapped(grasp.yaw - self._yaw()))
-        if way < 0.010 and abs(error[2]) < 0.010 and turn < 0.2:
+        if way < 0.007 and abs(error[2]) < 0.008 and turn < 0.2:
             return self._command(error, grasp.yaw, close=True)
-        funnel = min(max(2.0 * (way - 0.008), 0.0), _HOVER)
+        slope = 2.0 if self._planner.has_rim else 6.0
+        funnel = min(max(slope * (way - 0.005), 0.0), _HOVER)
         if opening < _OPEN or turn > 0.2:
             funnel = max(funnel, 0.035)
         low, high = self._obstacles.body_bounds(self._data)
@@ -113,7 +115,7 @@ class Expert:
         height = max(grasp.point[2] + funnel, over + _FINGERTIP + _GAP)
         return self._command(_gated(error, height - grip[2]), grasp.yaw, close=False)
 
-    def _carry(self, grip: np.ndarray) -> np.ndarray:
+    def _carry(self) -> np.ndarray:
         goal, level = self._goal()
         here = self._data.xpos[self._body]
         bottom = self._boxes.bounds(self._data)[0][:, 2].min()
@@ -121,14 +123,15 @@ class Expert:
         way = math.hypot(error[0], error[1])
         low, high = self._obstacles.body_bounds(self._data)
         over = height_to_clear(low, high, here[:2], goal, _OBJECT_WIDTH)
-        height = max(level + min(max(2.0 * (way - 0.012), 0.0), _CARRY), over + _GAP)
+        ramp = level + min(max(2.0 * (way - 0.012), 0.0), _CARRY) - max(way - 0.15, 0.0)
+        height = max(ramp, over + _GAP, self._ground + min(way, 0.04))
         return self._command(_gated(error, height - bottom), self._yaw(), close=True)
 
     def _goal(self) -> tuple[np.ndarray, float]:
         """Where the object goes: horizontal position [2], and the height of its lowest point."""
         low, high = self._target_boxes.bounds(self._data)
         if self._inside:
-            return self._data.site_xpos[self._site][:2], float(high[:, 2].max()) - 0.02
+            return self._data.site_xpos[self._site][:2], float(high[:, 2].max()) - 0.03
         centre = self._data.xpos[self._target_body][:2]
         under = ((low[:, :2] < centre) & (centre < high[:, :2])).all(1)
         top = high[under, 2].max() if under.any() else high[:, 2].max()
@@ -140,7 +143,7 @@ class Expert:
         way = math.hypot(goal[0] - here[0], goal[1] - here[1])
         bottom = self._boxes.bounds(self._data)[0][:, 2].min()
         if self._inside:
-            return way < 0.03 and bottom < level + 0.01
+            return way < 0.03 and bottom < level + 0.02
         return way < 0.025 and bottom < level + 0.006
 
     def _held(self) -> bool:
@@ -169,7 +172,7 @@ class Expert:
 
 def _gated(error: np.ndarray, climb: float) -> np.ndarray:
     """The error [3] with its height replaced; too low, the sideways part waits."""
-    share = min(max(1.0 - (climb - 0.01) / 0.03, 0.0), 1.0)
+    share = min(max(1.0 - (climb - 0.005) / 0.02, 0.0), 1.0)
     return np.array([share * error[0], share * error[1], climb])
 
 

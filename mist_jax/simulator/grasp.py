@@ -24,10 +24,12 @@ _GRIPPER_SPHERES = np.array(
 # Half of the opening that can be used, less a margin.
 MAX_WIDTH = 0.070
 _RIM_DEPTH = 0.010
-_SOLID_DEPTH = 0.030
+_SOLID_DEPTH = 0.022
 # Fingertips hang 11 mm below the site.
 _MIN_HEIGHT = 0.017
 _CLEARANCE = 0.012
+# From the robot's base (m): beyond this the elbow straightens, and the arm stalls at 0.78.
+_REACH = 0.745
 _RIM_YAWS = np.deg2rad([0, 30, -30, 60, -60, 90])
 _SOLID_YAWS = np.deg2rad([0, 15, -15, 30, -30, 45, -45, 60, -60, 75, -75, 90])
 _UPRIGHT = np.cos(np.deg2rad(45))
@@ -59,6 +61,7 @@ class GraspPlanner:
         self, model: mujoco.MjModel, body: int, boxes: CollisionBoxes, obstacles: CollisionBoxes
     ):
         self._body = body
+        self._base = model.body("robot0_base").pos[:2].copy()
         self._boxes = boxes
         self._obstacles = obstacles
         corners = _corners(boxes.half)
@@ -73,11 +76,14 @@ class GraspPlanner:
         extent = np.ptp(corners, axis=0)
         self.has_rim = bool(extent[0] > MAX_WIDTH and extent[1] > MAX_WIDTH)
 
-    def plan(self, data: mujoco.MjData, grip: np.ndarray, floor: float) -> Grasp:
+    def plan(
+        self, data: mujoco.MjData, grip: np.ndarray, goal: np.ndarray, floor: float
+    ) -> Grasp:
         """The grasp to go for.
 
         Args:
           grip: float64 [3], the grip site (m).
+          goal: float64 [2], where the object is to go (m).
           floor: height of what the fingertips must not touch (m).
         """
         upright = data.xmat[self._body][8] > _UPRIGHT
@@ -91,6 +97,12 @@ class GraspPlanner:
         spheres[..., 2] += _GRIPPER_SPHERES[:, 1]
         room = self._obstacles.clearance(data, spheres, centre, 0.2) - _GRIPPER_SPHERES[:, 2]
         shortage = np.maximum(_CLEARANCE - room.min(1), 0.0)
+        there = points[:, :2] + (goal - centre[:2])
+        far = np.maximum(
+            np.linalg.norm(points[:, :2] - self._base, axis=1),
+            np.linalg.norm(there - self._base, axis=1),
+        )
+        costs = costs + np.maximum(far - _REACH, 0.0) / 0.01
         away = np.linalg.norm(points - grip, axis=1)
         costs = costs + shortage / 0.005 + np.abs(yaws) + 0.8 * np.minimum(away / 0.04, 1.0)
         best = int(costs.argmin())
