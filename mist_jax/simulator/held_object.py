@@ -1,0 +1,72 @@
+"""Which object the gripper holds, told from finger contacts substep by substep."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+# A hold begins after 10 ms of it and ends after 20 ms without: contacts flicker while carrying.
+SUBSTEPS_TO_HOLD = 5
+SUBSTEPS_TO_LOSE = 10
+# Fingers that both press down on a rim push the same way; those that hold, against each other.
+_MAX_COSINE = -0.5
+
+
+class HeldObject:
+    """Follows the held object through physics substeps.
+
+    An object is squeezed in a substep if both fingers touch it and their net normal forces
+    point against each other (cosine at most -0.5). It counts as held from the fifth substep in a
+    row in which it is squeezed until the tenth in a row in which one finger or the other
+    does not touch it. Only one object is held at a time.
+    """
+
+    def __init__(self):
+        self.index = -1
+        self._candidate = -1
+        self._run = 0
+        self._missing = 0
+
+    def nothing_touched(self) -> None:
+        """A substep without any finger on any object."""
+        self._run = 0
+        if self.index >= 0:
+            self._lose()
+
+    def update(
+        self,
+        objects: Int[np.ndarray, "X"],
+        left: Bool[np.ndarray, "X"],
+        forces: Float[np.ndarray, "X 3"],
+    ) -> None:
+        """One substep.
+
+        Args:
+          objects: index of the object that a finger touches, per contact.
+          left: whether it is the first finger; otherwise the second.
+          forces: normal force on the finger (N), world frame.
+        """
+        if self.index >= 0:
+            mine = objects == self.index
+            if (mine & left).any() and (mine & ~left).any():
+                self._missing = 0
+            else:
+                self._lose()
+            return
+        squeezed = self._squeezed(objects, left, forces)
+        self._run = self._run + 1 if squeezed == self._candidate else 1
+        self._candidate = squeezed
+        if squeezed >= 0 and self._run >= SUBSTEPS_TO_HOLD:
+            self.index, self._missing = squeezed, 0
+
+    def _squeezed(self, objects: np.ndarray, left: np.ndarray, forces: np.ndarray) -> int:
+        for index in set(objects[left].tolist()) & set(objects[~left].tolist()):
+            mine = objects == index
+            one = forces[mine & left].sum(axis=0)
+            other = forces[mine & ~left].sum(axis=0)
+            if one @ other < _MAX_COSINE * np.linalg.norm(one) * np.linalg.norm(other):
+                return int(index)
+        return -1
+
+    def _lose(self) -> None:
+        self._missing += 1
+        if self._missing >= SUBSTEPS_TO_LOSE:
+            self.index, self._run, self._candidate = -1, 0, -1
