@@ -1,0 +1,1 @@
+"""Episodes: what one is, and the dataset that stores them."""

@@ -14,7 +14,6 @@ from mist_jax.policy.proprio import axis_angle
 
 _ACTION = len(ACTION_DIMENSIONS)
 _OPTIONAL = ("risk", "gate", "latency")
-_KEY = {"suite": str, "task_id": int, "initial_state": int, "seed": int, "arm": str}
 _CONTACT_TEXTS = ("robot_body", "obstacle_body")
 _CONTACT_FLAGS = ("grasped", "harmful", "onset")
 _CONTACT_NUMBERS = ("peak_force", "impulse", "residual")
@@ -49,13 +48,15 @@ def decode_episode(record: bytes, info: DatasetInfo, *, images: bool = False) ->
     """
     columns = ColumnReader(record)
     meta = "episode_metadata"
-    key = {
-        name: columns.text(f"{meta}/{name}") if kind is str else columns.integer(f"{meta}/{name}")
-        for name, kind in _KEY.items()
-    }
     objects = columns.texts(f"{meta}/object_names")
     return Episode(
-        key=EpisodeKey(**key),
+        key=EpisodeKey(
+            suite=columns.text(f"{meta}/suite"),
+            task_id=columns.integer(f"{meta}/task_id"),
+            initial_state=columns.integer(f"{meta}/initial_state"),
+            seed=columns.integer(f"{meta}/seed"),
+            arm=columns.text(f"{meta}/arm"),
+        ),
         instruction=columns.text(f"{meta}/instruction"),
         outcome=cast(Outcome, columns.text(f"{meta}/outcome")),
         max_steps=columns.integer(f"{meta}/max_steps"),

@@ -29,19 +29,18 @@ def texts(values: Sequence[str]) -> list[bytes]:
 
 def write_columns(columns: Mapping[str, Column]) -> bytes:
     """Serialises the columns: floating, integer and bool arrays of any shape, or bytes."""
-    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
-
-    def feature(column: Column) -> Any:
+    example = _empty_example()
+    for name, column in columns.items():
+        feature = example.features.feature[name]
         if not isinstance(column, np.ndarray):
-            return tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=column))
-        if column.dtype.kind == "f":
-            values = column.astype(np.float32).ravel().tolist()
-            return tf_feature_pb2.Feature(float_list=tf_feature_pb2.FloatList(value=values))
-        values = column.astype(np.int64).ravel().tolist()
-        return tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=values))
-
-    features = {name: feature(column) for name, column in columns.items()}
-    example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=features))
+            values, stored = feature.bytes_list, column
+        elif column.dtype.kind == "f":
+            values, stored = feature.float_list, column.astype(np.float32).ravel().tolist()
+        else:
+            values, stored = feature.int64_list, column.astype(np.int64).ravel().tolist()
+        # An empty list must be there too: its kind tells readers the column's type.
+        values.SetInParent()
+        values.value.extend(stored)
     return example.SerializeToString()
 
 
@@ -54,12 +53,13 @@ class ColumnReader:
 
     def __init__(self, record: bytes):
         from google.protobuf.message import DecodeError
-        from tensorflow_datasets.proto import tf_example_pb2
 
+        example = _empty_example()
         try:
-            self._features = tf_example_pb2.Example.FromString(record).features.feature
+            example.ParseFromString(record)
         except DecodeError as error:
             raise ValueError(f"no tf.train.Example: {error}") from None
+        self._features = example.features.feature
 
     def array(self, name: str, dtype: type, *shape: int) -> np.ndarray:
         """A numeric column as an array of `dtype` and `shape` (one axis may be -1)."""
@@ -88,3 +88,10 @@ class ColumnReader:
         if name not in self._features:
             raise ValueError(f"column {name!r} is missing")
         return self._features[name]
+
+
+def _empty_example() -> Any:
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    # The message classes are made at run time, which type checkers do not see.
+    return vars(tf_example_pb2)["Example"]()

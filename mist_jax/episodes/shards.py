@@ -6,7 +6,6 @@ Shards are numbered without their total, so adding one renames no other.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -87,14 +86,13 @@ def read_shard(path: Path, length: int) -> Iterator[bytes]:
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
-        os.stat(path)
+        path.stat()
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        try:
-            for position in range(length):
-                (record,) = reader.read([position])
-                yield record
-        finally:
-            reader.close()
+        for position in range(length):
+            (record,) = reader.read([position])
+            yield record
+        # Not in a `finally`: closing a damaged file raises a second time.
+        reader.close()
     except (OSError, RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
