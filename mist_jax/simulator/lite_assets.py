@@ -4,15 +4,15 @@ Names, joints, contact geometry, masses and marker sites are LIBERO's, so that i
 states and physics are unchanged; what is seen is made of simple meshes and painted textures.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from mist_jax.errors import UserError
 from mist_jax.simulator.lite import bowl, cabinet, cookie_box, plate, ramekin, stove, table_scene
 
-# Raise it with every change of what is written: the cache folder carries it.
-VERSION = 1
 _COMPLETE = ".complete"
 
 
@@ -25,10 +25,13 @@ def lite_asset_files() -> dict[str, bytes]:
     }
 
 
-def lite_assets_directory() -> Path:
-    """Where `build_lite_assets` writes by default: a versioned folder of the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "mist_jax" / f"lite_assets_v{VERSION}"
+def _version(files: dict[str, bytes]) -> str:
+    """Hash of all contents, so that a cache folder never outlives the code that wrote it."""
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        digest.update(f"{path} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:12]
 
 
 def build_lite_assets(directory: Path | None = None) -> Path:
@@ -39,30 +42,50 @@ def build_lite_assets(directory: Path | None = None) -> Path:
     as the whole.
 
     Args:
-        directory: the folder; default `lite_assets_directory()`.
+        directory: the folder; default `mist_jax/lite_assets_<hash of the contents>` in
+            `$XDG_CACHE_HOME` or `~/.cache`.
 
     Raises:
-        OSError: the folder cannot be written, or another, non-empty folder is in its place.
+        UserError: the folder cannot be written, or something else is in its place.
     """
-    target = Path(directory) if directory is not None else lite_assets_directory()
-    mark = target / _COMPLETE
-    if mark.is_file() and mark.read_text() == str(VERSION):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    files = lite_asset_files()
+    version = _version(files)
+    if directory is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        directory = Path(cache) / "mist_jax" / f"lite_assets_{version}"
+    mark = directory / _COMPLETE
+    if mark.is_file() and mark.read_text() == version:
+        return directory
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise UserError(
+            f"lite assets: {directory} holds something else; name a folder that is absent or empty"
+        )
     try:
-        for path, content in lite_asset_files().items():
+        _write(files, version, directory)
+    except OSError as error:
+        raise UserError(
+            f"lite assets: cannot write {directory} ({error.strerror}); "
+            "set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    return directory
+
+
+def _write(files: dict[str, bytes], version: str, directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
+    try:
+        for path, content in files.items():
             file = beside / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        (beside / _COMPLETE).write_text(str(VERSION))
+        (beside / _COMPLETE).write_text(version)
         beside.chmod(0o755)
         try:
-            beside.rename(target)
+            beside.rename(directory)
         except OSError:
             # Another process was first, which is as good; anything else is an error.
-            if not (mark.is_file() and mark.read_text() == str(VERSION)):
+            mark = directory / _COMPLETE
+            if not (mark.is_file() and mark.read_text() == version):
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return target

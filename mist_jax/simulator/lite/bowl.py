@@ -30,7 +30,7 @@ def _texture() -> np.ndarray:
     v = (np.arange(128) + 0.5) / 128
     pixels = speckle((128, 256), (146, 146, 146), 42, seed=1)
     outside = speckle((128, 256), (50, 50, 50), 6, seed=2)
-    rim = (v >= lengths[_RIM[0]] - 0.008) & (v <= lengths[_RIM[1]] + 0.008)
+    rim = (v >= lengths[_RIM[0]] - 0.002) & (v <= lengths[_RIM[1]] + 0.002)
     pixels[v > lengths[_RIM[1]]] = outside[v > lengths[_RIM[1]]]
     pixels[rim] = (170, 160, 110)
     return pixels

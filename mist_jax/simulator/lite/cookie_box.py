@@ -9,9 +9,9 @@ from mist_jax.simulator.lite.textures import png_bytes
 _FOLDER = "stable_hope_objects/cookies"
 _HALF_SIZE = (0.0306, 0.0416, 0.0100)
 
-_RED = (180, 44, 24)
-_WHITE = (176, 172, 172)
-_GOLD = (150, 112, 44)
+_RED = (168, 44, 26)
+_WHITE = (160, 156, 156)
+_GOLD = (136, 104, 48)
 _DARK = (84, 48, 24)
 
 # Parts of the texture (u0, v0, u1, v1): front, plain red, checker.

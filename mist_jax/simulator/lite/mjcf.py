@@ -58,18 +58,11 @@ def add_mesh_asset(asset: ET.Element, name: str, file: str) -> None:
     add(asset, "mesh", name=name, file=file)
 
 
-def add_textured_material(
-    asset: ET.Element, material: str, file: str, texture: str | None = None
-) -> None:
+def add_textured_material(asset: ET.Element, material: str, file: str) -> None:
     """Declare a 2D texture file and the material that shows it."""
-    texture = texture or f"tex-{material}"
+    texture = f"tex-{material}"
     add(asset, "texture", name=texture, type="2d", file=file)
-    add_material(asset, material, texture)
-
-
-def add_material(asset: ET.Element, material: str, texture: str) -> None:
-    """Declare one more material over a texture that is already declared."""
-    add(asset, "material", name=material, texture=texture, texrepeat="1 1", reflectance="0.5")
+    add(asset, "material", name=material, texture=texture)
 
 
 def add_visual_mesh(body: ET.Element, mesh: str, material: str) -> None:

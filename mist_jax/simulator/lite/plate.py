@@ -24,9 +24,9 @@ _PROFILE = (
 )
 _RIM = 5
 _WHITE = (230, 228, 222)
-_RED = (170, 72, 68)
+_RED = (176, 82, 78)
 # Inner and outer radius of each red ring (m), as seen from above.
-_RINGS = ((0.0462, 0.0486), (0.0503, 0.0530), (0.0547, 0.0578), (0.0598, 0.0648))
+_RINGS = ((0.0462, 0.0488), (0.0507, 0.0536), (0.0556, 0.0590), (0.0610, 0.0653))
 
 
 def _texture() -> np.ndarray:

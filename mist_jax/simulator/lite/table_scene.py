@@ -56,7 +56,7 @@ def add_room_assets(asset: ET.Element) -> None:
     # LIBERO's arena puts the file of its floor or wall style in place of the one named here.
     for name, file in (("texplane", _FLOOR), ("tex-wall", _WALL)):
         mjcf.add(asset, "texture", name=name, type="2d", file=f"../textures/{file}")
-    tiling = {"texrepeat": "3 3", "texuniform": "true", "reflectance": "0"}
+    tiling = {"texrepeat": "3 3", "texuniform": "true"}
     mjcf.add(
         asset,
         "material",
@@ -144,7 +144,6 @@ def _model() -> bytes:
         "material",
         name="table_texture",
         texture="tex-table",
-        reflectance="0",
         shininess="0",
         specular="0.2",
     )
@@ -153,7 +152,6 @@ def _model() -> bytes:
         "material",
         name="table_legs",
         texture="tex-table-legs",
-        reflectance="0.8",
         shininess="0.8",
     )
     world = mjcf.add(mujoco, "worldbody")
@@ -178,7 +176,7 @@ def files() -> dict[str, bytes]:
     """Scene and textures by path."""
     return {
         "scenes/libero_tabletop_base_style.xml": _model(),
-        f"textures/{_TABLE}": png_bytes(wood(256, (198, 180, 162), 9, 5, seed=6)),
+        f"textures/{_TABLE}": png_bytes(wood(256, (198, 181, 163), 12, 3, seed=6)),
         f"textures/{_FLOOR}": png_bytes(planks(256, (193, 184, 175), (214, 208, 200), 4, seed=7)),
         f"textures/{_WALL}": png_bytes(plaster(256, (223, 219, 212), 4, seed=8)),
     }
