@@ -1,0 +1,1 @@
+"""The binaries: parse flags, call the library, exit."""

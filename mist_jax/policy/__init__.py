@@ -1,0 +1,1 @@
+"""The OpenVLA-OFT policy: preprocessing, architecture, compiled forward, checkpoint."""

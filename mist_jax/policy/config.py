@@ -190,11 +190,11 @@ MIST_NANO = OpenVLAOFTConfig(
     layers=6,
     heads=4,
     mlp_width=640,
-    vocab_size=256,
+    vocab_size=528,
     proprio_dim=8,
-    prompt_capacity=34,
+    prompt_capacity=36,
     empty_token_id=3,
-    action_vocab_end=256,
+    action_vocab_end=528,
 )
 
 PRESETS: Mapping[str, OpenVLAOFTConfig] = {

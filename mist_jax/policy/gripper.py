@@ -14,3 +14,10 @@ def gripper_for_environment(
     converted = np.array(actions, copy=True)
     converted[..., -1] = -np.sign(2 * converted[..., -1] - 1)
     return converted
+
+
+def gripper_for_policy(actions: Float[np.ndarray, "*batch A"]) -> Float[np.ndarray, "*batch A"]:
+    """The inverse for training data: environment actions with the gripper on [0, 1], 1 open."""
+    converted = np.array(actions, copy=True)
+    converted[..., -1] = (1 - converted[..., -1]) / 2
+    return converted

@@ -1,4 +1,4 @@
-"""The language model: a Llama made bidirectional, which is also where activations are read and steered.
+"""The language model: a bidirectional Llama, where activations are read and steered.
 
 Every block's output goes through `Intervention` in the same forward: risk is read at one layer and
 opens the gates of later ones. Activations leave as return values, steering enters as arrays.

@@ -114,7 +114,8 @@ class OpenVLAOFT(nnx.Module):
 
     def _predict_noise(self, run, embeddings, layout, noisy, step) -> tuple[Array, LanguageOutput]:
         """One denoising pass: the noisy chunk and its time step enter as tokens."""
-        assert self.noisy_action_projector is not None and self.action_head is not None
+        assert self.noisy_action_projector is not None
+        assert self.action_head is not None
         dtype, config = embeddings.dtype, self.config
         scalars = noisy.reshape(len(noisy), -1, 1).astype(dtype)
         tokens = self.noisy_action_projector(scalars)

@@ -33,9 +33,9 @@ class VisionBlock(nnx.Module):
         self.norm2 = LayerNorm(width, config.norm_eps, stack=stack)
         self.fc1 = Linear(width, config.mlp_width, rngs=rngs, stack=stack)
         self.fc2 = Linear(config.mlp_width, width, rngs=rngs, stack=stack)
-        scale = jnp.full((*stack, width), 0.1)
-        self.scale1 = nnx.Param(scale) if config.layer_scale else None
-        self.scale2 = nnx.Param(scale) if config.layer_scale else None
+        shape = (*stack, width)
+        self.scale1 = nnx.Param(jnp.full(shape, 0.1)) if config.layer_scale else None
+        self.scale2 = nnx.Param(jnp.full(shape, 0.1)) if config.layer_scale else None
         self.film = None if film_width is None else Film(film_width, width, rngs=rngs, stack=stack)
         self.heads = config.heads
 
@@ -54,7 +54,7 @@ class VisionBlock(nnx.Module):
 
 
 class VisionTower(nnx.Module):
-    """Patch embedding, position embedding, prefix tokens and blocks; no final norm, no prefix out."""
+    """Patch and position embedding, prefix tokens, blocks; no final norm, the prefix is dropped."""
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Behaviour cloning and DAgger of policies of this architecture."""

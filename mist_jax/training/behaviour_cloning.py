@@ -1,0 +1,169 @@
+"""Behaviour cloning: L1 over whole action chunks (OpenVLA-OFT's objective), with Optax.
+
+An auxiliary linear layer predicts where the object to move and its goal are from the same hidden
+states; it shapes the vision towers of a model trained from nothing, and is thrown away afterwards.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from mist_jax.axes import Array, Float, Int, UInt8
+from mist_jax.policy.config import OpenVLAOFTConfig
+from mist_jax.policy.forward import run_model
+from mist_jax.policy.model import ModelInputs, initial_parameters
+from mist_jax.training.augmentation import augment
+from mist_jax.training.samples import LANDMARKS
+
+
+@dataclass(frozen=True)
+class CloningSpec:
+    """The optimisation; hashable, because it is static in the compiled step."""
+
+    steps: int
+    batch_size: int = 512
+    learning_rate: float = 6e-4
+    warmup: int = 500
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    average: float = 0.999  # decay of the averaged parameters that are kept in the end
+    landmark_weight: float = 1.0
+    compute_dtype: str = "float32"
+
+
+@struct.dataclass
+class CloningData:
+    """All samples on the device, padded to a capacity so that growing data seldom recompiles.
+
+    Actions and proprio are normalised; `landmark` NaN is unknown. A sample is drawn with the
+    probability by which `cumulative` rises at it; padding does not rise.
+    """
+
+    images: UInt8[Array, "M I H W 3"]
+    proprio: Float[Array, "M P"]
+    actions: Float[Array, "M C A"]
+    landmark: Float[Array, "M O 3"]
+    task: Int[Array, "M"]
+    token_ids: Int[Array, "G S"]  # one row per instruction
+    prompt_length: Int[Array, "G"]
+    cumulative: Float[Array, "M"]
+
+
+@struct.dataclass
+class CloningState:
+    """What a resumed run needs; `average` is what is saved as the policy."""
+
+    parameters: nnx.State
+    average: nnx.State
+    landmark_kernel: Float[Array, "D F"]
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+
+
+def optimiser_of(spec: CloningSpec) -> optax.GradientTransformation:
+    """AdamW under a clipped norm, linear warm-up and cosine decay."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, spec.learning_rate, spec.warmup, max(spec.steps, spec.warmup + 1), end_value=0.0
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(spec.clip),
+        optax.adamw(schedule, weight_decay=spec.weight_decay, mask=_decayed),
+    )
+
+
+def _decayed(parameters: tuple) -> tuple:
+    """Weight decay is for matrices: not for norms, biases and embeddings."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: "kernel" in jax.tree_util.keystr(path), parameters
+    )
+
+
+def initial_state(config: OpenVLAOFTConfig, spec: CloningSpec, seed: int) -> CloningState:
+    """Fresh parameters and optimiser."""
+    parameters = initial_parameters(config, seed)
+    kernel = jnp.zeros((config.width, LANDMARKS * 3))
+    return CloningState(
+        parameters=parameters,
+        average=jax.tree.map(jnp.copy, parameters),
+        landmark_kernel=kernel,
+        optimiser=optimiser_of(spec).init((parameters, kernel)),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def cloning_loss(
+    config: OpenVLAOFTConfig,
+    spec: CloningSpec,
+    trainable: tuple[nnx.State, Array],
+    batch: CloningData,
+    key: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean absolute error of the chunk plus the auxiliary landmark error, and both as metrics."""
+    parameters, landmark_kernel = trainable
+    cast = jax.tree.map(lambda leaf: leaf.astype(spec.compute_dtype), parameters)
+    inputs = ModelInputs(
+        images=augment(batch.images, key),
+        proprio=batch.proprio,
+        token_ids=batch.token_ids[batch.task],
+        prompt_length=batch.prompt_length[batch.task],
+        noise=jnp.zeros_like(batch.actions),
+    )
+    outputs = run_model(config, cast, inputs, None, sites=("llm.resid",))
+    error = jnp.abs(outputs.actions - batch.actions)
+    hidden = outputs.activations["llm.resid"][:, -1]
+    place = (hidden @ landmark_kernel).reshape(batch.landmark.shape)
+    known = jnp.isfinite(batch.landmark)
+    miss = jnp.abs(place - jnp.where(known, batch.landmark, 0)) * known
+    landmark = miss.sum() / jnp.maximum(known.sum(), 1)
+    loss = error.mean() + spec.landmark_weight * landmark
+    metrics = {
+        "action_l1": error.mean(),
+        "translation_l1": error[..., :3].mean(),
+        "rotation_l1": error[..., 3:6].mean(),
+        "gripper_l1": error[..., 6].mean(),
+        "landmark_m": landmark,
+    }
+    return loss, metrics
+
+
+@partial(jax.jit, static_argnames=("config", "spec", "steps"), donate_argnames=("state",))
+def cloning_steps(
+    config: OpenVLAOFTConfig,
+    spec: CloningSpec,
+    state: CloningState,
+    data: CloningData,
+    key: Array,
+    steps: int,
+) -> tuple[CloningState, dict[str, Array]]:
+    """`steps` updates on random samples in one compiled call; returns the mean metrics.
+
+    The draws depend on `key` and the step counter alone, so a resumed run repeats them.
+    """
+    optimiser = optimiser_of(spec)
+
+    def update(state: CloningState, _: None) -> tuple[CloningState, dict[str, Array]]:
+        draw, crop = jax.random.split(jax.random.fold_in(key, state.step))
+        rows = jnp.searchsorted(data.cumulative, jax.random.uniform(draw, (spec.batch_size,)))
+        batch = data.replace(
+            images=data.images[rows],
+            proprio=data.proprio[rows],
+            actions=data.actions[rows],
+            landmark=data.landmark[rows],
+            task=data.task[rows],
+        )
+        trainable = (state.parameters, state.landmark_kernel)
+        gradient, metrics = jax.grad(
+            lambda trainable: cloning_loss(config, spec, trainable, batch, crop), has_aux=True
+        )(trainable)
+        updates, optimiser_state = optimiser.update(gradient, state.optimiser, trainable)
+        parameters, kernel = optax.apply_updates(trainable, updates)
+        warm = jnp.minimum(spec.average, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(parameters, state.average, 1 - warm)
+        return CloningState(parameters, average, kernel, optimiser_state, state.step + 1), metrics
+
+    state, metrics = jax.lax.scan(update, state, None, length=steps)
+    return state, jax.tree.map(jnp.mean, metrics)

@@ -1,0 +1,218 @@
+"""The training run: cloning with DAgger rounds in between, and the policy that it leaves."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from clu import metric_writers
+from flax import nnx
+
+from mist_jax.episodes.reader import read_episodes
+from mist_jax.errors import UserError
+from mist_jax.policy.checkpoint import PolicyCard, read_card, save_policy
+from mist_jax.policy.config import OpenVLAOFTConfig
+from mist_jax.policy.image_preprocessing import ImagePreprocessing
+from mist_jax.policy.policy import Policy
+from mist_jax.policy.preprocessor import CAMERAS, Preprocessor
+from mist_jax.policy.statistics import Statistics, read_statistics
+from mist_jax.policy.tokenizer import PromptTokenizer
+from mist_jax.rollout.progress import progress_bar
+from mist_jax.simulator.suites import SUITES, load_suite
+from mist_jax.training.behaviour_cloning import (
+    CloningSpec,
+    CloningState,
+    cloning_steps,
+    initial_state,
+)
+from mist_jax.training.cloning_data import cloning_data
+from mist_jax.training.dagger import Dagger
+from mist_jax.training.data_statistics import statistics_of
+from mist_jax.training.samples import Samples, SampleSpec, concatenate, gather_samples
+from mist_jax.training.tokenizer import write_tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """One training run. `dagger` None clones only; `data_dirs` are episode datasets."""
+
+    name: str
+    config: OpenVLAOFTConfig
+    cloning: CloningSpec
+    data_dirs: tuple[Path, ...]
+    output_dir: Path
+    seed: int = 0
+    log_every: int = 100
+    decode_workers: int = 2
+    dagger: Dagger | None = None
+
+
+class Training:
+    """A run in progress: data, state and the files they are kept in."""
+
+    def __init__(self, plan: TrainingPlan):
+        """Reads the demonstrations and goes on from the last checkpoint, if there is one."""
+        self.plan = plan
+        plan.output_dir.mkdir(parents=True, exist_ok=True)
+        self._check_same_run()
+        self.demonstrations = self._samples(plan.data_dirs)
+        self.corrections: list[Samples] = []
+        table = statistics_of(self.demonstrations, f"{plan.name}_demonstrations")
+        self.statistics_table = table
+        self.statistics: Statistics = read_statistics(table)
+        self.tokenizer_file = plan.output_dir / "tokenizer.json"
+        instructions = [task.language for suite in SUITES for task in load_suite(suite)]
+        write_tokenizer(self.tokenizer_file, instructions, plan.config.vocab_size)
+        self.tokenizer = PromptTokenizer.load(
+            self.tokenizer_file, terminator_id=plan.config.empty_token_id
+        )
+        self.state = initial_state(plan.config, plan.cloning, plan.seed)
+        self._manager = ocp.CheckpointManager(
+            (plan.output_dir / "state").absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False),
+        )
+        self._restore()
+
+    def run(self) -> PolicyCard:
+        """Train to the end; returns the card of the policy saved under `output_dir/policy`."""
+        plan, total = self.plan, self.plan.cloning.steps
+        rounds = () if plan.dagger is None else plan.dagger.rounds_at(total)
+        key = jax.random.key(plan.seed)
+        writer = metric_writers.create_default_writer(str(plan.output_dir / "metrics"))
+        with progress_bar("training", total, "step") as bar, metric_writers.ensure_flushes(writer):
+            bar.advance(int(self.state.step))
+            data = None
+            while (step := int(self.state.step)) < total:
+                if plan.dagger is not None and step in rounds:
+                    number = rounds.index(step)
+                    if number >= len(self.corrections):
+                        self.save()
+                        data = None  # frees the device's memory for the rollouts' batch
+                        folder = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
+                        corrections, summary = self._samples((folder,)), plan.dagger.summary(folder)
+                        self.corrections.append(corrections)
+                        writer.write_scalars(step, summary)
+                        bar.note(" ".join(f"{k} {v:.3f}" for k, v in summary.items()))
+                if data is None:
+                    data = self._data()
+                ahead = [r for r in (*rounds, total) if r > step]
+                count = min(plan.log_every, min(ahead) - step)
+                self.state, metrics = cloning_steps(
+                    plan.config, plan.cloning, self.state, data, key, steps=count
+                )
+                values = {name: float(value) for name, value in metrics.items()}
+                if not np.isfinite(list(values.values())).all():
+                    raise UserError(
+                        f"training diverged at step {step}: lower --learning_rate "
+                        f"(now {plan.cloning.learning_rate})"
+                    )
+                writer.write_scalars(step + count, values)
+                bar.advance(count, f"L1 {values['action_l1']:.4f}")
+        self.save()
+        return self._save_policy()
+
+    def policy(self) -> Policy:
+        """The averaged parameters as a policy that can be rolled out."""
+        plan, config = self.plan, self.plan.config
+        parameters = jax.tree.map(jnp.copy, self.state.average)
+        card = PolicyCard(plan.name, config, "float32", f"step{int(self.state.step):09d}")
+        preprocessor = Preprocessor(
+            images=ImagePreprocessing(config.image_size, config.crop_side),
+            cameras=CAMERAS[: config.images],
+            takes_proprio=config.proprio_dim > 0,
+            statistics=self.statistics,
+            tokenizer=self.tokenizer,
+        )
+        return Policy(card, parameters, preprocessor)
+
+    def save(self) -> None:
+        """Keep the state, to go on from."""
+        step = int(self.state.step)
+        if self._manager.latest_step() != step:
+            self._manager.save(step, args=ocp.args.StandardSave(_tree(self.state)))
+
+    def _restore(self) -> None:
+        step = self._manager.latest_step()
+        if step is None:
+            return
+        try:
+            tree = self._manager.restore(step, args=ocp.args.StandardRestore(_tree(self.state)))
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.plan.output_dir / 'state'} cannot be read ({error}); remove it to begin anew"
+            ) from error
+        leaves, structure = jax.tree.flatten(self.state)
+        restored = [tree[f"{index:04d}"] for index in range(len(leaves))]
+        self.state = jax.tree.unflatten(structure, restored)
+        if self.plan.dagger is not None:
+            for folder in self.plan.dagger.finished(self.plan.output_dir):
+                self.corrections.append(self._samples((folder,)))
+
+    def _samples(self, folders: tuple[Path, ...]) -> Samples:
+        spec = SampleSpec(self.plan.config.image_size, self.plan.config.chunk)
+        episodes = (
+            episode
+            for folder in folders
+            for episode in read_episodes(folder, images=True)
+            if episode.outcome != "crashed"
+        )
+        return concatenate(gather_samples(episodes, spec, self.plan.decode_workers))
+
+    def _data(self):
+        share = 0.0 if self.plan.dagger is None else self.plan.dagger.share
+        recent = [(samples, share / len(self.corrections)) for samples in self.corrections]
+        groups = [(self.demonstrations, 1.0 - share * bool(recent)), *recent]
+        return cloning_data(self.plan.config, groups, self.statistics, self.tokenizer)
+
+    def _save_policy(self) -> PolicyCard:
+        plan = self.plan
+        stored = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), self.state.average)
+        return save_policy(
+            plan.output_dir / "policy",
+            name=plan.name,
+            config=plan.config,
+            parameters=stored,
+            statistics=self.statistics_table,
+            tokenizer=self.tokenizer_file,
+            provenance=self._provenance(),
+        )
+
+    def _provenance(self) -> Mapping[str, Any]:
+        return {
+            "trained_by": "train_policy",
+            "cloning": dataclasses.asdict(self.plan.cloning),
+            "seed": self.plan.seed,
+            "data": [folder.name for folder in self.plan.data_dirs],
+            "demonstration_steps": len(self.demonstrations),
+            "dagger_steps": [len(samples) for samples in self.corrections],
+        }
+
+    def _check_same_run(self) -> None:
+        """A folder belongs to one plan: going on with another would mix two runs."""
+        path = self.plan.output_dir / "plan.json"
+        described = json.dumps(
+            {
+                "config": self.plan.config.to_dict(),
+                "cloning": dataclasses.asdict(self.plan.cloning),
+                "seed": self.plan.seed,
+                "data": [str(folder) for folder in self.plan.data_dirs],
+            },
+            indent=1,
+        )
+        if path.exists() and path.read_text() != described:
+            raise UserError(
+                f"{self.plan.output_dir} holds another training run (see plan.json); "
+                "name another --output_dir"
+            )
+        path.write_text(described)
+
+
+def _tree(state: CloningState) -> dict[str, Any]:
+    """The state as a flat tree that does not depend on the versions of Flax and Optax."""
+    return {f"{index:04d}": leaf for index, leaf in enumerate(jax.tree.leaves(state))}
