@@ -9,7 +9,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.columns import Column, ColumnReader, ragged, texts, write_columns
 from mist_jax.episodes.dataset_info import DatasetInfo
 from mist_jax.episodes.record import Contact, Episode, EpisodeKey, Outcome, Queries, Steps
-from mist_jax.episodes.schema import check_episode, rlds_camera
+from mist_jax.episodes.schema import check_episode, picture_steps, rlds_camera
 from mist_jax.policy.proprio import axis_angle
 
 _ACTION = len(ACTION_DIMENSIONS)
@@ -33,6 +33,7 @@ def encode_episode(episode: Episode, info: DatasetInfo) -> bytes:
             **_contact_columns(episode.contacts, len(episode.steps)),
             **_query_columns(episode.queries, info),
             **_metadata_columns(episode, info),
+            **_picture_columns(episode, info),
         }
     )
 
@@ -49,6 +50,7 @@ def decode_episode(record: bytes, info: DatasetInfo, *, images: bool = False) ->
     columns = ColumnReader(record)
     meta = "episode_metadata"
     objects = columns.texts(f"{meta}/object_names")
+    pictures = _pictures(columns, info) if images else {}
     return Episode(
         key=EpisodeKey(
             suite=columns.text(f"{meta}/suite"),
@@ -64,22 +66,52 @@ def decode_episode(record: bytes, info: DatasetInfo, *, images: bool = False) ->
         model=columns.text(f"{meta}/model"),
         perturbation=columns.text(f"{meta}/perturbation"),
         object_names=objects,
-        steps=_steps(columns, len(objects), _cameras(info, "step") if images else ()),
+        steps=_steps(columns, len(objects), pictures),
         contacts=_contacts(columns),
-        queries=_queries(columns, info, _cameras(info, "query") if images else ()),
+        queries=_queries(columns, info, pictures),
         surplus=bool(columns.integer(f"{meta}/surplus")),
         error=columns.text(f"{meta}/error"),
     )
 
 
-def _cameras(info: DatasetInfo, mode: str) -> tuple[str, ...]:
-    return info.cameras if info.images == mode else ()
+def _picture_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
+    steps = picture_steps(episode, info)
+    if info.images == "none":
+        return {}
+    prefix = "steps/observation" if info.images == "step" else "frames"
+    columns: dict[str, Column] = {} if info.images == "step" else {"frames/step": steps}
+    for camera in info.cameras:
+        jpegs = [episode.steps.images[camera][step] for step in steps]
+        columns[f"{prefix}/{rlds_camera(camera)}"] = jpegs
+    return columns
 
 
-def _picture_columns(
-    prefix: str, images: Mapping[str, tuple[bytes, ...]]
+def _pictures(columns: ColumnReader, info: DatasetInfo) -> dict[str, tuple[bytes, ...]]:
+    """camera -> N JPEGs, b"" where none was kept; empty where there is no picture at all."""
+    length = len(columns.bytes("steps/language_instruction"))
+    if info.images == "none" or not length:
+        return {}
+    if info.images == "step":
+        prefix, kept = "steps/observation", np.arange(length)
+    else:
+        prefix, kept = "frames", columns.array("frames/step", np.int32, -1)
+    images = {}
+    for camera in info.cameras if len(kept) else ():
+        jpegs = [b""] * length
+        stored = columns.bytes(f"{prefix}/{rlds_camera(camera)}")
+        for step, jpeg in zip(kept, stored, strict=True):
+            jpegs[step] = jpeg
+        images[camera] = tuple(jpegs)
+    return images
+
+
+def _query_pictures(
+    images: Mapping[str, tuple[bytes, ...]], steps: np.ndarray
 ) -> dict[str, tuple[bytes, ...]]:
-    return {f"{prefix}/{rlds_camera(name)}": jpegs for name, jpegs in images.items()}
+    """The queries' share of the steps' pictures; empty unless every query has one."""
+    if any(step >= len(jpegs) or not jpegs[step] for jpegs in images.values() for step in steps):
+        return {}
+    return {camera: tuple(jpegs[step] for step in steps) for camera, jpegs in images.items()}
 
 
 def _step_columns(episode: Episode) -> dict[str, Column]:
@@ -97,7 +129,6 @@ def _step_columns(episode: Episode) -> dict[str, Column]:
         "steps/observation/gripper_qpos": steps.gripper_qpos,
         "steps/observation/joint_state": steps.joint_pos,
         "steps/observation/state": np.hstack([steps.eef_pos, angle, steps.gripper_qpos]),
-        **_picture_columns("steps/observation", steps.images),
         "steps/action": steps.action,
         "steps/commanded": steps.commanded,
         "steps/perturbed": steps.perturbed,
@@ -113,7 +144,7 @@ def _step_columns(episode: Episode) -> dict[str, Column]:
     }
 
 
-def _steps(columns: ColumnReader, objects: int, cameras: Sequence[str]) -> Steps:
+def _steps(columns: ColumnReader, objects: int, images: Mapping[str, tuple[bytes, ...]]) -> Steps:
     action = columns.array("steps/action", np.float32, -1, _ACTION)
     length = len(action)
 
@@ -132,9 +163,7 @@ def _steps(columns: ColumnReader, objects: int, cameras: Sequence[str]) -> Steps
         object_pose=floats("objects/pose/ragged_flat_values", objects, 7),
         displacement=floats("objects/displacement/ragged_flat_values", objects),
         grasped=columns.array("steps/grasped", np.int32, length),
-        images={
-            camera: columns.bytes(f"steps/observation/{rlds_camera(camera)}") for camera in cameras
-        },
+        images=images,
     )
 
 
@@ -185,9 +214,6 @@ def _query_columns(queries: Queries, info: DatasetInfo) -> dict[str, Column]:
         "queries/latency": zeros[:, 0] if queries.latency is None else queries.latency,
         **ragged("queries/gate", gate, np.full(length, gate.shape[1])),
     }
-    if info.images == "query":
-        jpegs = {camera: queries.images.get(camera, ()) for camera in info.cameras}
-        columns.update(_picture_columns("queries", jpegs))
     for name, site in info.sites.items():
         shape = (length, len(site.layers), site.width)
         values = queries.activations[name] if length else np.zeros(shape)
@@ -209,7 +235,9 @@ def _stored(values: np.ndarray, info: DatasetInfo) -> np.ndarray:
     return stored
 
 
-def _queries(columns: ColumnReader, info: DatasetInfo, cameras: Sequence[str]) -> Queries:
+def _queries(
+    columns: ColumnReader, info: DatasetInfo, images: Mapping[str, tuple[bytes, ...]]
+) -> Queries:
     step = columns.array("queries/step", np.int32, -1)
     length = len(step)
     fields = columns.texts("episode_metadata/query_fields") if length else ()
@@ -231,7 +259,7 @@ def _queries(columns: ColumnReader, info: DatasetInfo, cameras: Sequence[str]) -
         risk=optional("risk", "queries/risk", length, _ACTION),
         gate=optional("gate", "queries/gate/ragged_flat_values", length, -1),
         latency=optional("latency", "queries/latency", length),
-        images={camera: columns.bytes(f"queries/{rlds_camera(camera)}") for camera in cameras},
+        images=_query_pictures(images, step),
     )
 
 

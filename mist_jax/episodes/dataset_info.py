@@ -36,8 +36,8 @@ class DatasetInfo:
     """What all episodes of a dataset have in common.
 
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
-    where camera pictures are kept: nowhere, with every query, or with every step. Activations are
-    stored in `activation_dtype` and always read as float32.
+    where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
+    every step. Activations are stored in `activation_dtype` and always read as float32.
     """
 
     model: str

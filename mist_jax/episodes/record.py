@@ -76,7 +76,8 @@ class Steps:
     object_pose: np.ndarray  # float32 [N, O, 7]
     displacement: np.ndarray  # float32 [N, O], m
     grasped: np.ndarray  # int32 [N], index into object_names, -1 for none
-    images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # camera -> N JPEGs
+    # camera -> N JPEGs, b"" where none was kept; a camera of which none was kept is left out
+    images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.action)
@@ -94,7 +95,8 @@ class Queries:
     gate: np.ndarray | None = None  # float32 [Q, L]
     latency: np.ndarray | None = None  # float32 [Q], seconds per query
     expert: np.ndarray | None = None  # float32 [Q, C, A]: what the expert would do (DAgger)
-    images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # camera -> Q JPEGs
+    # camera -> Q JPEGs, the steps' images at `step`; empty unless every query has one
+    images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.step)

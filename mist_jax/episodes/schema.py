@@ -90,7 +90,6 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
         "risk": array(_ACTION),
         "gate": tfds.Sequence(np.float32),
         "latency": np.float32,
-        **(pictures() if info.images == "query" else {}),
     }
     if info.sites:
         queries["activations"] = {
@@ -115,13 +114,14 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
     }
     if info.sites:
         metadata["query_layers"] = {name: tfds.Sequence(np.int32) for name in info.sites}
-    return tfds.FeaturesDict(
-        {
-            "steps": tfds.Dataset(steps),
-            "queries": tfds.Dataset(queries),
-            "episode_metadata": metadata,
-        }
-    )
+    features = {
+        "steps": tfds.Dataset(steps),
+        "queries": tfds.Dataset(queries),
+        "episode_metadata": metadata,
+    }
+    if info.images == "query":
+        features["frames"] = tfds.Dataset({"step": np.int32, **pictures()})
+    return tfds.FeaturesDict(features)
 
 
 def check_episode(episode: Episode, info: DatasetInfo) -> None:
@@ -133,29 +133,47 @@ def check_episode(episode: Episode, info: DatasetInfo) -> None:
     steps, queries = episode.steps, episode.queries
     sites = {name: site.layers for name, site in info.sites.items()}
     layers = {name: tuple(layers) for name, layers in queries.layers.items()}
-    cameras = set(info.cameras)
     claims = {
         "model": (episode.model, info.model),
         "assets": (episode.assets, info.assets),
         "number of object names": (len(episode.object_names), steps.object_pose.shape[1]),
-        "step cameras": (set(steps.images), cameras if info.images == "step" else set()),
     }
     if len(queries):
         claims["layers of the sites"] = (layers, sites)
         claims["sites"] = (set(queries.activations), set(sites))
-        claims["query cameras"] = (
-            set(queries.images),
-            cameras if info.images == "query" else set(),
-        )
     for what, (is_, should) in claims.items():
         if is_ != should:
             raise ValueError(f"episode {episode.key}: {what} is {is_!r}, the dataset's {should!r}")
-    pictures = [(jpegs, len(steps)) for jpegs in steps.images.values()]
-    pictures += [(jpegs, len(queries)) for jpegs in queries.images.values()]
-    if any(len(jpegs) != count for jpegs, count in pictures):
-        raise ValueError(f"episode {episode.key}: a camera has not one picture per step or query")
     outside = [c.step for c in episode.contacts if not 0 <= c.step < len(steps)]
     if outside:
         raise ValueError(
             f"episode {episode.key}: contacts at steps {outside} of {len(steps)} steps"
         )
+
+
+def picture_steps(episode: Episode, info: DatasetInfo) -> np.ndarray:
+    """The steps, int32 [M], of which the dataset keeps every camera's picture.
+
+    Raises:
+        ValueError: the episode's pictures are not those that `info.images` asks for.
+    """
+    steps, queries = episode.steps, episode.queries
+    kept = {name: np.array([bool(jpeg) for jpeg in jpegs]) for name, jpegs in steps.images.items()}
+    if not kept and (info.images != "step" or not len(steps)):
+        found = np.zeros(0, np.int32)
+    elif info.images == "none" or set(kept) != set(info.cameras):
+        raise ValueError(
+            f"episode {episode.key}: pictures of {sorted(kept)}, but the dataset keeps images="
+            f"{info.images} of {sorted(info.cameras)}"
+        )
+    else:
+        first = kept[info.cameras[0]]
+        if any(len(mask) != len(steps) or (mask != first).any() for mask in kept.values()):
+            raise ValueError(f"episode {episode.key}: the cameras' pictures are of unequal steps")
+        if info.images == "step" and not first.all():
+            raise ValueError(f"episode {episode.key}: not every step has a picture")
+        found = np.flatnonzero(first).astype(np.int32)
+    for name, jpegs in queries.images.items():
+        if name not in kept or jpegs != tuple(steps.images[name][step] for step in queries.step):
+            raise ValueError(f"episode {episode.key}: the queries' pictures are not their steps'")
+    return found
