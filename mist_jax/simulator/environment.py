@@ -1,7 +1,6 @@
 """One LIBERO task in simulation: deterministic resets, steps, observations, snapshots."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,13 +11,13 @@ from mist_jax.errors import UserError
 from mist_jax.simulator.assets import Assets
 from mist_jax.simulator.control import ControlLoop
 from mist_jax.simulator.initial_states import load_initial_states
-from mist_jax.simulator.libero_package import import_libero, quiet
+from mist_jax.simulator.libero_package import quiet
 from mist_jax.simulator.observation import SAMPLED_SUBSTEP, ObservationReader, Sample
+from mist_jax.simulator.problem import CONTROL_HZ, Changeable, build_problem, seeded
 from mist_jax.simulator.rendering import choose_gl
 from mist_jax.simulator.suites import SETTLE_STEPS, Task
 
-CONTROL_HZ = 20
-SUBSTEPS = 25
+SUBSTEPS = 500 // CONTROL_HZ
 # Nothing moves and the gripper opens.
 NO_OP = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -36,7 +35,7 @@ class Snapshot:
     Attributes:
       before, after: MuJoCo's state before and after the last integration: poses and contacts
         still belong to the first, joint positions and velocities to the second.
-      body_pos, body_quat, site_rgba: what an episode can change in the model.
+      changeable: what an episode can change in the model.
       gripper_action: the gripper's ramped command.
       controller: the controller's arrays and flags.
       sample: what `observe` shows.
@@ -45,9 +44,7 @@ class Snapshot:
 
     before: np.ndarray
     after: np.ndarray
-    body_pos: np.ndarray
-    body_quat: np.ndarray
-    site_rgba: np.ndarray
+    changeable: Changeable
     gripper_action: np.ndarray
     controller: dict[str, Any]
     sample: Sample
@@ -87,16 +84,19 @@ class Environment:
           UserError: no GL library to render with, or the assets lack a file of this task.
         """
         choose_gl(render != "none")
+        if mujoco.get_mju_user_warning() is None:
+            # MuJoCo would print and write MUJOCO_LOG.TXT; its counters become errors in `step`.
+            mujoco.set_mju_user_warning(lambda message: None)
         self.task = task
         self.assets = assets
         self.initial_states = load_initial_states(task)
         self.substep_observers: list[Callable[[], None]] = []
-        self.robosuite_env = _build(task, assets)
+        with seeded(0):
+            self.robosuite_env = build_problem(task, assets)
         self.parsed_problem: dict[str, Any] = self.robosuite_env.parsed_problem
         self.sim = self.robosuite_env.sim
         self.model: mujoco.MjModel = self.sim.model._model
         self.data: mujoco.MjData = self.sim.data._data
-        self._pristine_site_rgba = self.model.site_rgba.copy()
         self._control = ControlLoop(self.robosuite_env)
         self._reader = ObservationReader(self.robosuite_env, camera_res, render)
         self._before = self._state()
@@ -122,8 +122,7 @@ class Environment:
                 f"valid ids are 0 to {len(self.initial_states) - 1}"
             )
         env = self.robosuite_env
-        self.model.site_rgba[:] = self._pristine_site_rgba
-        with quiet(), _seeded(seed):
+        with quiet(), seeded(seed):
             self._place_objects()
         # Only a hard reset would make a new gripper: this one remembers the last episode.
         env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
@@ -136,14 +135,23 @@ class Environment:
             self.step(NO_OP)
 
     def _place_objects(self) -> None:
+        """What LIBERO's reset does, without compiling the model again."""
         from robosuite.utils.errors import RandomizationError
 
+        env = self.robosuite_env
         for _ in range(_PLACEMENT_TRIES):
+            env.compiled.write_to(self.model)
+            self.sim.reset()
+            # As a new simulation and a new renderer do; the solver starts from its last result.
+            self.sim.forward()
+            self.sim.forward()
             try:
-                self.robosuite_env.reset()
+                env._reset_internal()
             except RandomizationError:
                 # As LIBERO does: the sampler found no free place, so it draws again.
                 continue
+            self.sim.forward()
+            env.visualize(vis_settings=dict.fromkeys(env._visualizations, False))
             return
         raise SimulatorError(f"{self._where()}: no free place for the objects")
 
@@ -216,9 +224,7 @@ class Environment:
         return Snapshot(
             before=self._before,
             after=self._state(),
-            body_pos=self.model.body_pos.copy(),
-            body_quat=self.model.body_quat.copy(),
-            site_rgba=self.model.site_rgba.copy(),
+            changeable=Changeable.read_from(self.model),
             gripper_action=np.array(robot.gripper.current_action),
             controller={
                 name: np.copy(value) if isinstance(value, np.ndarray) else value
@@ -232,9 +238,7 @@ class Environment:
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot; what follows is bit for bit what followed it."""
         robot = self.robosuite_env.robots[0]
-        self.model.body_pos[:] = snapshot.body_pos
-        self.model.body_quat[:] = snapshot.body_quat
-        self.model.site_rgba[:] = snapshot.site_rgba
+        snapshot.changeable.write_to(self.model)
         mujoco.mj_resetData(self.model, self.data)
         mujoco.mj_setState(self.model, self.data, snapshot.before, _STATE)
         mujoco.mj_forward(self.model, self.data)
@@ -261,36 +265,3 @@ class Environment:
 
     def _where(self) -> str:
         return f"{self.task.suite} task {self.task.task_id}"
-
-
-def _build(task: Task, assets: Assets) -> Any:
-    """LIBERO's problem object for a task."""
-    envs = import_libero(assets)
-    try:
-        with quiet(), _seeded(0):
-            return envs.env_wrapper.ControlEnv(
-                bddl_file_name=str(task.bddl_file),
-                use_camera_obs=False,
-                has_offscreen_renderer=False,
-                control_freq=CONTROL_HZ,
-                ignore_done=True,
-                hard_reset=False,
-            ).env
-    except (FileNotFoundError, ValueError) as error:
-        # MuJoCo's compiler reports a missing mesh or texture as a ValueError.
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{task.suite} task {task.task_id} cannot be built with the {assets.kind} assets "
-            f"in {assets.path}: {reason}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """robosuite draws from numpy's global generator: seeds it, and gives the caller's back."""
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)

@@ -51,6 +51,8 @@ def choose_gl(render: bool) -> str:
             f"MUJOCO_GL={chosen} forbids rendering: set it to egl or osmesa; "
             f"if neither is installed: {_INSTALL}"
         )
+    elif chosen in ("egl", "osmesa") and render and not _has_library(chosen):
+        raise UserError(f"MUJOCO_GL={chosen}, but its library is not installed: {_INSTALL}")
     return chosen
 
 
