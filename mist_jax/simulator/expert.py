@@ -17,12 +17,12 @@ from mist_jax.simulator.obstacles import CollisionBoxes, height_to_clear
 # What an action of 1 commands (robosuite's OSC_POSE).
 _METRES, _RADIANS = 0.05, 0.5
 # The controller follows 1 s^-2 of gain with critical damping: 2 leaves no visible overshoot.
-_GAIN = 1.6
+_GAIN = 2.0
 _MAX_TURN = 0.6
 # Canonical pose of the gripper: pointing down, fingers along the world's y axis.
 _DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
-_HOVER = 0.07
+_HOVER = 0.05
 _CARRY = 0.06
 # Half-widths of what is swept along (m), and the gap to leave over obstacles.
 _GRIPPER_WIDTH, _OBJECT_WIDTH = 0.07, 0.08
@@ -100,11 +100,13 @@ class Expert:
         return self._reach(grip, opening)
 
     def _reach(self, grip: np.ndarray, opening: float) -> np.ndarray:
-        grasp = self._planner.plan(self._data, grip, self._goal()[0], self._ground)
+        grasp = self._planner.plan(self._data, grip, self._grip_at_goal(), self._ground)
         error = grasp.point - grip
         way = math.hypot(error[0], error[1])
         turn = abs(_wrapped(grasp.yaw - self._yaw()))
-        if way < 0.007 and abs(error[2]) < 0.008 and turn < 0.2:
+        # Once the fingers have begun to close, a little drift is no reason to start again.
+        near = 0.006 if opening > 0.072 else 0.014
+        if way < near and abs(error[2]) < near + 0.002 and turn < 0.2:
             return self._command(error, grasp.yaw, close=True)
         slope = 2.0 if self._planner.has_rim else 6.0
         funnel = min(max(slope * (way - 0.005), 0.0), _HOVER)
@@ -136,6 +138,10 @@ class Expert:
         under = ((low[:, :2] < centre) & (centre < high[:, :2])).all(1)
         top = high[under, 2].max() if under.any() else high[:, 2].max()
         return centre, float(top) - 0.003
+
+    def _grip_at_goal(self) -> np.ndarray:
+        goal, level = self._goal()
+        return np.array([goal[0], goal[1], level + _CARRY])
 
     def _placed(self) -> bool:
         goal, level = self._goal()
@@ -171,8 +177,9 @@ class Expert:
 
 
 def _gated(error: np.ndarray, climb: float) -> np.ndarray:
-    """The error [3] with its height replaced; too low, the sideways part waits."""
-    share = min(max(1.0 - (climb - 0.005) / 0.02, 0.0), 1.0)
+    """The error [3] with its height replaced; too low, a long way sideways waits."""
+    share = max(1.0 - (climb - 0.005) / 0.02, (0.03 - math.hypot(error[0], error[1])) / 0.01)
+    share = min(max(share, 0.0), 1.0)
     return np.array([share * error[0], share * error[1], climb])
 
 

@@ -11,14 +11,15 @@ from mist_jax.simulator.obstacles import CollisionBoxes
 # height above the site, radius (m).
 _GRIPPER_SPHERES = np.array(
     [
-        (-0.046, -0.002, 0.010),
-        (0.046, -0.002, 0.010),
-        (-0.052, 0.022, 0.014),
-        (0.052, 0.022, 0.014),
-        (-0.090, 0.075, 0.035),
-        (-0.030, 0.075, 0.035),
-        (0.030, 0.075, 0.035),
-        (0.090, 0.075, 0.035),
+        (sign * along, height, radius)
+        for sign in (-1.0, 1.0)
+        for along, height, radius in (
+            (0.022, 0.0, 0.008),
+            (0.046, -0.002, 0.010),
+            (0.052, 0.022, 0.014),
+            (0.030, 0.075, 0.035),
+            (0.090, 0.075, 0.035),
+        )
     ]
 )
 # Half of the opening that can be used, less a margin.
@@ -27,9 +28,12 @@ _RIM_DEPTH = 0.010
 _SOLID_DEPTH = 0.022
 # Fingertips hang 11 mm below the site.
 _MIN_HEIGHT = 0.017
-_CLEARANCE = 0.012
-# From the robot's base (m): beyond this the elbow straightens, and the arm stalls at 0.78.
-_REACH = 0.745
+_CLEARANCE = 0.015
+# From the robot's base to its shoulder, from the grip site to the wrist (up, and back towards the
+# base), and how far from the shoulder the wrist goes well (m): at 0.68 the straight elbow stalls.
+_SHOULDER_HEIGHT = 0.333
+_WRIST_HEIGHT, _WRIST_BACK = 0.204, 0.088
+_REACH = 0.65
 _RIM_YAWS = np.deg2rad([0, 30, -30, 60, -60, 90])
 _SOLID_YAWS = np.deg2rad([0, 15, -15, 30, -30, 45, -45, 60, -60, 75, -75, 90])
 _UPRIGHT = np.cos(np.deg2rad(45))
@@ -61,7 +65,7 @@ class GraspPlanner:
         self, model: mujoco.MjModel, body: int, boxes: CollisionBoxes, obstacles: CollisionBoxes
     ):
         self._body = body
-        self._base = model.body("robot0_base").pos[:2].copy()
+        self._shoulder = model.body("robot0_base").pos + (0.0, 0.0, _SHOULDER_HEIGHT)
         self._boxes = boxes
         self._obstacles = obstacles
         corners = _corners(boxes.half)
@@ -83,7 +87,7 @@ class GraspPlanner:
 
         Args:
           grip: float64 [3], the grip site (m).
-          goal: float64 [2], where the object is to go (m).
+          goal: float64 [3], where the object is to go, at the height of the grip site then (m).
           floor: height of what the fingertips must not touch (m).
         """
         upright = data.xmat[self._body][8] > _UPRIGHT
@@ -97,16 +101,19 @@ class GraspPlanner:
         spheres[..., 2] += _GRIPPER_SPHERES[:, 1]
         room = self._obstacles.clearance(data, spheres, centre, 0.2) - _GRIPPER_SPHERES[:, 2]
         shortage = np.maximum(_CLEARANCE - room.min(1), 0.0)
-        there = points[:, :2] + (goal - centre[:2])
-        far = np.maximum(
-            np.linalg.norm(points[:, :2] - self._base, axis=1),
-            np.linalg.norm(there - self._base, axis=1),
-        )
-        costs = costs + np.maximum(far - _REACH, 0.0) / 0.01
+        there = np.column_stack([points[:, :2] + (goal[:2] - centre[:2]), np.full(len(points), goal[2])])
+        far = np.maximum(self._stretch(points), self._stretch(there))
+        costs = costs + np.maximum(far - _REACH, 0.0) / 0.012
         away = np.linalg.norm(points - grip, axis=1)
-        costs = costs + shortage / 0.005 + np.abs(yaws) + 0.8 * np.minimum(away / 0.04, 1.0)
+        costs = costs + shortage / 0.004 + np.abs(yaws) + 0.8 * np.minimum(away / 0.04, 1.0)
         best = int(costs.argmin())
         return Grasp(point=points[best], yaw=float(yaws[best]))
+
+    def _stretch(self, points: np.ndarray) -> np.ndarray:
+        """Distance from shoulder to wrist with the grip site at points [..., 3] (m)."""
+        offset = points - self._shoulder
+        flat = np.hypot(offset[..., 0], offset[..., 1]) - _WRIST_BACK
+        return np.hypot(flat, offset[..., 2] + _WRIST_HEIGHT)
 
     def _rim(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         yaws = np.concatenate([_RIM_YAWS, _RIM_YAWS])

@@ -19,6 +19,7 @@ class CollisionBoxes:
         self.geoms = np.asarray(geoms)[order]
         self._offset = model.geom_aabb[self.geoms, :3].copy()
         self.half = model.geom_aabb[self.geoms, 3:].copy()
+        self._size = np.linalg.norm(self.half, axis=1)
         bodies = model.geom_bodyid[self.geoms]
         self._body_starts = np.flatnonzero(np.r_[True, bodies[1:] != bodies[:-1]])
 
@@ -55,13 +56,16 @@ class CollisionBoxes:
           float64 [...] (m), at most `reach`; 0 inside a box.
         """
         centres, rotations = self.poses(data)
-        size = np.linalg.norm(self.half, axis=1)
-        close = np.linalg.norm(centres - near, axis=1) - size < reach
+        close = np.linalg.norm(centres - near, axis=1) - self._size < reach
         if not close.any():
             return np.full(points.shape[:-1], reach)
-        local = np.einsum("...gi,gij->...gj", points[..., None, :] - centres[close], rotations[close])
-        gaps = np.maximum(np.abs(local) - self.half[close], 0.0)
-        return np.minimum(np.sqrt((gaps**2).sum(-1)).min(-1), reach)
+        half, turns = self.half[close], rotations[close]
+        # One matrix product for all points and boxes: [N, 3] by [3, 3G].
+        local = points.reshape(-1, 3) @ turns.transpose(1, 0, 2).reshape(3, -1)
+        local -= np.einsum("gi,gij->gj", centres[close], turns).ravel()
+        gaps = np.maximum(np.abs(local) - half.ravel(), 0.0).reshape(-1, len(half), 3)
+        squares = np.einsum("ngi,ngi->ng", gaps, gaps)
+        return np.minimum(np.sqrt(squares.min(1)), reach).reshape(points.shape[:-1])
 
 
 def height_to_clear(
