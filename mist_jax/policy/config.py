@@ -9,6 +9,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 
 ActionHead = Literal["l1", "diffusion", "tokens"]
+ActionBounds = Literal["q01_q99", "min_max"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class OpenVLAOFTConfig:
     film: bool = False
     chunk: int = 8
     action_dim: int = len(ACTION_DIMENSIONS)
+    action_bounds: ActionBounds = "q01_q99"  # what -1 and 1 mean in the data's statistics
     rms_norm_eps: float = 1e-6
     rope_theta: float = 1e4
     layer_norm_eps: float = 1e-5

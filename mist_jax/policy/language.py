@@ -4,7 +4,7 @@ Every block's output goes through `Intervention` in the same forward: risk is re
 opens the gates of later ones. Activations leave as return values, steering enters as arrays.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,13 @@ class Intervention:
 
     risk_head: RiskHead
     steering: Steering
+
+    @classmethod
+    def of(cls, risk_head: RiskHead, steering: Steering) -> Self:
+        """With every array's dtype made definite: a weakly typed one would retrace the forward."""
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), cls(risk_head, steering)
+        )
 
 
 @struct.dataclass

@@ -179,7 +179,7 @@ class Policy:
                 f"the risk head reads width {risk_head.mean.shape[0]}, the model has {width}; "
                 "train it on this model's activations"
             )
-        return Intervention(risk_head, steering)
+        return Intervention.of(risk_head, steering)
 
 
 def load_policy(
@@ -205,7 +205,7 @@ def load_policy(
     if dtype is None and jax.default_backend() == "cpu":
         dtype = jnp.float32
     config = card.config
-    statistics = read_statistics(folder / STATISTICS, unnorm_key)
+    statistics = read_statistics(folder / STATISTICS, unnorm_key, config.action_bounds)
     preprocessor = Preprocessor(
         images=ImagePreprocessing(
             image_size=config.image_size,

@@ -34,8 +34,8 @@ class VisionBlock(nnx.Module):
         self.fc1 = Linear(width, config.mlp_width, rngs=rngs, stack=stack)
         self.fc2 = Linear(config.mlp_width, width, rngs=rngs, stack=stack)
         shape = (*stack, width)
-        self.scale1 = nnx.Param(jnp.full(shape, 0.1)) if config.layer_scale else None
-        self.scale2 = nnx.Param(jnp.full(shape, 0.1)) if config.layer_scale else None
+        self.scale1 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
+        self.scale2 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
         self.film = None if film_width is None else Film(film_width, width, rngs=rngs, stack=stack)
         self.heads = config.heads
 
