@@ -13,7 +13,7 @@ from mist_jax.episodes.schema import check_episode, picture_steps, rlds_camera
 from mist_jax.policy.proprio import axis_angle
 
 _ACTION = len(ACTION_DIMENSIONS)
-_OPTIONAL = ("risk", "gate", "latency")
+_OPTIONAL = ("risk", "gate", "latency", "expert")
 _CONTACT_TEXTS = ("robot_body", "obstacle_body")
 _CONTACT_FLAGS = ("grasped", "harmful", "onset")
 _CONTACT_NUMBERS = ("peak_force", "impulse", "residual")
@@ -29,7 +29,8 @@ def encode_episode(episode: Episode, info: DatasetInfo) -> bytes:
     check_episode(episode, info)
     return write_columns(
         {
-            **_step_columns(episode),
+            **step_columns(episode),
+            **_object_columns(episode),
             **_contact_columns(episode.contacts, len(episode.steps)),
             **_query_columns(episode.queries, info),
             **_metadata_columns(episode, info),
@@ -41,8 +42,8 @@ def encode_episode(episode: Episode, info: DatasetInfo) -> bytes:
 def decode_episode(record: bytes, info: DatasetInfo, *, images: bool = False) -> Episode:
     """The inverse of `encode_episode`; camera pictures are left out unless `images`.
 
-    Where there are no queries, `risk`, `gate` and `latency` are None and the activations are empty
-    arrays [0, L, D]. Float fields are float32, as stored.
+    Where there are no queries, `risk`, `gate`, `latency` and `expert` are None and the activations
+    are empty arrays [0, L, D]. Float fields are float32, as stored.
 
     Raises:
         ValueError: the record is damaged or not one of such a dataset.
@@ -114,15 +115,14 @@ def _query_pictures(
     return {camera: tuple(jpegs[step] for step in steps) for camera, jpegs in images.items()}
 
 
-def _step_columns(episode: Episode) -> dict[str, Column]:
+def step_columns(episode: Episode) -> dict[str, Column]:
+    """The columns of the steps that are rectangular: all but objects, contacts and pictures."""
     steps = episode.steps
     length = len(steps)
     angle = np.array([axis_angle(quat) for quat in steps.eef_quat]).reshape(length, 3)
     last = np.arange(length) == length - 1
     # A time limit cuts an episode; only success ends it.
     terminal = last & (episode.outcome == "success")
-    objects = np.full(length, len(episode.object_names))
-    displacement = steps.displacement.astype(np.float32)
     return {
         "steps/observation/eef_pos": steps.eef_pos,
         "steps/observation/eef_quat": steps.eef_quat,
@@ -139,8 +139,15 @@ def _step_columns(episode: Episode) -> dict[str, Column]:
         "steps/is_terminal": terminal,
         "steps/language_instruction": texts([episode.instruction] * length),
         "steps/grasped": steps.grasped,
+    }
+
+
+def _object_columns(episode: Episode) -> dict[str, Column]:
+    steps = episode.steps
+    objects = np.full(len(steps), len(episode.object_names))
+    return {
         **ragged("steps/objects/pose", steps.object_pose, objects),
-        **ragged("steps/objects/displacement", displacement, objects),
+        **ragged("steps/objects/displacement", steps.displacement, objects),
     }
 
 
@@ -206,10 +213,12 @@ def _contacts(columns: ColumnReader) -> tuple[Contact, ...]:
 def _query_columns(queries: Queries, info: DatasetInfo) -> dict[str, Column]:
     length = len(queries)
     zeros = np.zeros((length, _ACTION), np.float32)
+    no_labels = np.zeros((length, info.chunk, _ACTION), np.float32)
     gate = np.zeros((length, 0), np.float32) if queries.gate is None else queries.gate
     columns: dict[str, Column] = {
         "queries/step": queries.step,
         "queries/actions": queries.actions,
+        "queries/expert": no_labels if queries.expert is None else queries.expert,
         "queries/risk": zeros if queries.risk is None else queries.risk,
         "queries/latency": zeros[:, 0] if queries.latency is None else queries.latency,
         **ragged("queries/gate", gate, np.full(length, gate.shape[1])),
@@ -256,6 +265,7 @@ def _queries(
         actions=columns.array("queries/actions", np.float32, length, info.chunk, _ACTION),
         activations=activations,
         layers={name: site.layers for name, site in info.sites.items()},
+        expert=optional("expert", "queries/expert", length, info.chunk, _ACTION),
         risk=optional("risk", "queries/risk", length, _ACTION),
         gate=optional("gate", "queries/gate/ragged_flat_values", length, -1),
         latency=optional("latency", "queries/latency", length),

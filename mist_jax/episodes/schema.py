@@ -25,54 +25,42 @@ def rlds_camera(camera: str) -> str:
     return _RLDS_CAMERAS.get(camera, camera)
 
 
-def episode_features(info: DatasetInfo) -> "FeaturesDict":
-    """The features of one episode of a dataset described by `info`."""
+def _array(*shape: int) -> Any:
     from tensorflow_datasets.core import features as tfds
 
-    def array(*shape: int) -> Any:
-        return tfds.Tensor(shape=shape, dtype=np.float32)
+    return tfds.Tensor(shape=shape, dtype=np.float32)
 
-    def pictures() -> dict[str, Any]:
-        shape = (info.camera_res, info.camera_res, 3)
-        return {
-            rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg")
-            for camera in info.cameras
-        }
 
-    def activations(site_layers: int, width: int) -> Any:
-        dtype = np.dtype(info.activation_dtype).type
-        return tfds.Tensor(shape=(site_layers, width), dtype=dtype, encoding="bytes")
+def _pictures(info: DatasetInfo) -> dict[str, Any]:
+    from tensorflow_datasets.core import features as tfds
+
+    shape = (info.camera_res, info.camera_res, 3)
+    return {
+        rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg")
+        for camera in info.cameras
+    }
+
+
+def step_features(info: DatasetInfo) -> dict[str, Any]:
+    """The features of one step that are rectangular: all but objects and contacts."""
+    from tensorflow_datasets.core import features as tfds
 
     observation = {
-        "eef_pos": array(3),
-        "eef_quat": array(4),
-        "gripper_qpos": array(2),
-        "joint_state": array(7),
+        "eef_pos": _array(3),
+        "eef_quat": _array(4),
+        "gripper_qpos": _array(2),
+        "joint_state": _array(7),
         "state": tfds.Tensor(
             shape=(8,),
             dtype=np.float32,
             doc="what the policy takes: eef position, axis-angle, both finger positions",
         ),
-        **(pictures() if info.images == "step" else {}),
+        **(_pictures(info) if info.images == "step" else {}),
     }
-    contact = {
-        "robot_body": tfds.Text(),
-        "obstacle_body": tfds.Text(),
-        "grasped": np.bool_,
-        "harmful": np.bool_,
-        "onset": np.bool_,
-        "peak_force": np.float32,
-        "impulse": np.float32,
-        "position": array(3),
-        "normal": array(3),
-        "share": array(_ACTION),
-        "velocity": array(_ACTION),
-        "residual": np.float32,
-    }
-    steps = {
+    return {
         "observation": observation,
-        "action": array(_ACTION),
-        "commanded": array(_ACTION),
+        "action": _array(_ACTION),
+        "commanded": _array(_ACTION),
         "perturbed": np.bool_,
         "reward": np.float32,
         "discount": np.float32,
@@ -81,21 +69,14 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
         "is_terminal": np.bool_,
         "language_instruction": tfds.Text(),
         "grasped": np.int32,
-        "objects": tfds.Sequence({"pose": array(7), "displacement": np.float32}),
-        "contacts": tfds.Sequence(contact),
     }
-    queries = {
-        "step": np.int32,
-        "actions": array(info.chunk, _ACTION),
-        "risk": array(_ACTION),
-        "gate": tfds.Sequence(np.float32),
-        "latency": np.float32,
-    }
-    if info.sites:
-        queries["activations"] = {
-            name: activations(len(site.layers), site.width) for name, site in info.sites.items()
-        }
-    metadata = {
+
+
+def key_features() -> dict[str, Any]:
+    """The scalars of an episode's metadata."""
+    from tensorflow_datasets.core import features as tfds
+
+    return {
         "suite": tfds.Text(),
         "task_id": np.int64,
         "initial_state": np.int64,
@@ -109,8 +90,54 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
         "assets": tfds.Text(),
         "model": tfds.Text(),
         "perturbation": tfds.Text(),
+    }
+
+
+def episode_features(info: DatasetInfo) -> "FeaturesDict":
+    """The features of one episode of a dataset described by `info`."""
+    from tensorflow_datasets.core import features as tfds
+
+    def activations(layers: int, width: int) -> Any:
+        dtype = np.dtype(info.activation_dtype).type
+        return tfds.Tensor(shape=(layers, width), dtype=dtype, encoding="bytes")
+
+    contact = {
+        "robot_body": tfds.Text(),
+        "obstacle_body": tfds.Text(),
+        "grasped": np.bool_,
+        "harmful": np.bool_,
+        "onset": np.bool_,
+        "peak_force": np.float32,
+        "impulse": np.float32,
+        "position": _array(3),
+        "normal": _array(3),
+        "share": _array(_ACTION),
+        "velocity": _array(_ACTION),
+        "residual": np.float32,
+    }
+    steps = {
+        **step_features(info),
+        "objects": tfds.Sequence({"pose": _array(7), "displacement": np.float32}),
+        "contacts": tfds.Sequence(contact),
+    }
+    queries = {
+        "step": np.int32,
+        "actions": _array(info.chunk, _ACTION),
+        "expert": _array(info.chunk, _ACTION),
+        "risk": _array(_ACTION),
+        "gate": tfds.Sequence(np.float32),
+        "latency": np.float32,
+    }
+    if info.sites:
+        queries["activations"] = {
+            name: activations(len(site.layers), site.width) for name, site in info.sites.items()
+        }
+    metadata = {
+        **key_features(),
         "object_names": tfds.Sequence(tfds.Text()),
-        "query_fields": tfds.Sequence(tfds.Text()),
+        "query_fields": tfds.Sequence(
+            tfds.Text(), doc="which of risk, gate, latency and expert were recorded; else zeros"
+        ),
     }
     if info.sites:
         metadata["query_layers"] = {name: tfds.Sequence(np.int32) for name in info.sites}
@@ -120,7 +147,7 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
         "episode_metadata": metadata,
     }
     if info.images == "query":
-        features["frames"] = tfds.Dataset({"step": np.int32, **pictures()})
+        features["frames"] = tfds.Dataset({"step": np.int32, **_pictures(info)})
     return tfds.FeaturesDict(features)
 
 
