@@ -81,11 +81,11 @@ def test_seed_moves_the_fixtures(environment):
 
 
 def test_reset_leaves_the_callers_random_numbers_alone(environment):
-    np.random.seed(5)
-    expected = np.random.rand(3)
-    np.random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.rand(3)  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
     environment.reset(initial_state=0, seed=1, settle_steps=0)
-    np.testing.assert_array_equal(np.random.rand(3), expected)
+    np.testing.assert_array_equal(np.random.rand(3), expected)  # noqa: NPY002
 
 
 OTHER_PROCESS = """
@@ -134,7 +134,7 @@ def test_episode_is_that_of_stock_libero(suite, task_id):
     # LIBERO adds to this list in every hard reset and draws a random number for each entry, so
     # its own fixtures depend on the number of resets before.
     stock.env.object_property_initializers.clear()
-    np.random.seed(4)
+    np.random.seed(4)  # noqa: NPY002
     stock.reset()
     stock.set_init_state(environment.initial_states[2])
     for _ in range(10):

@@ -1,8 +1,9 @@
-"""LIBERO's Python package: found, and imported without questions, noise, torch or traces in HOME."""
+"""LIBERO's Python package: found, and imported without questions, noise, torch or HOME."""
 
 import atexit
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import io
 import os
@@ -78,7 +79,7 @@ def _private_config():
         "datasets": root.parent / "datasets",
         "assets": root / "assets",
     }
-    lines = "".join(f"{key}: '{str(path)}'\n" for key, path in entries.items())
+    lines = "".join(f"{key}: '{path!s}'\n" for key, path in entries.items())
     Path(folder, "config.yaml").write_text(lines, encoding="utf-8")
     before = os.environ.get("LIBERO_CONFIG_PATH")
     os.environ["LIBERO_CONFIG_PATH"] = folder
@@ -103,15 +104,15 @@ def _prepare_robosuite() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise UserError("robosuite is not installed: pip install --no-deps robosuite==1.4.0")
     folder = Path(spec.submodule_search_locations[0])
-    macros_spec = importlib.util.spec_from_file_location("robosuite.macros", folder / "macros.py")
-    assert macros_spec is not None and macros_spec.loader is not None
-    macros = importlib.util.module_from_spec(macros_spec)
-    macros_spec.loader.exec_module(macros)
+    loader = importlib.machinery.SourceFileLoader("robosuite.macros", str(folder / "macros.py"))
+    macros: Any = types.ModuleType("robosuite.macros")
+    macros.__file__ = loader.path
+    loader.exec_module(macros)
     macros.MUJOCO_GPU_RENDERING = False
     macros.CONSOLE_LOGGING_LEVEL = "ERROR"
     macros.FILE_LOGGING_LEVEL = None
     sys.modules["robosuite.macros"] = macros
     if not (folder / "macros_private.py").exists():
         sys.modules["robosuite.macros_private"] = types.ModuleType("robosuite.macros_private")
-    robosuite = importlib.import_module("robosuite")
+    robosuite: Any = importlib.import_module("robosuite")
     robosuite.macros = macros

@@ -95,9 +95,9 @@ def _keeping_compiled(problem_class: type) -> type:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """robosuite draws from numpy's global generator: seeds it, and gives the caller's back."""
-    before = np.random.get_state()
-    np.random.seed(seed)
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
     try:
         yield
     finally:
-        np.random.set_state(before)
+        np.random.set_state(before)  # noqa: NPY002
