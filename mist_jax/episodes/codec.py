@@ -33,8 +33,9 @@ def encode_episode(episode: Episode, info: DatasetInfo) -> bytes:
             **_object_columns(episode),
             **_contact_columns(episode.contacts, len(episode.steps)),
             **_query_columns(episode.queries, info),
-            **_metadata_columns(episode, info),
-            **_picture_columns(episode, info),
+            **metadata_columns(episode),
+            **_list_columns(episode, info),
+            **picture_columns(episode, info),
         }
     )
 
@@ -75,7 +76,8 @@ def decode_episode(record: bytes, info: DatasetInfo, *, images: bool = False) ->
     )
 
 
-def _picture_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
+def picture_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
+    """The camera pictures that `info` asks for; raises ValueError where they are others."""
     steps = picture_steps(episode, info)
     if info.images == "none":
         return {}
@@ -273,8 +275,8 @@ def _queries(
     )
 
 
-def _metadata_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
-    fields = [name for name in _OPTIONAL if getattr(episode.queries, name) is not None]
+def metadata_columns(episode: Episode) -> dict[str, Column]:
+    """The scalars of the episode's metadata."""
     values = {
         **vars(episode.key),
         "instruction": episode.instruction,
@@ -286,12 +288,18 @@ def _metadata_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
         "model": episode.model,
         "perturbation": episode.perturbation,
     }
-    columns: dict[str, Column] = {
+    return {
         f"episode_metadata/{name}": texts([value]) if isinstance(value, str) else np.array([value])
         for name, value in values.items()
     }
-    columns["episode_metadata/object_names"] = texts(episode.object_names)
-    columns["episode_metadata/query_fields"] = texts(fields)
+
+
+def _list_columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
+    fields = [name for name in _OPTIONAL if getattr(episode.queries, name) is not None]
+    columns: dict[str, Column] = {
+        "episode_metadata/object_names": texts(episode.object_names),
+        "episode_metadata/query_fields": texts(fields),
+    }
     for name, site in info.sites.items():
         columns[f"episode_metadata/query_layers/{name}"] = np.array(site.layers, np.int32)
     return columns

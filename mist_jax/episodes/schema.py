@@ -72,7 +72,7 @@ def step_features(info: DatasetInfo) -> dict[str, Any]:
     }
 
 
-def key_features() -> dict[str, Any]:
+def metadata_features() -> dict[str, Any]:
     """The scalars of an episode's metadata."""
     from tensorflow_datasets.core import features as tfds
 
@@ -133,7 +133,7 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
             name: activations(len(site.layers), site.width) for name, site in info.sites.items()
         }
     metadata = {
-        **key_features(),
+        **metadata_features(),
         "object_names": tfds.Sequence(tfds.Text()),
         "query_fields": tfds.Sequence(
             tfds.Text(), doc="which of risk, gate, latency and expert were recorded; else zeros"
