@@ -25,6 +25,7 @@ _GRIPPER_SPHERES = np.array(
 # Half of the opening that can be used, less a margin.
 MAX_WIDTH = 0.070
 _RIM_DEPTH = 0.010
+_INWARD = 0.008
 _SOLID_DEPTH = 0.022
 # Fingertips hang 11 mm below the site.
 _MIN_HEIGHT = 0.017
@@ -81,18 +82,24 @@ class GraspPlanner:
         self.has_rim = bool(extent[0] > MAX_WIDTH and extent[1] > MAX_WIDTH)
 
     def plan(
-        self, data: mujoco.MjData, grip: np.ndarray, goal: np.ndarray, floor: float
+        self,
+        data: mujoco.MjData,
+        grip: np.ndarray,
+        opening: float,
+        goal: np.ndarray,
+        floor: float,
     ) -> Grasp:
         """The grasp to go for.
 
         Args:
           grip: float64 [3], the grip site (m).
+          opening: of the gripper (m).
           goal: float64 [3], where the object is to go, at the height of the grip site then (m).
           floor: height of what the fingertips must not touch (m).
         """
         upright = data.xmat[self._body][8] > _UPRIGHT
         points, yaws, costs = (
-            self._rim(data) if self.has_rim and upright else self._across(data)
+            self._rim(data, opening) if self.has_rim and upright else self._across(data)
         )
         points[:, 2] = np.maximum(points[:, 2], floor + _MIN_HEIGHT)
         centre = data.xpos[self._body]
@@ -101,7 +108,9 @@ class GraspPlanner:
         spheres[..., 2] += _GRIPPER_SPHERES[:, 1]
         room = self._obstacles.clearance(data, spheres, centre, 0.2) - _GRIPPER_SPHERES[:, 2]
         shortage = np.maximum(_CLEARANCE - room.min(1), 0.0)
-        there = np.column_stack([points[:, :2] + (goal[:2] - centre[:2]), np.full(len(points), goal[2])])
+        there = np.column_stack(
+            [points[:, :2] + (goal[:2] - centre[:2]), np.full(len(points), goal[2])]
+        )
         far = np.maximum(self._stretch(points), self._stretch(there))
         costs = costs + np.maximum(far - _REACH, 0.0) / 0.012
         away = np.linalg.norm(points - grip, axis=1)
@@ -115,7 +124,9 @@ class GraspPlanner:
         flat = np.hypot(offset[..., 0], offset[..., 1]) - _WRIST_BACK
         return np.hypot(flat, offset[..., 2] + _WRIST_HEIGHT)
 
-    def _rim(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rim(
+        self, data: mujoco.MjData, opening: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         yaws = np.concatenate([_RIM_YAWS, _RIM_YAWS])
         side = np.repeat([-1.0, 1.0], len(_RIM_YAWS))
         outward = np.stack([-np.sin(yaws), np.cos(yaws), np.zeros_like(yaws)], axis=1)
@@ -125,6 +136,9 @@ class GraspPlanner:
         rim = np.column_stack([self._rim_radius * local, np.full(len(yaws), self._rim_height)])
         points = data.xpos[self._body] + rim @ rotation.T
         points[:, 2] -= _RIM_DEPTH
+        # Inside the bowl the open finger has room to spare, outside it may not.
+        inward = _INWARD * min(max((opening - 0.01) / 0.06, 0.0), 1.0)
+        points -= inward * side[:, None] * outward
         return points, yaws, 0.3 * (side > 0)
 
     def _across(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
