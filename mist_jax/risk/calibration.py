@@ -62,42 +62,37 @@ def gate_threshold(
     episode: np.ndarray,
     clean: np.ndarray,
     usable: np.ndarray,
+    base_rate: np.ndarray,
     rate: float,
 ) -> GateThreshold:
-    """The threshold that at most `rate` of clean episodes cross in any usable dimension.
+    """The thresholds that at most `rate` of clean episodes cross in any usable dimension.
 
-    Split conformal (Vovk et al. 2005) on the peak risk of each clean episode, all dimensions at
-    once: an episode's score is the largest rank that its peak reaches in any dimension. With fewer
-    than 1 / rate - 1 clean episodes no threshold can promise this, and single clean queries stand
-    in for episodes.
+    Split conformal (Vovk et al. 2005): an episode's score is the largest ratio, over its queries
+    and the usable dimensions, of the odds of a contact to that dimension's base odds; one ratio
+    serves all dimensions. With fewer than 1 / rate - 1 clean episodes no threshold can promise
+    this, and single clean queries stand in for episodes.
 
     Args:
       risk: [Q, A] out-of-sample probabilities.
       episode: int [Q], the episode of each query.
       clean: bool [episodes].
       usable: bool [A]; other dimensions never raise an alarm.
+      base_rate: [A], of the training rows.
+      rate: between 0 and 1.
     """
     rows = clean[episode]
+    excess = (_logit(risk[rows].astype(np.float64)) - _logit(base_rate))[:, usable]
     number = episode[rows]
-    peaks = np.stack([risk[rows][number == e].max(axis=0) for e in np.unique(number)] or [risk[:0]])
-    for unit, scores in (("episode", peaks), ("query", risk[rows])):
-        scores = scores.reshape(-1, risk.shape[1])
+    by_query = excess.max(axis=1, initial=-np.inf)
+    by_episode = np.asarray([by_query[number == e].max() for e in np.unique(number)])
+    for unit, scores in (("episode", by_episode), ("query", by_query)):
         level = int(np.ceil((len(scores) + 1) * (1 - rate)))
         if len(scores) and level <= len(scores) and usable.any():
-            threshold = np.where(usable, _simultaneous(scores, usable, level), NEVER)
-            return GateThreshold(threshold, rate, unit, len(scores))
-    return GateThreshold(np.full(risk.shape[1], NEVER), rate, "none", len(peaks))
-
-
-def _simultaneous(scores: np.ndarray, usable: np.ndarray, level: int) -> np.ndarray:
-    """Thresholds [A] that `level` of the rows of `scores` [M, A] cross in no usable dimension."""
-    ordered = np.sort(scores, axis=0)
-    rank = np.stack(
-        [np.searchsorted(ordered[:, i], scores[:, i], side="left") for i in range(scores.shape[1])],
-        axis=1,
-    )
-    highest = np.sort(rank[:, usable].max(axis=1))
-    return ordered[highest[level - 1]]
+            # A hair above, so that the score that set the threshold is not above it by rounding.
+            log_ratio = np.sort(scores)[level - 1] + 1e-6
+            crossing = _sigmoid(_logit(base_rate) + log_ratio)
+            return GateThreshold(np.where(usable, crossing, NEVER), rate, unit, len(scores))
+    return GateThreshold(np.full(risk.shape[1], NEVER), rate, "none", len(by_episode))
 
 
 def _fit_column(logits: np.ndarray, labels: np.ndarray, base_rate: float) -> tuple[float, float]:

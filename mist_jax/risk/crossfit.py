@@ -113,7 +113,9 @@ def cross_fit(
         predicted = np.asarray(risk_probability(member, jnp.asarray(features[:, at])))
         test, check = folds.test(k, samples), folds.validation(k, samples)
         risk[test] = predicted[test]
-        gate = gate_threshold(predicted[check], samples.episode[check], samples.clean, usable, rate)
+        gate = gate_threshold(
+            predicted[check], samples.episode[check], samples.clean, usable, base, rate
+        )
         members.append(member)
         thresholds.append(gate.threshold)
     return CrossFit(
@@ -160,7 +162,7 @@ def final_head(
     platt = fit_platt(outside[valid], labels[valid], base)
     head = _calibrated(_pick(fitted.heads, (0, 0, 0)), platt, base, usable)
     probability = Platt(np.asarray(head.platt_scale), np.asarray(head.platt_shift))(outside)
-    gate = gate_threshold(probability, samples.episode, samples.clean, usable, rate)
+    gate = gate_threshold(probability, samples.episode, samples.clean, usable, base, rate)
     return FinalHead(head, gate, per_layer)
 
 
@@ -206,7 +208,7 @@ def _mean_auroc(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _calibrated(head: RiskHead, platt: Platt, base: np.ndarray, usable: np.ndarray) -> RiskHead:
-    """The head with its calibration; an unusable dimension reports its base rate whatever it sees."""
+    """The head with its calibration; an unusable dimension reports its base rate."""
     constant = constant_platt(base)
     return head.replace(
         platt_scale=jnp.asarray(np.where(usable, platt.scale, constant.scale)),

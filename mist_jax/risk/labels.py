@@ -108,21 +108,26 @@ def motion_sign(steps: Steps, step: int) -> np.ndarray:
     """Direction of each dimension's realised motion over the control step before `step`.
 
     int8 [A]: translation and rotation of the end effector in the world frame; the gripper is +1
-    where the fingers close, as its action is. 0 where nothing moved. At the first step of an
-    episode, which has none before it, that step itself.
+    where the fingers close, as its action is. What stood still before `step` is judged by `step`
+    itself; 0 where it did not move then either. A contact's `velocity` cannot tell: its sign says
+    whether a dimension approached the obstacle.
     """
-    before, after = (step - 1, step) if step > 0 else (0, 1)
-    if after >= len(steps):
-        return np.zeros(len(ACTION_DIMENSIONS), np.int8)
-    translation = steps.eef_pos[after] - steps.eef_pos[before]
+    last = len(steps) - 1
+    spans = [(max(step - 1, 0), min(step, last)), (min(step, last), min(step + 1, last))]
+    before, at = (_motion(steps, *span) for span in spans)
+    # 1e-6 m or rad per control step is the noise of float32 poses, not motion.
+    motion = np.where(np.abs(before) > 1e-6, before, at)
+    return np.where(np.abs(motion) > 1e-6, np.sign(motion), 0).astype(np.int8)
+
+
+def _motion(steps: Steps, before: int, after: int) -> np.ndarray:
+    """What moved between two states: m, rad, and m of finger gap closed, float [A]."""
     turn = (
         Rotation.from_quat(steps.eef_quat[after]) * Rotation.from_quat(steps.eef_quat[before]).inv()
     )
-    width = steps.gripper_qpos[:, 0] - steps.gripper_qpos[:, 1]
-    closing = width[before] - width[after]
-    # 1e-6 m or rad per control step is the noise of float32 poses, not motion.
-    motion = np.concatenate([translation, turn.as_rotvec(), [closing]])
-    return np.where(np.abs(motion) > 1e-6, np.sign(motion), 0).astype(np.int8)
+    gap = steps.gripper_qpos[:, 0] - steps.gripper_qpos[:, 1]
+    translation = steps.eef_pos[after] - steps.eef_pos[before]
+    return np.concatenate([translation, turn.as_rotvec(), [gap[before] - gap[after]]])
 
 
 def _onsets(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,14 +1,12 @@
 """How good a score is: AUROC, AUPRC, calibration error, and their cluster bootstrap intervals.
 
-Every metric takes weights [R, Q], one row per bootstrap replicate, and returns [R]; the plain metric
-is the replicate whose weights are all 1. Undefined (one class only) is nan here and null in files.
+Every metric takes weights [R, Q], one row per bootstrap replicate, and returns [R]; the plain
+metric is the replicate whose weights are all 1. Undefined (one class only) is nan here and null in
+files.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
-Metric = Callable[[np.ndarray], np.ndarray]  # weights [R, Q] -> values [R]
 MIN_DEFINED = 0.9  # share of replicates in which a metric must exist to have an interval
 
 

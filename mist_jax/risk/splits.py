@@ -1,6 +1,5 @@
 """Who is trained on and who is tested: folds of whole scenes or whole tasks, never of steps."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -39,7 +38,7 @@ class Folds:
         return ~(self.test(k, samples) | self.validation(k, samples))
 
 
-def group_of(facts: EpisodeFacts, split: str) -> Hashable:
+def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:
     """What must not be divided over folds."""
     return facts.task if split == "task" else facts.scene
 

@@ -84,7 +84,9 @@ class Steering:
             coefficient=jnp.asarray(coefficient),
             shrink=jnp.asarray(np.broadcast_to(np.asarray(shrink, np.float32), (batch,))),
             gates=jnp.asarray(np.asarray(gates, np.float32)),
-            threshold=jnp.asarray(np.broadcast_to(np.asarray(threshold, np.float32), (batch, dims))),
+            threshold=jnp.asarray(
+                np.broadcast_to(np.asarray(threshold, np.float32), (batch, dims))
+            ),
             tokens=role_mask(tokens),
         )
 

@@ -1,0 +1,183 @@
+"""The pictures of a risk head, drawn from its evidence and its scorecard."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.risk.checkpoint import RiskMetadata
+from mist_jax.risk.scorecard import HEAD, Evidence
+
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
+DETECTOR_COLOURS = {HEAD: "#1f77b4", "clock": "#d62728", "state": "#7f7f7f", "action": "#bcbd22"}
+
+
+def draw_all(
+    folder: Path, evidence: Evidence, card: Mapping[str, Any], metadata: RiskMetadata
+) -> list[Path]:
+    """Draws every figure into `folder` as PNG and returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "curves": curves(evidence),
+        "reliability": reliability(evidence),
+        "layers": layers(metadata),
+        "baselines": baselines(card),
+        "approach": approach(evidence),
+    }
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=120)
+        paths.append(path)
+    return paths
+
+
+def curves(evidence: Evidence) -> Figure:
+    """ROC and precision-recall of each dimension, out of sample."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    roc, recall = figure.subplots(1, 2)
+    roc.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+    for i in _drawn(evidence):
+        score, label = _column(evidence, i)
+        false, true, precision = _operating_points(score, label)
+        roc.plot(false, true, color=COLOURS[i], label=f"{ACTION_DIMENSIONS[i]} ({label.sum()})")
+        recall.step(true[1:], precision[1:], where="post", color=COLOURS[i])
+        recall.axhline(label.mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
+    recall.set(
+        xlabel="recall",
+        ylabel="precision",
+        ylim=(0, 1.02),
+        title="Precision-recall (dotted: base rate)",
+    )
+    _legend(roc, evidence, "dimension (positives)")
+    return figure
+
+
+def reliability(evidence: Evidence, bins: int = 8) -> Figure:
+    """Observed frequency against predicted probability, in bins of equal count."""
+    figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    most = 0.05
+    for i in _drawn(evidence):
+        score, label = _column(evidence, i)
+        parts = np.array_split(np.argsort(score, kind="stable"), bins)
+        said = [score[part].mean() for part in parts if len(part)]
+        seen = [label[part].mean() for part in parts if len(part)]
+        most = max(most, *said, *seen)
+        axes.plot(said, seen, "o-", color=COLOURS[i], label=ACTION_DIMENSIONS[i], markersize=4)
+    axes.plot([0, most], [0, most], color="0.7", linewidth=1)
+    axes.set(xlabel="predicted probability", ylabel="observed frequency", title="Reliability")
+    _legend(axes, evidence, "dimension")
+    return figure
+
+
+def layers(metadata: RiskMetadata) -> Figure:
+    """Validation AUROC of each stored layer, and the one that was chosen."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    values = [np.nan if value is None else value for value in metadata.validation_auroc]
+    axes.plot(metadata.stored_layers, values, "o-")
+    axes.axvline(metadata.layer, color="#d62728", linestyle="--", label=f"chosen: {metadata.layer}")
+    axes.axhline(0.5, color="0.8", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(
+        xlabel=f"layer of {metadata.site}",
+        ylabel="mean AUROC on validation folds",
+        title="Where risk can be read",
+    )
+    axes.legend()
+    return figure
+
+
+def baselines(card: Mapping[str, Any]) -> Figure:
+    """AUROC of the head and of every baseline, with 95% intervals."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    places = [*ACTION_DIMENSIONS, "mean"]
+    detectors = card["detectors"]
+    for number, (name, detector) in enumerate(detectors.items()):
+        rows = [detector["dimensions"][dim]["auroc"] for dim in ACTION_DIMENSIONS]
+        rows.append(detector["mean"]["auroc"])
+        at = np.arange(len(places)) + (number - (len(detectors) - 1) / 2) * 0.16
+        shown = [i for i, row in enumerate(rows) if row["value"] is not None]
+        value = np.asarray([rows[i]["value"] for i in shown])
+        bounds = [rows[i].get("interval") or (np.nan, np.nan) for i in shown]
+        spread = np.abs(np.asarray(bounds, float).reshape(-1, 2) - value[:, None]).T
+        axes.errorbar(
+            at[shown], value, yerr=spread, fmt="o", capsize=2, markersize=4,
+            color=DETECTOR_COLOURS.get(name), label=name,
+        )  # fmt: skip
+    axes.axhline(0.5, color="0.8", linewidth=1)
+    axes.set_xticks(range(len(places)), places)
+    axes.set(ylabel="AUROC", title="Out of sample, 95% cluster bootstrap (blank: not measurable)")
+    axes.legend(ncols=len(detectors))
+    return figure
+
+
+def approach(evidence: Evidence) -> Figure:
+    """Mean risk of a dimension against the time left to the contact that it drives."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    samples = evidence.samples
+    risk = evidence.predictions[HEAD].risk
+    edges = np.linspace(0, samples.horizon, 5)
+    for i in _drawn(evidence):
+        left = samples.steps_to_onset[:, i]
+        parts = [(left >= a) & (left < b) for a, b in pairwise(edges)]
+        shown = [n for n, part in enumerate(parts) if part.any()]
+        axes.plot(
+            [edges[n : n + 2].mean() for n in shown],
+            [risk[parts[n], i].mean() for n in shown],
+            "o-", color=COLOURS[i], label=ACTION_DIMENSIONS[i], markersize=4,
+        )  # fmt: skip
+        quiet = samples.valid & ~samples.risk[:, i]
+        axes.axhline(risk[quiet, i].mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
+    axes.invert_xaxis()
+    axes.set(
+        xlabel="control steps to the contact",
+        ylabel="mean risk",
+        title="Risk before a contact (dotted: where none follows)",
+    )
+    _legend(axes, evidence, "dimension")
+    return figure
+
+
+def _drawn(evidence: Evidence) -> np.ndarray:
+    """The dimensions of which both classes are there and a head was learnt."""
+    samples = evidence.samples
+    label = samples.risk[samples.valid]
+    return np.flatnonzero(evidence.usable & label.any(axis=0) & ~label.all(axis=0))
+
+
+def _column(evidence: Evidence, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = evidence.samples.valid
+    risk = evidence.predictions[HEAD].risk
+    return risk[rows, dimension], evidence.samples.risk[rows, dimension]
+
+
+def _operating_points(
+    score: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """False positive rate, true positive rate and precision at every threshold, from (0, 0)."""
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf) != 0)
+    hits, raised = np.cumsum(label[order])[last], last + 1
+    true, false = hits / label.sum(), (raised - hits) / (~label).sum()
+    precision = hits / raised
+    return (np.r_[0.0, false], np.r_[0.0, true], np.r_[1.0, precision])
+
+
+def _legend(axes: Axes, evidence: Evidence, title: str) -> None:
+    if len(_drawn(evidence)):
+        axes.legend(title=title, fontsize=8)
+    else:
+        axes.text(
+            0.5, 0.5, "no dimension has enough contacts", ha="center", transform=axes.transAxes
+        )

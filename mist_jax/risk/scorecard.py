@@ -1,0 +1,229 @@
+"""All that is said about a risk head, from its out-of-sample predictions alone: `metrics.json`."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.risk.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.baselines import CLOCK
+from mist_jax.risk.features import Samples
+from mist_jax.risk.metrics import (
+    auroc,
+    average_precision,
+    base_rate,
+    calibration_error,
+    cluster_weights,
+    interval,
+)
+
+HEAD = "head"
+REPLICATES = 1000
+REPLICATES_AT_ONCE = 100  # bounds memory: weights are [replicates, queries]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One detector's out-of-sample word on every query."""
+
+    risk: np.ndarray  # float [Q, A]
+    threshold: np.ndarray  # float [Q, A], from data that the query's scene is not part of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a scorecard is a function of.
+
+    `stratum` is int [Q]: which model (fold) judged a query; scores are compared within it.
+    """
+
+    samples: Samples
+    predictions: Mapping[str, Prediction]  # "head" and the baselines
+    stratum: np.ndarray
+    usable: np.ndarray  # bool [A]
+    n_positive: np.ndarray  # int [A]
+
+
+def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
+    """The metrics of every detector, per dimension and on average, JSON-ready.
+
+    A value is {"value", "interval"} with a 95% cluster bootstrap over (suite, task, initial state),
+    or {"value": null, "reason"}. `verdict` says in words where the head does not beat the clock.
+    """
+    samples = evidence.samples
+    rows = np.flatnonzero(samples.valid)
+    resampled = cluster_weights(samples.scene[rows], replicates, seed)
+    weights = np.concatenate([np.ones((1, len(rows)), np.float32), resampled])
+    aurocs = {
+        name: _all_dimensions(auroc, p, evidence, rows, weights)
+        for name, p in evidence.predictions.items()
+    }
+    detectors = {
+        name: _detector(p, evidence, rows, weights, aurocs[name])
+        for name, p in evidence.predictions.items()
+    }
+    card: dict[str, Any] = {
+        "queries": len(rows),
+        "queries_inside_a_contact": int((~samples.valid).sum()),
+        "episodes": len(samples.episodes),
+        "clean_episodes": int(samples.clean.sum()),
+        "scenes": len(np.unique(samples.scene)),
+        "horizon_steps": samples.horizon,
+        "share": samples.share,
+        "n_positive": _named(evidence.n_positive.tolist()),
+        "fallback_to_base_rate": [
+            name for name, ok in zip(ACTION_DIMENSIONS, evidence.usable, strict=True) if not ok
+        ],
+        "base_rate": _named(
+            [
+                _value(base_rate(samples.risk[rows, i], weights), "")
+                for i in range(len(ACTION_DIMENSIONS))
+            ]
+        ),
+        "detectors": detectors,
+        "failure_within_horizon": _failure(evidence),
+    }
+    if HEAD in aurocs:
+        card["head_minus"] = {
+            name: _difference(aurocs[HEAD], other, evidence)
+            for name, other in aurocs.items()
+            if name != HEAD
+        }
+        card["verdict"] = _verdict(card["head_minus"], evidence.usable)
+    return card
+
+
+def _detector(
+    prediction: Prediction,
+    evidence: Evidence,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    aurocs: np.ndarray,
+) -> dict[str, Any]:
+    precisions = _all_dimensions(average_precision, prediction, evidence, rows, weights)
+    samples = evidence.samples
+    raised = raise_alarms(prediction.risk, prediction.threshold, samples)
+    result: dict[str, Any] = {"dimensions": {}}
+    for i, name in enumerate(ACTION_DIMENSIONS):
+        reason = _reason(evidence, i)
+        error = _blocked(
+            lambda w, i=i: calibration_error(prediction.risk[rows, i], samples.risk[rows, i], w),
+            weights,
+        )
+        one = np.arange(len(ACTION_DIMENSIONS)) == i
+        result["dimensions"][name] = {
+            "auroc": _value(aurocs[i], reason),
+            "auprc": _value(precisions[i], reason),
+            "ece": _value(error, ""),
+            "alarms": _plain(alarm_figures(raised, samples, one)),
+        }
+    nothing = "no dimension has enough positives"
+    result["mean"] = {
+        "auroc": _value(_mean_over(aurocs, evidence.usable), nothing),
+        "auprc": _value(_mean_over(precisions, evidence.usable), nothing),
+        "alarms": _plain(alarm_figures(raised, samples, evidence.usable)),
+    }
+    return result
+
+
+def _all_dimensions(
+    metric, prediction: Prediction, evidence: Evidence, rows, weights
+) -> np.ndarray:
+    """`metric` of each dimension [A, R]; nan for those that report only their base rate."""
+    values = np.full((len(ACTION_DIMENSIONS), len(weights)), np.nan)
+    stratum = evidence.stratum[rows]
+    for i in np.flatnonzero(evidence.usable):
+        score, label = prediction.risk[rows, i], evidence.samples.risk[rows, i]
+        values[i] = _blocked(lambda w, s=score, y=label: metric(s, y, w, stratum), weights)
+    return values
+
+
+def _blocked(metric, weights: np.ndarray) -> np.ndarray:
+    blocks = range(0, len(weights), REPLICATES_AT_ONCE)
+    return np.concatenate([metric(weights[start : start + REPLICATES_AT_ONCE]) for start in blocks])
+
+
+def _mean_over(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Mean over the usable dimensions, in each replicate [R]."""
+    if not usable.any():
+        return np.full(values.shape[1], np.nan)
+    return values[usable].mean(axis=0)
+
+
+def _difference(head: np.ndarray, other: np.ndarray, evidence: Evidence) -> dict[str, Any]:
+    """Paired AUROC differences: both detectors are scored on the same resampled scenes."""
+    gap = head - other
+    values = {
+        name: _value(gap[i], _reason(evidence, i)) for i, name in enumerate(ACTION_DIMENSIONS)
+    }
+    values["mean"] = _value(_mean_over(gap, evidence.usable), "no dimension has enough positives")
+    for value in values.values():
+        value["head_is_better"] = bool(value.get("interval") and value["interval"][0] > 0)
+    return values
+
+
+def _verdict(differences: Mapping[str, Mapping[str, Any]], usable: np.ndarray) -> list[str]:
+    """One sentence per comparison, the clock first."""
+    if not usable.any():
+        return ["No dimension has enough harmful contacts: nothing was learnt, nothing is claimed."]
+    lines = []
+    named = [n for n, ok in zip(ACTION_DIMENSIONS, usable, strict=True) if ok]
+    for other in sorted(differences, key=lambda name: (name != CLOCK, name)):
+        worse = [n for n in named if not differences[other][n]["head_is_better"]]
+        better = [n for n in named if n not in worse]
+        if better:
+            lines.append(f"The head beats the {other} baseline in {', '.join(better)}.")
+        if worse:
+            lines.append(f"The head does NOT beat the {other} baseline in {', '.join(worse)}.")
+    return lines
+
+
+def _failure(evidence: Evidence) -> dict[str, Any]:
+    """The head's largest risk as a detector of failure within the horizon, beside the clock."""
+    samples = evidence.samples
+    ended = np.asarray([facts.outcome != "crashed" for facts in samples.episodes])
+    rows = np.flatnonzero(ended[samples.episode])
+    label, stratum = samples.fail_within[rows], evidence.stratum[rows]
+    scores = {CLOCK: samples.step.astype(float)}
+    if HEAD in evidence.predictions:
+        scores["largest risk"] = evidence.predictions[HEAD].risk.max(axis=1)
+    weights = cluster_weights(samples.scene[rows], 200, 0)
+    weights = np.concatenate([np.ones((1, len(rows)), np.float32), weights])
+    reason = "failures and successes are both needed"
+    return {
+        name: {"auroc": _value(auroc(score[rows], label, weights, stratum), reason)}
+        for name, score in scores.items()
+    }
+
+
+def _value(values: np.ndarray, reason: str) -> dict[str, Any]:
+    """The plain value and its interval from values [1 + replicates]."""
+    if not np.isfinite(values[0]):
+        return {"value": None, "reason": reason}
+    bounds = interval(values[1:])
+    result: dict[str, Any] = {"value": round(float(values[0]), 6)}
+    if bounds is None:
+        return {**result, "interval": None, "reason": "undefined in too many resamples"}
+    return {**result, "interval": [round(bound, 6) for bound in bounds]}
+
+
+def _reason(evidence: Evidence, dimension: int) -> str:
+    positives = int(evidence.n_positive[dimension])
+    if not evidence.usable[dimension]:
+        return f"too few positives to learn from ({positives}): the base rate is reported instead"
+    return f"one class only in every fold ({positives} positives)"
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A dataclass of numbers with nan as null."""
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in dataclasses.asdict(record).items()
+    }
+
+
+def _named(values: list[Any]) -> dict[str, Any]:
+    return dict(zip(ACTION_DIMENSIONS, values, strict=True))

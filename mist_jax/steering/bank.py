@@ -1,0 +1,136 @@
+"""A bank of steering directions: where to push, and whose risk may open the push."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
+from mist_jax.errors import UserError
+
+METHODS = ("contrast", "linear", "value_vectors", "random")
+SIGNS = {"+": 1, "-": -1}
+DIRECTION_NAMES = tuple(f"{dim}{sign}" for dim in ACTION_DIMENSIONS for sign in SIGNS)
+
+
+@dataclass(frozen=True)
+class BankMetadata:
+    """What a bank was made from; `layers` are the ones its vectors are not zero at."""
+
+    site: str = "llm.resid"
+    layers: tuple[int, ...] = ()
+    model: str = ""
+    dataset_hash: str = ""
+    horizon: int = 0
+    share: float = 0.0
+    seed: int = 0
+    code_version: str = ""
+
+
+@struct.dataclass
+class SteeringBank:
+    """Directions, each away from the harm of one action dimension moving one way.
+
+    At every steered layer a vector's norm is `residual_norm` of that layer, the mean norm of the
+    activations pooled over the action tokens: a coefficient is a fraction of it. Other layers are
+    zero. `names[v]` is such as "x+": moving along +x was harmful, the vector points to where it was
+    not. `methods[v]` says how it was found.
+    """
+
+    vectors: Float[Array, "V L D"]
+    gates: Float[Array, "V A"]
+    residual_norm: Float[Array, "L"]  # zero at layers of which nothing is known
+    names: tuple[str, ...] = struct.field(pytree_node=False)
+    methods: tuple[str, ...] = struct.field(pytree_node=False)
+    metadata: BankMetadata = struct.field(pytree_node=False, default_factory=BankMetadata)
+
+    @classmethod
+    def join(
+        cls,
+        directions: Sequence["Directions"],
+        residual_norm: np.ndarray,
+        layers: int,
+        metadata: BankMetadata,
+    ) -> Self:
+        """Scales and stacks what the methods found; `residual_norm` is [len(metadata.layers)].
+
+        Raises:
+            UserError: there is no direction at all.
+        """
+        found = [(d.method, name, d.unit[i]) for d in directions for i, name in enumerate(d.names)]
+        if not found:
+            raise UserError(
+                "no direction could be extracted: the dataset has too few harmful contacts; "
+                "collect more episodes, or lower --min_samples"
+            )
+        steered = list(metadata.layers)
+        vectors = np.zeros((len(found), layers, found[0][2].shape[-1]), np.float32)
+        for row, (_, _, unit) in enumerate(found):
+            vectors[row, steered] = unit * residual_norm[:, None]
+        norms = np.zeros(layers, np.float32)
+        norms[steered] = residual_norm
+        return cls(
+            vectors=jnp.asarray(vectors),
+            gates=jnp.asarray(np.stack([gate_of(name) for _, name, _ in found])),
+            residual_norm=jnp.asarray(norms),
+            names=tuple(name for _, name, _ in found),
+            methods=tuple(method for method, _, _ in found),
+            metadata=metadata,
+        )
+
+    def method(self, name: str) -> Self:
+        """The directions of one method alone.
+
+        Raises:
+            UserError: the bank has none of it.
+        """
+        rows = [i for i, method in enumerate(self.methods) if method == name]
+        if not rows:
+            raise UserError(
+                f"the steering bank has no {name!r} directions; it has "
+                f"{', '.join(dict.fromkeys(self.methods))}"
+            )
+        return self.replace(
+            vectors=self.vectors[np.asarray(rows)],
+            gates=self.gates[np.asarray(rows)],
+            names=tuple(self.names[i] for i in rows),
+            methods=tuple(self.methods[i] for i in rows),
+        )
+
+    def against(self, motion: np.ndarray, coefficient: float) -> np.ndarray:
+        """Coefficients float32 [B, V] that act against the harm of the present `motion` [B, A].
+
+        "x+" gets `coefficient` where the motion along x is positive, "x-" where it is negative;
+        the rest, and dimensions that stand still, get zero. Only the motion's signs matter.
+        """
+        dim = np.asarray([ACTION_DIMENSIONS.index(name[:-1]) for name in self.names])
+        sign = np.asarray([SIGNS[name[-1]] for name in self.names])
+        agrees = np.sign(np.asarray(motion))[:, dim] == sign
+        return np.where(agrees, coefficient, 0.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What one method found: unit vectors, and why the missing ones are missing."""
+
+    method: str
+    names: tuple[str, ...]
+    unit: np.ndarray  # float32 [V, L, D], norm 1 per layer
+    absent: dict[str, str] = field(default_factory=dict)  # name -> reason
+    facts: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> figures
+
+
+def gate_of(name: str) -> np.ndarray:
+    """Float32 [A]: the dimension of a direction's name opens its gate."""
+    return (np.asarray(ACTION_DIMENSIONS) == name[:-1]).astype(np.float32)
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray | None:
+    """`vectors` [..., D] at norm 1 (float32); None where one has no length to scale."""
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if not np.isfinite(norm).all() or (norm <= 1e-12).any():
+        return None
+    return (vectors / norm).astype(np.float32)

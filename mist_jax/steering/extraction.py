@@ -1,0 +1,189 @@
+"""Directions from activations: contrast of means, linear probes, and random controls.
+
+Only queries of the same task at the same phase of the episode are compared, so that a direction is
+not the difference between tasks, nor the clock.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.risk.features import Samples
+from mist_jax.risk.metrics import auroc
+from mist_jax.steering.bank import DIRECTION_NAMES, SIGNS, Directions, unit_rows
+from mist_jax.steering.linear_probe import fit_probes
+
+DEFAULT_MIN_SAMPLES = 8  # risky queries, matched by safe ones
+MIN_SCENES = 2  # so that halves of the scenes can be compared
+PHASES = 5
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Activations centred on the safe queries of the same task and phase.
+
+    `centred` is float32 [Q, L, D] and meaningful where `matched` (bool [Q]): a valid query whose
+    stratum has safe ones. `safe` is bool [Q]: no dimension is at risk.
+    """
+
+    centred: np.ndarray
+    matched: np.ndarray
+    safe: np.ndarray
+    scene: np.ndarray  # int [Q]
+
+    def part(self, rows: np.ndarray) -> "Contrasts":
+        """Only these rows count (bool [Q]); the centring stays."""
+        return Contrasts(self.centred, self.matched & rows, self.safe, self.scene)
+
+
+Method = Callable[[Contrasts, Sequence[np.ndarray]], np.ndarray]  # risky [V][Q] -> [V, L, D]
+
+
+def contrasts(samples: Samples, columns: Sequence[int], phases: int = PHASES) -> Contrasts:
+    """Centres `samples` at the stored layers `columns` (indices into L)."""
+    activation = samples.activation[:, list(columns)].astype(np.float32)
+    safe = samples.valid & ~samples.risk.any(axis=1)
+    stratum = _strata(samples, phases)
+    centred, matched = np.zeros_like(activation), np.zeros(len(samples), bool)
+    for value in np.unique(stratum):
+        rows = stratum == value
+        if (rows & safe).any():
+            centred[rows] = activation[rows] - activation[rows & safe].mean(axis=0)
+            matched[rows] = samples.valid[rows]
+    return Contrasts(centred, matched, safe, samples.scene)
+
+
+def residual_norms(samples: Samples, columns: Sequence[int]) -> np.ndarray:
+    """Float32 [L]: mean norm of the pooled activations at the stored layers `columns`."""
+    rows = samples.activation[:, list(columns)].astype(np.float32)
+    return np.linalg.norm(rows, axis=-1).mean(axis=0).astype(np.float32)
+
+
+def risky_queries(samples: Samples, name: str) -> np.ndarray:
+    """bool [Q]: valid queries before a contact that `name` ("x+": x moving forward) drives."""
+    i, sign = ACTION_DIMENSIONS.index(name[:-1]), SIGNS[name[-1]]
+    return samples.valid & samples.risk[:, i] & (samples.sign[:, i] == sign)
+
+
+def contrast_means(data: Contrasts, risky: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of the safe minus mean of the risky queries, matched: [V, L, D].
+
+    Strata count as often as they have risky queries (the centring removed the safe mean).
+    """
+    return np.stack([-data.centred[data.matched & rows].mean(axis=0) for rows in risky])
+
+
+def probe_normals(data: Contrasts, risky: Sequence[np.ndarray], l2: float = 1e-2) -> np.ndarray:
+    """Normals of logistic probes of risky against safe queries, pointing to safety: [V, L, D]."""
+    safe = data.matched & data.safe
+    weights = np.stack([safe | (data.matched & rows) for rows in risky])
+    return -fit_probes(data.centred, np.stack(risky) & weights, weights, l2)
+
+
+FROM_ACTIVATIONS: dict[str, Method] = {"contrast": contrast_means, "linear": probe_normals}
+
+
+def extract(
+    method: str,
+    samples: Samples,
+    columns: Sequence[int],
+    min_samples: int = DEFAULT_MIN_SAMPLES,
+    seed: int = 0,
+) -> Directions:
+    """All directions that `method` ("contrast" or "linear") finds, with held-out figures.
+
+    `facts` of a direction: `n_risky` matched queries from `n_scenes` scenes; per layer (as
+    "auroc_layer_i", i the stored column) how well the projection separates risky from safe queries
+    of scenes that the direction was not made from; and `stability`, the mean cosine between the
+    directions of two halves of the scenes.
+    """
+    find = FROM_ACTIVATIONS[method]
+    data = contrasts(samples, columns)
+    absent: dict[str, str] = {}
+    enough: dict[str, np.ndarray] = {}
+    for name in DIRECTION_NAMES:
+        risky = risky_queries(samples, name)
+        matched = risky & data.matched
+        scenes = len(np.unique(data.scene[matched]))
+        if matched.sum() < min_samples or scenes < MIN_SCENES:
+            absent[name] = (
+                f"{int(matched.sum())} matched risky queries from {scenes} scenes (of "
+                f"{int(risky.sum())}); needs {min_samples} from {MIN_SCENES}"
+            )
+        else:
+            enough[name] = risky
+    if not enough:
+        width = samples.activation.shape[-1]
+        return Directions(method, (), np.zeros((0, len(columns), width), np.float32), absent)
+    found = find(data, list(enough.values()))
+    facts = _held_out(find, data, enough, seed)
+    names, units = [], []
+    for name, vectors in zip(enough, found, strict=True):
+        unit = unit_rows(vectors)
+        if unit is None:
+            absent[name] = "risky and safe queries have the same mean"
+            continue
+        names.append(name)
+        units.append(unit)
+    unit = np.stack(units) if units else np.zeros((0, *found.shape[1:]), np.float32)
+    return Directions(method, tuple(names), unit, absent, {name: facts[name] for name in names})
+
+
+def random_directions(names: Sequence[str], layers: int, width: int, seed: int) -> Directions:
+    """Isotropic directions, one per name: the control under the same gate and of the same norm.
+
+    A name's vector depends on the seed and the name alone.
+    """
+    rows = [
+        np.random.default_rng([seed, DIRECTION_NAMES.index(name)]).standard_normal((layers, width))
+        for name in names
+    ]
+    unit = unit_rows(np.asarray(rows).reshape(-1, layers, width))
+    assert unit is not None
+    return Directions("random", tuple(names), unit)
+
+
+def _strata(samples: Samples, phases: int) -> np.ndarray:
+    """int [Q]: task, and fifth of the queries of that task in time."""
+    tasks = [facts.task for facts in samples.episodes]
+    number = {task: i for i, task in enumerate(sorted(set(tasks)))}
+    task = np.asarray([number[t] for t in tasks])[samples.episode]
+    phase = np.zeros(len(samples), int)
+    for value in range(len(number)):
+        rows = task == value
+        edges = np.quantile(samples.step[rows], np.linspace(0, 1, phases + 1)[1:-1])
+        phase[rows] = np.searchsorted(edges, samples.step[rows], side="right")
+    return task * phases + phase
+
+
+def _held_out(
+    find: Method, data: Contrasts, enough: dict[str, np.ndarray], seed: int
+) -> dict[str, dict[str, float]]:
+    """Figures of each direction, from two halves of the scenes, each judging the other."""
+    facts: dict[str, dict[str, float]] = {}
+    for name, risky in enough.items():
+        matched = risky & data.matched
+        scenes = np.unique(data.scene[matched])
+        facts[name] = {"n_risky": float(matched.sum()), "n_scenes": float(len(scenes))}
+        shuffled = np.random.default_rng(seed).permutation(scenes)
+        # Scenes without a risky query are safe ones for both halves; they are divided too.
+        rest = np.setdiff1d(np.unique(data.scene), scenes)
+        first = np.isin(data.scene, np.r_[shuffled[::2], rest[::2]])
+        halves = [find(data.part(half), [risky])[0] for half in (first, ~first)]
+        facts[name]["stability"] = float(_cosine(*halves).mean())
+        for layer in range(data.centred.shape[1]):
+            scores = np.where(
+                first, data.centred[:, layer] @ halves[1][layer],
+                data.centred[:, layer] @ halves[0][layer],
+            )  # fmt: skip
+            rows = data.matched & (data.safe | risky)
+            value = auroc(-scores[rows], risky[rows], stratum=first[rows])[0]
+            facts[name][f"auroc_layer_{layer}"] = float(value)
+    return facts
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return (a * b).sum(-1) / np.maximum(norms, 1e-12)
