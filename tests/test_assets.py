@@ -97,6 +97,16 @@ def test_offline_hub_is_given_up_at_once(home, monkeypatch):
         find_assets("libero")
 
 
+def test_download_that_breaks_off_is_one_clear_line(home, monkeypatch):
+    def fails(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(assets_module, "_hub_answers", lambda: True)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    with pytest.raises(UserError, match=r"broke off .*No space left.*again"):
+        find_assets("auto")
+
+
 def test_unknown_request_lists_the_valid_ones():
     with pytest.raises(UserError, match="valid ones are auto, libero, lite"):
         find_assets("full")  # type: ignore[arg-type]

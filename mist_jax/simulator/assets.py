@@ -126,7 +126,14 @@ def _download() -> Path | None:
     from huggingface_hub import snapshot_download
 
     path = _libero_cache()
-    snapshot_download(HUB_DATASET, repo_type="dataset", local_dir=path)
+    try:
+        snapshot_download(HUB_DATASET, repo_type="dataset", local_dir=path)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the download of {HUB_DATASET} to {path} broke off ({reason}): "
+            "run the same command again to go on, or use --assets=lite"
+        ) from error
     missing = _first_missing(path)
     if missing is not None:
         raise UserError(f"the hub's {HUB_DATASET} came without {missing}: delete {path}, try again")

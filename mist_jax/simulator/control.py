@@ -6,13 +6,10 @@ its last result, so all three solves count; positions, collisions and velocities
 all three and are computed once here.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mujoco
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class ControlLoop:
@@ -35,11 +32,11 @@ class ControlLoop:
         self._jacobian_rotation = np.zeros((3, nv))
         self._mass_matrix = np.zeros((nv, nv))
 
-    def set_torques(self, action: "Float[np.ndarray, '7']", first: bool) -> None:
+    def set_torques(self, action: np.ndarray, first: bool) -> None:
         """Solves the dynamics and sets the actuators; `mj_step2` completes the substep.
 
         Args:
-          action: the control step's action.
+          action: float64 [7], the control step's action.
           first: whether this is the step's first substep, which sets the controller's goal.
         """
         model, data = self._model, self._data

@@ -50,7 +50,7 @@ def import_libero(assets: "Assets") -> Any:
     with quiet():
         _prepare_robosuite()
         with _private_config():
-            root = importlib.import_module("libero.libero")
+            root: Any = importlib.import_module("libero.libero")
         root._assets_path_cache = str(assets.path)
         return importlib.import_module("libero.libero.envs")
 

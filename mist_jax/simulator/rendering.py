@@ -105,7 +105,7 @@ class SceneRenderer:
         self._camera_res = camera_res
         if mode == "fast":
             sim.model.vis.quality.offsamples = 0
-        self._context = MjRenderContextOffscreen(sim, device_id=-1)
+        self._context: Any = MjRenderContextOffscreen(sim, device_id=-1)
         self._context.data = data
         self._context.vopt.geomgroup[0] = 0
         self._context.vopt.geomgroup[1] = 1
