@@ -89,4 +89,5 @@ def run_episodes(
 def _with_queries(episode: Episode, answers: list[Answer], batcher: Batcher | None) -> Episode:
     if batcher is None or episode.outcome == "crashed":
         return episode
-    return dataclasses.replace(episode, queries=batcher.queries(answers))
+    queries = dataclasses.replace(batcher.queries(answers), expert=episode.queries.expert)
+    return dataclasses.replace(episode, queries=queries)

@@ -23,13 +23,16 @@ class EpisodeSpec:
     """One episode to run; its outcome is a function of this and of the policy alone.
 
     `actor` says whose actions are executed. `images` says at which steps the cameras' pictures are
-    kept: never, where the policy was asked, or always.
+    kept: never, where the policy was asked, or always. `expert_labels` asks for the chunk that the
+    expert would execute from every state in which the policy is asked (DAgger); finding out takes
+    the simulator there and back, and leaves the episode as it is.
     """
 
     key: EpisodeKey
     actor: Actor = "policy"
     perturbation: "PerturbationSpec | None" = None
     images: ImageRate = "none"
+    label: bool = False  # record what the expert would do at every query (DAgger)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class WorkerConfig:
     two turns. `model` names what acts, for the record.
     """
 
-    assets: str
+    assets: Literal["libero", "lite"]
     model: str
     camera_res: int = 256
     render: Literal["exact", "fast"] = "exact"

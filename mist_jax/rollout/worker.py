@@ -7,6 +7,7 @@ import numpy as np
 from mist_jax.episodes.record import Contact, Episode, Queries
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
+from mist_jax.simulator.lookahead import expert_chunk
 from mist_jax.simulator.suites import load_task
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Worker:
         self._step = 0
         self._contacts: list[Contact] = []
         self._recording = Recording(monitor.object_names)
-        self._expert = _expert(environment) if spec.actor == "expert" else None
+        self._labels: list[np.ndarray] = []
+        needs_expert = spec.actor == "expert" or spec.label
+        self._expert = _expert(environment) if needs_expert else None
         self._perturbation = (
             spec.perturbation.begin(spec.key, environment.task.max_steps)
             if spec.perturbation is not None
@@ -61,7 +64,8 @@ class Worker:
         assert environment is not None
         for row in range(self._config.chunk if chunk is None else len(chunk)):
             observation = self._asked if row == 0 else self._observe(spec.images == "step")
-            if self._expert is not None:
+            if spec.actor == "expert":
+                assert self._expert is not None
                 commanded = self._expert.action()
             else:
                 assert chunk is not None
@@ -116,9 +120,15 @@ class Worker:
     def _ask(self) -> Turn:
         config, task = self._config, self._built[0]
         self._asked = self._observe(config.preprocessor is not None or self._spec.images != "none")
+        if self._spec.label:
+            assert self._environment is not None
+            assert self._expert is not None
+            self._labels.append(expert_chunk(self._environment, self._expert, config.chunk))
         inputs = None
         if config.preprocessor is not None:
             inputs = config.preprocessor(self._asked, task.language)
+        if self._spec.expert_labels:
+            self._labels.append((self._step, self._expert_chunk()))
         return Turn(
             self._spec.key,
             self._step,
@@ -127,6 +137,18 @@ class Worker:
             eef_quat=self._asked["robot0_eef_quat"],
             gripper_qpos=self._asked["robot0_gripper_qpos"],
         )
+
+    def _expert_chunk(self) -> np.ndarray:
+        """Float32 [C, A]: what the expert executes from here on."""
+        environment, expert = self._environment, self._expert
+        assert environment is not None and expert is not None
+        here = environment.snapshot()
+        actions = []
+        for _ in range(self._config.chunk):
+            actions.append(np.clip(np.asarray(expert.action(), np.float32), -1.0, 1.0))
+            environment.step(actions[-1])
+        environment.restore(here)
+        return np.stack(actions)
 
     def _episode(self, success: bool) -> Episode:
         spec, task, config = self._spec, self._built[0], self._config
@@ -137,17 +159,18 @@ class Worker:
             max_steps=task.max_steps,
             assets=config.assets,
             model=config.model,
-            perturbation="none" if self._perturbation is None else str(spec.perturbation),
+            perturbation="none" if self._perturbation is None else str(self._perturbation),
             object_names=tuple(self._monitor.object_names),
             steps=self._recording.steps(),
             contacts=tuple(self._contacts),
-            queries=no_queries(),
+            queries=no_queries(np.stack(self._labels) if self._labels else None),
         )
 
 
-def no_queries() -> Queries:
-    """The queries of an episode in which no policy was asked."""
-    return Queries(step=np.zeros(0, np.int32), actions=np.zeros((0, 0, 7), np.float32))
+def no_queries(expert: np.ndarray | None = None) -> Queries:
+    """The queries of an episode in which no policy was asked, or none yet: `expert` [Q, C, A]."""
+    actions = np.zeros((0, 0, 7), np.float32)
+    return Queries(step=np.zeros(0, np.int32), actions=actions, expert=expert)
 
 
 def _expert(environment: "Environment"):

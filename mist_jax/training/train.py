@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from clu import metric_writers
-from flax import nnx
 
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
-from mist_jax.policy.checkpoint import PolicyCard, read_card, save_policy
+from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.config import OpenVLAOFTConfig
 from mist_jax.policy.image_preprocessing import ImagePreprocessing
 from mist_jax.policy.policy import Policy
@@ -82,7 +81,7 @@ class Training:
     def run(self) -> PolicyCard:
         """Train to the end; returns the card of the policy saved under `output_dir/policy`."""
         plan, total = self.plan, self.plan.cloning.steps
-        rounds = () if plan.dagger is None else plan.dagger.rounds_at(total)
+        rounds = () if plan.dagger is None else plan.dagger.steps_of_rounds(total)
         key = jax.random.key(plan.seed)
         writer = metric_writers.create_default_writer(str(plan.output_dir / "metrics"))
         with progress_bar("training", total, "step") as bar, metric_writers.ensure_flushes(writer):
@@ -94,9 +93,9 @@ class Training:
                     if number >= len(self.corrections):
                         self.save()
                         data = None  # frees the device's memory for the rollouts' batch
-                        folder = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
-                        corrections, summary = self._samples((folder,)), plan.dagger.summary(folder)
-                        self.corrections.append(corrections)
+                        folders = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
+                        self.corrections.append(self._samples(folders))
+                        summary = plan.dagger.summary(folders)
                         writer.write_scalars(step, summary)
                         bar.note(" ".join(f"{k} {v:.3f}" for k, v in summary.items()))
                 if data is None:
@@ -145,14 +144,16 @@ class Training:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(_tree(self.state)))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self.plan.output_dir / 'state'} cannot be read ({error}); remove it to begin anew"
+                f"{self.plan.output_dir / 'state'} cannot be read ({error}); remove it to start over"
             ) from error
         leaves, structure = jax.tree.flatten(self.state)
         restored = [tree[f"{index:04d}"] for index in range(len(leaves))]
         self.state = jax.tree.unflatten(structure, restored)
         if self.plan.dagger is not None:
-            for folder in self.plan.dagger.finished(self.plan.output_dir):
-                self.corrections.append(self._samples((folder,)))
+            for number, at in enumerate(self.plan.dagger.steps_of_rounds(self.plan.cloning.steps)):
+                if at < step:
+                    folders = self.plan.dagger.folders(number, self.plan.output_dir)
+                    self.corrections.append(self._samples(folders))
 
     def _samples(self, folders: tuple[Path, ...]) -> Samples:
         spec = SampleSpec(self.plan.config.image_size, self.plan.config.chunk)
