@@ -70,7 +70,8 @@ class Dagger:
                 images="query",
             )
             with EpisodeWriter(folder, info) as writer:
-                specs = [spec for spec in self._specs(number) if spec.key not in writer.keys()]
+                done = writer.keys()
+                specs = [spec for spec in self._specs(number) if spec.key not in done]
                 if specs:
                     with Fleet(config, self.num_workers) as fleet:
                         batcher = Batcher(policy, self.num_workers)

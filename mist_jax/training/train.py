@@ -144,7 +144,7 @@ class Training:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(_tree(self.state)))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self.plan.output_dir / 'state'} cannot be read ({error}); remove it to start over"
+                f"{self.plan.output_dir / 'state'} cannot be read ({error}); remove it"
             ) from error
         leaves, structure = jax.tree.flatten(self.state)
         restored = [tree[f"{index:04d}"] for index in range(len(leaves))]

@@ -1,0 +1,1 @@
+"""Recipes of training runs, as ml_collections configurations."""

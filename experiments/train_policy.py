@@ -1,0 +1,80 @@
+"""Trains a policy of the OpenVLA-OFT architecture by behaviour cloning and DAgger."""
+
+import os
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments.binary import run
+from mist_jax.errors import UserError
+
+_DATA_DIR = flags.DEFINE_list(
+    "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Where state, metrics and the policy go; the policy is OUTPUT/policy.",
+    required=True,
+)
+_PRESET = flags.DEFINE_enum("preset", "mist-nano", ("mist-nano",), "Architecture to train.")
+_NAME = flags.DEFINE_string("name", "", "Name of the policy; default: the preset's.")
+_STEPS = flags.DEFINE_integer("steps", 200, "Optimiser steps.", 1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of initialisation and of all draws.", 0, 2**31 - 1)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", None, "Processes that decode images and simulate; default: one per core.", 1
+)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "experiments/configs/clone.py", "Hyperparameters.", lock_config=True
+)
+
+
+def main() -> None:
+    """Builds the plan from the flags and runs it."""
+    from mist_jax.policy.config import PRESETS
+    from mist_jax.training.behaviour_cloning import CloningSpec
+    from mist_jax.training.dagger import Dagger
+    from mist_jax.training.train import Training, TrainingPlan
+
+    folders = tuple(Path(folder).expanduser() for folder in _DATA_DIR.value)
+    absent = [folder for folder in folders if not folder.is_dir()]
+    if absent:
+        raise UserError(f"--data_dir: there is no folder {absent[0]}")
+    config = _CONFIG.value
+    workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
+    cloning = CloningSpec(
+        steps=_STEPS.value,
+        **{
+            name: config[name]
+            for name in (
+                "batch_size",
+                "learning_rate",
+                "warmup",
+                "weight_decay",
+                "average",
+                "landmark_weight",
+                "compute_dtype",
+            )
+        },
+    )
+    dagger = None
+    if config.dagger.rounds:
+        dagger = Dagger(**config.dagger.to_dict(), num_workers=workers)
+    plan = TrainingPlan(
+        name=_NAME.value or _PRESET.value,
+        config=PRESETS[_PRESET.value],
+        cloning=cloning,
+        data_dirs=folders,
+        output_dir=Path(_OUTPUT_DIR.value).expanduser(),
+        seed=_SEED.value,
+        log_every=config.log_every,
+        decode_workers=workers,
+        dagger=dagger,
+    )
+    card = Training(plan).run()
+    print(f"{card.identity} is in {plan.output_dir / 'policy'}")
+
+
+if __name__ == "__main__":
+    run(main)
