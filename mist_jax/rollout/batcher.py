@@ -1,10 +1,12 @@
 """Many workers' questions as one batch of one compiled forward, and the answers to them."""
 
+import dataclasses
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
@@ -104,11 +106,7 @@ class Batcher:
         return answers
 
     def queries(self, answers: Sequence[Answer]) -> Queries:
-        """The record of one episode's answers, in order."""
-        if not answers:
-            chunk = self._policy.config.chunk
-            shape = (0, chunk, len(ACTION_DIMENSIONS))
-            return Queries(step=np.zeros(0, np.int32), actions=np.zeros(shape, np.float32))
+        """The record of one episode's answers (at least one), in order."""
         return Queries(
             step=np.array([answer.step for answer in answers], np.int32),
             actions=np.stack([answer.actions for answer in answers]).astype(np.float32),
@@ -138,7 +136,12 @@ class Batcher:
             arm = self._arm(turn.key)
             coefficient[row] = arm.coefficient(turn.key, query)
             threshold[row], shrink[row] = arm.threshold, arm.shrink
-        return self._steering.replace(coefficient=coefficient, threshold=threshold, shrink=shrink)
+        return dataclasses.replace(
+            self._steering,
+            coefficient=jnp.asarray(coefficient),
+            threshold=jnp.asarray(threshold),
+            shrink=jnp.asarray(shrink),
+        )
 
 
 def _seed(key: EpisodeKey, query: int) -> int:

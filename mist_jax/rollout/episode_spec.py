@@ -23,7 +23,7 @@ class EpisodeSpec:
     """One episode to run; its outcome is a function of this and of the policy alone.
 
     `actor` says whose actions are executed. `images` says at which steps the cameras' pictures are
-    kept: never, where the policy was asked, or always. `expert_labels` asks for the chunk that the
+    kept: never, where the policy was asked, or always. `label` asks for the chunk that the
     expert would execute from every state in which the policy is asked (DAgger); finding out takes
     the simulator there and back, and leaves the episode as it is.
     """
@@ -32,7 +32,7 @@ class EpisodeSpec:
     actor: Actor = "policy"
     perturbation: "PerturbationSpec | None" = None
     images: ImageRate = "none"
-    label: bool = False  # record what the expert would do at every query (DAgger)
+    label: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class _Slot:
     actor: Any
     spec: EpisodeSpec | None = None
     tries: int = 0
+    starting: bool = False
     call: Any = None
     deadline: float = 0.0
     task: tuple[str, int] | None = None
@@ -99,8 +100,8 @@ class Fleet:
 
     @property
     def idle(self) -> int:
-        """How many workers have no episode."""
-        return sum(slot.spec is None for slot in self._slots)
+        """How many workers could begin an episode."""
+        return sum(slot.spec is None and slot.call is None for slot in self._slots)
 
     @property
     def computing(self) -> int:
@@ -111,7 +112,7 @@ class Fleet:
         """Begins an episode on an idle worker, on one that has its task loaded where there is."""
         task = (spec.key.suite, spec.key.task_id)
         slot = min(
-            (slot for slot in self._slots if slot.spec is None),
+            (slot for slot in self._slots if slot.spec is None and slot.call is None),
             key=lambda slot: (slot.task != task, slot.task is not None),
         )
         slot.spec, slot.tries, slot.task = spec, 1, task
@@ -159,18 +160,24 @@ class Fleet:
 
     def _collect(self, slot: _Slot) -> Turn | None:
         import ray
+        from ray.exceptions import RayActorError, RayTaskError
 
         try:
             # Ray's arrays are read-only views of its store, which they would keep full.
-            turn: Turn = copy.deepcopy(ray.get(slot.call))
-        except ray.exceptions.RayTaskError as error:
+            turn: Any = copy.deepcopy(ray.get(slot.call))
+        except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, UserError):
                 raise UserError(str(cause)) from error
             return self._fail(slot, f"{type(cause).__name__}: {cause}")
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             return self._fail(slot, f"the simulator process died ({_first_line(error)})")
         slot.call = None
+        if slot.starting:
+            slot.starting = False
+            if slot.spec is not None:
+                self._submit(slot, slot.actor.start.remote(slot.spec))
+            return None
         if turn.episode is not None:
             slot.spec = None
         return turn
@@ -181,17 +188,22 @@ class Fleet:
     def _fail(self, slot: _Slot, error: str) -> Turn | None:
         import ray
 
+        if slot.starting:
+            # The episode cannot be blamed: nothing was run.
+            raise UserError(
+                f"no worker could be started in the place of one that was lost: {error}; look "
+                "after the machine or the cluster, then run the same command to go on"
+            )
         ray.kill(slot.actor)
         self.replaced += 1
-        slot.actor, slot.task, slot.call = self._new_actor(), None, None
+        slot.actor, slot.starting = self._new_actor(), True
+        self._submit(slot, slot.actor.ready.remote())
         spec = slot.spec
         assert spec is not None
         if slot.tries < self._max_tries:
             slot.tries += 1
-            slot.task = (spec.key.suite, spec.key.task_id)
-            self._submit(slot, slot.actor.start.remote(spec))
             return None
-        slot.spec = None
+        slot.spec, slot.task = None, None
         return Turn(spec.key, 0, episode=self._crashed(spec, error))
 
     def _crashed(self, spec: EpisodeSpec, error: str) -> Episode:
@@ -207,23 +219,28 @@ class Fleet:
             object_names=(),
             steps=Recording(()).steps(),
             contacts=(),
-            queries=no_queries(),
+            queries=no_queries(self._config.chunk),
             error=error,
         )
 
     def _new_actor(self) -> Any:
         options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
-        environment = {"env_vars": _WORKER_ENVIRONMENT}
-        return self._actor_class.options(**options, runtime_env=environment).remote(self._config)
+        environment = dict(_WORKER_ENVIRONMENT)
+        if self._connection.folder is not None:
+            # A worker that is killed leaves its temporary files: they go with this folder.
+            environment["TMPDIR"] = str(self._connection.folder)
+        runtime = {"env_vars": environment}
+        return self._actor_class.options(**options, runtime_env=runtime).remote(self._config)
 
     def _await_workers(self) -> None:
         import ray
+        from ray.exceptions import RayError
 
         calls = [slot.actor.ready.remote() for slot in self._slots]
         ready, waiting = ray.wait(calls, num_returns=len(calls), timeout=self._timeout)
         try:
             ray.get(ready)
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             raise UserError(f"a simulator worker cannot start: {_first_line(error)}") from error
         if waiting:
             raise UserError(
@@ -235,6 +252,8 @@ class Fleet:
 def _connect(address: str | None, num_workers: int) -> _Connection:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray prints a paragraph for every lost worker; the fleet counts and replaces them.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed")
     import ray
 
     if ray.is_initialized():

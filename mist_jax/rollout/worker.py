@@ -127,8 +127,6 @@ class Worker:
         inputs = None
         if config.preprocessor is not None:
             inputs = config.preprocessor(self._asked, task.language)
-        if self._spec.expert_labels:
-            self._labels.append((self._step, self._expert_chunk()))
         return Turn(
             self._spec.key,
             self._step,
@@ -137,18 +135,6 @@ class Worker:
             eef_quat=self._asked["robot0_eef_quat"],
             gripper_qpos=self._asked["robot0_gripper_qpos"],
         )
-
-    def _expert_chunk(self) -> np.ndarray:
-        """Float32 [C, A]: what the expert executes from here on."""
-        environment, expert = self._environment, self._expert
-        assert environment is not None and expert is not None
-        here = environment.snapshot()
-        actions = []
-        for _ in range(self._config.chunk):
-            actions.append(np.clip(np.asarray(expert.action(), np.float32), -1.0, 1.0))
-            environment.step(actions[-1])
-        environment.restore(here)
-        return np.stack(actions)
 
     def _episode(self, success: bool) -> Episode:
         spec, task, config = self._spec, self._built[0], self._config
@@ -163,13 +149,13 @@ class Worker:
             object_names=tuple(self._monitor.object_names),
             steps=self._recording.steps(),
             contacts=tuple(self._contacts),
-            queries=no_queries(np.stack(self._labels) if self._labels else None),
+            queries=no_queries(config.chunk, np.stack(self._labels) if self._labels else None),
         )
 
 
-def no_queries(expert: np.ndarray | None = None) -> Queries:
+def no_queries(chunk: int, expert: np.ndarray | None = None) -> Queries:
     """The queries of an episode in which no policy was asked, or none yet: `expert` [Q, C, A]."""
-    actions = np.zeros((0, 0, 7), np.float32)
+    actions = np.zeros((0, chunk, 7), np.float32)
     return Queries(step=np.zeros(0, np.int32), actions=actions, expert=expert)
 
 
