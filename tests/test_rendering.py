@@ -37,6 +37,7 @@ def test_no_gl_library_is_fine_where_nothing_is_rendered(no_gl):
 
 def test_library_whose_contexts_fail_is_not_chosen(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)
     monkeypatch.setattr(rendering, "_has_library", lambda backend: True)
     monkeypatch.setattr(rendering, "_has_gpu", lambda: True)
     monkeypatch.setattr(rendering, "_probe", lambda backend: backend == "osmesa")

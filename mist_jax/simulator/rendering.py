@@ -1,5 +1,6 @@
 """Off-screen rendering: which GL library to use, and pictures of a scene."""
 
+import atexit
 import ctypes.util
 import os
 import subprocess
@@ -115,6 +116,9 @@ class SceneRenderer:
             self._context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         # robosuite frees a context without making it current, which damages another one's.
         self.close = weakref.finalize(self, _free, self._context)
+        # Registered after the display's own end, so it runs before that.
+        self.close.atexit = False
+        atexit.register(self.close)
 
     def render(self, camera_id: int) -> np.ndarray:
         """uint8 [camera_res, camera_res, 3], rows from the bottom up, as LIBERO gives them."""
