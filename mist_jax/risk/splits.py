@@ -67,14 +67,14 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
     positives = np.zeros((len(groups), samples.risk.shape[1]))
     np.add.at(positives, of_query[samples.valid], samples.risk[samples.valid])
     sizes = np.bincount(of_query, minlength=len(groups)).astype(float)
-    assigned = _deal(positives, sizes, count, np.random.default_rng(seed))
+    assigned = deal_groups(positives, sizes, count, np.random.default_rng(seed))
     return Folds(split, assigned[of_episode], count)
 
 
-def _deal(
+def deal_groups(
     positives: np.ndarray, sizes: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Fold [groups]: greedy balance of positives [groups, A] and sizes [groups]."""
+    """Fold int [groups]: greedy balance of `positives` [groups, kinds] and of `sizes` [groups]."""
     # Rare dimensions weigh as much as common ones; queries count a little, to balance the rest.
     rarity = positives / np.maximum(positives.sum(0), 1)
     brings = np.concatenate([rarity, sizes[:, None] / sizes.sum()], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.risk.features import Samples
 from mist_jax.risk.metrics import auroc
+from mist_jax.risk.splits import deal_groups
 from mist_jax.steering.bank import DIRECTION_NAMES, SIGNS, Directions, unit_rows
 from mist_jax.steering.linear_probe import fit_probes
 
@@ -31,28 +32,35 @@ class Contrasts:
     centred: np.ndarray
     matched: np.ndarray
     safe: np.ndarray
-    scene: np.ndarray  # int [Q]
 
     def part(self, rows: np.ndarray) -> "Contrasts":
         """Only these rows count (bool [Q]); the centring stays."""
-        return Contrasts(self.centred, self.matched & rows, self.safe, self.scene)
+        return Contrasts(self.centred, self.matched & rows, self.safe)
 
 
 Method = Callable[[Contrasts, Sequence[np.ndarray]], np.ndarray]  # risky [V][Q] -> [V, L, D]
 
 
-def contrasts(samples: Samples, columns: Sequence[int], phases: int = PHASES) -> Contrasts:
-    """Centres `samples` at the stored layers `columns` (indices into L)."""
+def contrasts(
+    samples: Samples, columns: Sequence[int], half: np.ndarray | None = None
+) -> Contrasts:
+    """Centres `samples` at the stored layers `columns` (indices into L).
+
+    With `half` (bool [Q]) each half is centred on its own safe queries: the noise of their means
+    would otherwise be common to both, and look like a direction that holds up in the other half.
+    """
     activation = samples.activation[:, list(columns)].astype(np.float32)
     safe = samples.valid & ~samples.risk.any(axis=1)
-    stratum = _strata(samples, phases)
+    stratum = _strata(samples)
+    if half is not None:
+        stratum = 2 * stratum + half
     centred, matched = np.zeros_like(activation), np.zeros(len(samples), bool)
     for value in np.unique(stratum):
         rows = stratum == value
         if (rows & safe).any():
             centred[rows] = activation[rows] - activation[rows & safe].mean(axis=0)
             matched[rows] = samples.valid[rows]
-    return Contrasts(centred, matched, safe, samples.scene)
+    return Contrasts(centred, matched, safe)
 
 
 def residual_norms(samples: Samples, columns: Sequence[int]) -> np.ndarray:
@@ -106,7 +114,7 @@ def extract(
     for name in DIRECTION_NAMES:
         risky = risky_queries(samples, name)
         matched = risky & data.matched
-        scenes = len(np.unique(data.scene[matched]))
+        scenes = len(np.unique(samples.scene[matched]))
         if matched.sum() < min_samples or scenes < MIN_SCENES:
             absent[name] = (
                 f"{int(matched.sum())} matched risky queries from {scenes} scenes (of "
@@ -118,8 +126,8 @@ def extract(
         width = samples.activation.shape[-1]
         return Directions(method, (), np.zeros((0, len(columns), width), np.float32), absent)
     found = find(data, list(enough.values()))
-    facts = _held_out(find, data, enough, seed)
-    names, units = [], []
+    measured = _held_out(find, samples, columns, enough, seed)
+    names, units, facts = [], [], {}
     for name, vectors in zip(enough, found, strict=True):
         unit = unit_rows(vectors)
         if unit is None:
@@ -127,8 +135,11 @@ def extract(
             continue
         names.append(name)
         units.append(unit)
+        matched = enough[name] & data.matched
+        scenes = len(np.unique(samples.scene[matched]))
+        facts[name] = {"n_risky": int(matched.sum()), "n_scenes": scenes, **measured[name]}
     unit = np.stack(units) if units else np.zeros((0, *found.shape[1:]), np.float32)
-    return Directions(method, tuple(names), unit, absent, {name: facts[name] for name in names})
+    return Directions(method, tuple(names), unit, absent, facts)
 
 
 def random_directions(names: Sequence[str], layers: int, width: int, seed: int) -> Directions:
@@ -145,7 +156,7 @@ def random_directions(names: Sequence[str], layers: int, width: int, seed: int) 
     return Directions("random", tuple(names), unit)
 
 
-def _strata(samples: Samples, phases: int) -> np.ndarray:
+def _strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
     """int [Q]: task, and fifth of the queries of that task in time."""
     tasks = [facts.task for facts in samples.episodes]
     number = {task: i for i, task in enumerate(sorted(set(tasks)))}
@@ -159,27 +170,41 @@ def _strata(samples: Samples, phases: int) -> np.ndarray:
 
 
 def _held_out(
-    find: Method, data: Contrasts, enough: dict[str, np.ndarray], seed: int
+    find: Method,
+    samples: Samples,
+    columns: Sequence[int],
+    enough: dict[str, np.ndarray],
+    seed: int,
 ) -> dict[str, dict[str, float]]:
-    """Figures of each direction, from two halves of the scenes, each judging the other."""
-    facts: dict[str, dict[str, float]] = {}
-    for name, risky in enough.items():
-        matched = risky & data.matched
-        scenes = np.unique(data.scene[matched])
-        facts[name] = {"n_risky": float(matched.sum()), "n_scenes": float(len(scenes))}
-        shuffled = np.random.default_rng(seed).permutation(scenes)
-        # Scenes without a risky query are safe ones for both halves; they are divided too.
-        rest = np.setdiff1d(np.unique(data.scene), scenes)
-        first = np.isin(data.scene, np.r_[shuffled[::2], rest[::2]])
-        halves = [find(data.part(half), [risky])[0] for half in (first, ~first)]
-        facts[name]["stability"] = float(_cosine(*halves).mean())
-        for layer in range(data.centred.shape[1]):
-            scores = np.where(
-                first, data.centred[:, layer] @ halves[1][layer],
-                data.centred[:, layer] @ halves[0][layer],
-            )  # fmt: skip
-            rows = data.matched & (data.safe | risky)
-            value = auroc(-scores[rows], risky[rows], stratum=first[rows])[0]
+    """Figures of each direction from two halves of the scenes, each judging the other's.
+
+    nan where a half has no risky query that a safe one matches.
+    """
+    scenes, of_query = np.unique(samples.scene, return_inverse=True)
+    brings = np.stack([np.bincount(of_query, rows, len(scenes)) for rows in enough.values()], 1)
+    dealt = deal_groups(brings, np.bincount(of_query).astype(float), 2, np.random.default_rng(seed))
+    half = dealt[of_query] == 0
+    data = contrasts(samples, columns, half)
+    usable = [
+        name
+        for name, risky in enough.items()
+        if all((risky & data.matched & part).any() for part in (half, ~half))
+    ]
+    facts = {
+        name: {"stability": np.nan} | {f"auroc_layer_{i}": np.nan for i in range(len(columns))}
+        for name in enough
+    }
+    if not usable:
+        return facts
+    risky = [enough[name] for name in usable]
+    found = [find(data.part(part), risky) for part in (half, ~half)]  # [2][V, L, D]
+    for v, name in enumerate(usable):
+        facts[name]["stability"] = float(_cosine(found[0][v], found[1][v]).mean())
+        rows = data.matched & (data.safe | risky[v])
+        for layer in range(len(columns)):
+            here = data.centred[:, layer]
+            safety = np.where(half, here @ found[1][v, layer], here @ found[0][v, layer])
+            value = auroc(-safety[rows], risky[v][rows], stratum=half[rows])[0]
             facts[name][f"auroc_layer_{layer}"] = float(value)
     return facts
 

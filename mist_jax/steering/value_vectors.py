@@ -22,12 +22,12 @@ def value_vector_directions(
     readout: Callable[[Float[Array, "D"]], Float[Array, "A"]],
     top: int = DEFAULT_TOP,
 ) -> Directions:
-    """Directions [V, L, D]: mean of the `top` value vectors of each layer that act against a motion.
+    """Directions [V, L, D]: mean of each layer's `top` value vectors against a motion.
 
     Args:
       down_proj: value vectors of the layers that are steered.
       readout: the action, averaged over the chunk, when a push is added to the residual stream of
-        every action token; differentiated at zero.
+        every action token; differentiated at zero. Positive closes the gripper, as when executed.
       top: how many value vectors make a direction.
 
     A value vector's effect on dimension i is the derivative of action i along it, at norm 1. "x+"

@@ -1,0 +1,76 @@
+"""Finds directions of the residual stream that lead away from harm, one per dimension and sign.
+
+    python -m experiments.extract_steering_vectors --data_dir=data/episodes \
+        --model_name=mist-nano --output_dir=runs/steering
+
+Writes output_dir/steering_bank (Orbax and its metadata), summary.json and plots/.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import binary
+from mist_jax.steering.bank import METHODS
+
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to extract from.", required=True)
+_MODEL_NAME = flags.DEFINE_string(
+    "model_name", "mist-nano", "Converted model folder, hub id, or mist-nano, the shipped one."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the bank goes.", required=True)
+_METHODS = flags.DEFINE_list(
+    "methods", ["contrast", "linear", "random"], f"Any of {', '.join(METHODS)}."
+)
+_LAYERS = flags.DEFINE_string(
+    "layers", "all", "Layers to make vectors for, such as 2-5 or 3,5; all: every stored one."
+)
+_SITE = flags.DEFINE_string("site", "llm.resid", "Activations to contrast.")
+_HORIZON = flags.DEFINE_integer(
+    "horizon", 16, "Control steps within which a harmful contact counts.", 1, 10_000
+)
+_SHARE = flags.DEFINE_float(
+    "share", 0.25, "Least share of the approach for a dimension to be blamed.", 0.0, 1.0
+)
+_MIN_SAMPLES = flags.DEFINE_integer(
+    "min_samples", 8, "Matched risky queries below which a direction is left out.", 2
+)
+_TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of value_vectors.", 1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
+
+flags.register_validator(
+    "methods",
+    lambda value: bool(value) and set(value) <= set(METHODS),
+    f"choose among {', '.join(METHODS)}",
+)
+
+
+def main() -> None:
+    """Gathers, extracts, writes."""
+    from mist_jax.episodes.index import dataset_hash
+    from mist_jax.episodes.reader import read_episodes
+    from mist_jax.policy.policy import load_policy
+    from mist_jax.risk.features import gather_samples
+    from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
+
+    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    digest = dataset_hash(data)
+    policy = load_policy(_MODEL_NAME.value)
+    samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
+    config = ExtractionConfig(
+        methods=tuple(dict.fromkeys(_METHODS.value)),
+        layers=_LAYERS.value,
+        min_samples=_MIN_SAMPLES.value,
+        top=_TOP_K.value,
+        seed=_SEED.value,
+    )
+    bank, found = extract_bank(samples, digest, policy, config)
+    path = save_extraction(output, bank, found)
+    for directions in found:
+        print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
+        for name, reason in directions.absent.items():
+            print(f"  absent: {name} ({reason})")
+    print(f"steering bank: {path}")
+
+
+if __name__ == "__main__":
+    binary.run(main)
