@@ -29,7 +29,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_summary_agrees_with_the_raw_contacts_as_stock_tfds_reads_them(dataset: Path):
     links, dimensions, onsets, harmful, outcomes = (Counter() for _ in range(5))
     forces = []
-    for episode in tfds.builder_from_directory(str(dataset)).as_data_source(split="train"):
+    builder = tfds.builder_from_directory(str(dataset))
+    for episode in builder.as_data_source("train"):  # pyright: ignore[reportCallIssue]
         metadata = episode["episode_metadata"]
         task = f"{metadata['suite'].decode()}/task{metadata['task_id']}"
         outcomes[task, metadata["outcome"].decode()] += 1

@@ -79,7 +79,8 @@ def test_a_kill_at_any_file_operation_loses_at_most_the_running_episode(
         kept = sum(shards.load_shards(directory))
         assert len(acknowledged) <= kept <= len(acknowledged) + 1
         if kept:
-            stock = tfds.builder_from_directory(str(directory)).as_data_source(split="train")
+            builder = tfds.builder_from_directory(str(directory))
+            stock = builder.as_data_source("train")  # pyright: ignore[reportCallIssue]
             seeds = [episode["episode_metadata"]["seed"] for episode in stock]
             assert seeds == list(range(kept)), f"stock tfds after a kill at operation {event}"
             for read, written in zip(load_episodes(directory), EPISODES, strict=False):

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from mist_jax.episodes.disk import partial_path, publish
@@ -67,13 +68,15 @@ def _outcomes(axes: Axes, summary: DatasetSummary) -> None:
         left = [a + b for a, b in zip(left, counts, strict=True)]
     axes.invert_yaxis()
     axes.set_title("Episodes per task")
-    axes.legend(loc="upper right", fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(ncols=len(OUTCOMES), loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
 
 
 def _bars(axes: Axes, title: str, counts: Mapping[str, int]) -> None:
     shown = dict(list(counts.items())[:_MOST_BARS])
     axes.barh(list(shown), list(shown.values()), color=_CONTACT)
     axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     left_out = len(counts) - len(shown)
     axes.set_title(f"{title} (first {_MOST_BARS})" if left_out else title)
 
