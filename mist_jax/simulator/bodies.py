@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 from jaxtyping import Bool, Int
 
 if TYPE_CHECKING:
-    import mujoco
-
     from mist_jax.simulator.environment import Environment
 
 
@@ -44,8 +43,6 @@ class SceneBodies:
 
 def scene_bodies(environment: "Environment") -> SceneBodies:
     """Reads the tables off a built scene."""
-    import mujoco
-
     model, env = environment.model, environment.robosuite_env
     robot = env.robots[0]
     object_names = tuple(item.name for item in env.objects)
@@ -87,7 +84,7 @@ def scene_bodies(environment: "Environment") -> SceneBodies:
     )
 
 
-def _subtree(model: "mujoco.MjModel", root: int) -> np.ndarray:
+def _subtree(model: mujoco.MjModel, root: int) -> np.ndarray:
     inside = np.zeros(model.nbody, dtype=bool)
     inside[root] = True
     # Parents come before their children.
@@ -96,7 +93,7 @@ def _subtree(model: "mujoco.MjModel", root: int) -> np.ndarray:
     return np.flatnonzero(inside)
 
 
-def _rigid_parts(model: "mujoco.MjModel") -> np.ndarray:
+def _rigid_parts(model: mujoco.MjModel) -> np.ndarray:
     part = np.arange(model.nbody, dtype=np.intp)
     for body in range(1, model.nbody):
         parent = model.body_parentid[body]

@@ -1,16 +1,12 @@
 """Normal forces of many contacts at once."""
 
-from typing import TYPE_CHECKING
-
+import mujoco
 import numpy as np
 from jaxtyping import Float, Int
 
-if TYPE_CHECKING:
-    import mujoco
-
 
 def normal_forces(
-    model: "mujoco.MjModel", data: "mujoco.MjData", contacts: Int[np.ndarray, "X"]
+    model: mujoco.MjModel, data: mujoco.MjData, contacts: Int[np.ndarray, "X"]
 ) -> Float[np.ndarray, "X"]:
     """Normal force (N) of the chosen contacts, as component 0 of `mj_contactForce`.
 
@@ -18,8 +14,6 @@ def normal_forces(
     over the 2 (dim - 1) edges (MuJoCo documentation, Computation, Contact). A contact outside the
     solver (inside its gap) has none.
     """
-    import mujoco
-
     address = data.contact.efc_address[contacts]
     force = data.efc_force
     if not len(force):

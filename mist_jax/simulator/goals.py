@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from mist_jax.simulator.bodies import SceneBodies
-
-if TYPE_CHECKING:
-    import mujoco
 
 _PLACES = ("on", "in")
 _OPERATES = ("open", "close", "turnon", "turnoff")
@@ -32,7 +29,7 @@ class Intent:
 
 
 def read_intent(
-    model: "mujoco.MjModel", bodies: SceneBodies, parsed_problem: Mapping[str, list]
+    model: mujoco.MjModel, bodies: SceneBodies, parsed_problem: Mapping[str, list]
 ) -> Intent:
     """Derives the intent from LIBERO's parsed BDDL.
 
@@ -73,7 +70,7 @@ def read_intent(
 class _Resolver:
     """BDDL names to body ids."""
 
-    def __init__(self, model: "mujoco.MjModel", bodies: SceneBodies):
+    def __init__(self, model: mujoco.MjModel, bodies: SceneBodies):
         self._model = model
         self._bodies = bodies
         self._sites = {model.site(site).name: site for site in range(model.nsite)}

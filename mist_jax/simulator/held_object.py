@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# A hold begins after 10 ms of it and ends after 20 ms without: contacts flicker while carrying.
+# A hold begins after 10 ms of it and ends after 50 ms without: a carried bowl leaves one finger
+# for up to a control step.
 SUBSTEPS_TO_HOLD = 5
-SUBSTEPS_TO_LOSE = 10
+SUBSTEPS_TO_LOSE = 25
 # Fingers that both press down on a rim push the same way; those that hold, against each other.
 _MAX_COSINE = -0.5
 
@@ -15,7 +16,7 @@ class HeldObject:
 
     An object is squeezed in a substep if both fingers touch it and their net normal forces
     point against each other (cosine at most -0.5). It counts as held from the fifth substep in a
-    row in which it is squeezed until the tenth in a row in which one finger or the other
+    row in which it is squeezed until the 25th in a row in which one finger or the other
     does not touch it. Only one object is held at a time.
     """
 

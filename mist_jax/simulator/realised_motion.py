@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 from jaxtyping import Float
 
@@ -15,17 +16,13 @@ from mist_jax.simulator.attribution import (
 )
 
 if TYPE_CHECKING:
-    import mujoco
-
     from mist_jax.simulator.bodies import SceneBodies
 
 
 class RealisedMotion:
     """Attributes contacts from joint positions, without touching the episode's own data."""
 
-    def __init__(self, model: "mujoco.MjModel", bodies: "SceneBodies"):
-        import mujoco
-
+    def __init__(self, model: mujoco.MjModel, bodies: "SceneBodies"):
         self._model = model
         self._bodies = bodies
         self._data = mujoco.MjData(model)
@@ -78,8 +75,6 @@ class RealisedMotion:
         )
 
     def _pose(self, qpos: np.ndarray) -> None:
-        import mujoco
-
         self._data.qpos[:] = qpos
         mujoco.mj_kinematics(self._model, self._data)
 
@@ -105,8 +100,6 @@ class RealisedMotion:
         return slide * self._data.xaxis[joint], float(closing)
 
     def _link_map(self, body: int, position: np.ndarray) -> np.ndarray:
-        import mujoco
-
         model, data, arm = self._model, self._data, self._bodies.arm_dofs
         mujoco.mj_comPos(model, data)
         linear, angular = np.zeros((3, model.nv)), np.zeros((3, model.nv))
