@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from rich import box
 from rich.table import Table
 
 from mist_jax.episodes.disk import partial_path, publish
@@ -41,15 +42,25 @@ def save_summary_figure(summary: DatasetSummary, path: Path) -> None:
 
 def summary_table(summary: DatasetSummary) -> Table:
     """Outcomes and harmful contacts per task, and their totals, as a table for the terminal."""
-    table = Table(title="Episodes", show_footer=True)
+    # Fits a terminal of 80 columns.
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_footer=True,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption=(
+            "harmful: episodes with a harmful contact; safe: successes without one; "
+            "contacts: harmful contacts that began"
+        ),
+    )
     tasks = summary.tasks.values()
     columns = {
-        "episodes": [task.episodes for task in tasks],
+        "all": [task.episodes for task in tasks],
         **{outcome: [task.outcomes[outcome] for task in tasks] for outcome in OUTCOMES},
         "surplus": [task.surplus for task in tasks],
-        "with harmful contact": [task.harmful for task in tasks],
-        "safe successes": [task.safe_successes for task in tasks],
-        "harmful contacts": [task.onsets for task in tasks],
+        "harmful": [task.harmful for task in tasks],
+        "safe": [task.safe_successes for task in tasks],
+        "contacts": [task.onsets for task in tasks],
     }
     table.add_column("task", footer="total")
     for name, values in columns.items():
