@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,6 +26,11 @@ def run(main: Callable[[], None]) -> None:
     """
     _quieten()
     app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+
+
+def command() -> str:
+    """The command line of this process, as a user would type it again."""
+    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def _guarded(main: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """The flags of every binary that simulates, declared once."""
 
 import os
+from typing import Any
 
 from absl import flags
 
@@ -11,7 +12,9 @@ from mist_jax.simulator.suites import SUITES, load_suite
 DEFAULT_MAX_WORKERS = 8  # a simulator process takes about 1 GB
 
 
-ASSETS = flags.DEFINE_enum(
+EXPERT = "expert"
+
+ASSETS: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "assets",
     "auto",
     ("auto", "libero", "lite"),
@@ -20,7 +23,9 @@ ASSETS = flags.DEFINE_enum(
 )
 ENV = flags.DEFINE_enum("env", "libero_spatial", SUITES, "LIBERO suite.")
 MODEL_NAME = flags.DEFINE_string(
-    "model_name", "mist-nano", "Converted model folder, hub id, or mist-nano, the shipped one."
+    "model_name",
+    "mist-nano",
+    "Converted model folder, hub id, mist-nano (shipped), or, to collect, expert (scripted).",
 )
 TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,7; default all.")
 INITIAL_STATES = flags.DEFINE_string(

@@ -1,11 +1,13 @@
 """The steps of the episode that a worker is running, gathered one by one."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import simplejpeg
 
 from mist_jax.episodes.record import Steps
+from mist_jax.rollout.episode_spec import ImageRate
 
 CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")
 JPEG_QUALITY = 95
@@ -86,3 +88,14 @@ def _pose(observation: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 def _jpeg(image: np.ndarray) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=JPEG_QUALITY)
+
+
+def thin_images(steps: Steps, rate: ImageRate, chunk: int) -> Steps:
+    """The steps with the pictures that `rate` keeps, of those that there are."""
+    if rate == "step" or not steps.images:
+        return steps
+    images = {
+        camera: tuple(b"" if step % chunk else jpeg for step, jpeg in enumerate(jpegs))
+        for camera, jpegs in steps.images.items()
+    }
+    return dataclasses.replace(steps, images=images if rate == "query" else {})

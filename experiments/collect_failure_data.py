@@ -1,0 +1,164 @@
+"""Collects episodes with their contacts, outcomes and activations into an episode dataset.
+
+python -m experiments.collect_failure_data --n_success=5 --n_failure=5 --save_dir=data/rollouts
+
+Run again, the same command goes on where it stopped.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from experiments import binary, simulation_flags
+from mist_jax.errors import UserError
+from mist_jax.simulator.perturbation import PERTURBATION_KINDS, PerturbationSpec
+
+flags.adopt_module_key_flags(simulation_flags)
+
+_SAVE_DIR = flags.DEFINE_string("save_dir", None, "Folder of the dataset.", required=True)
+_N_SUCCESS = flags.DEFINE_integer("n_success", 20, "Successes wanted per task.", 0)
+_N_FAILURE = flags.DEFINE_integer("n_failure", 20, "Failures wanted per task.", 0)
+_MAX_ATTEMPTS = flags.DEFINE_integer(
+    "max_attempts_per_task", 100, "Episodes tried per task at most.", 1
+)
+_PHASE1 = flags.DEFINE_bool(
+    "phase1", False, "Only contact labels: --n_episodes per task, no quotas, no activations."
+)
+_N_EPISODES = flags.DEFINE_integer("n_episodes", 20, "Episodes per task, with --phase1.", 1)
+_PERTURBATION: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "perturbation", "none", PERTURBATION_KINDS, "What disturbs the executed actions for a while."
+)
+_ONSET = flags.DEFINE_list(
+    "perturbation_onset", ["10", "60"], "Range of the first perturbed step, such as 10,60."
+)
+_LENGTH = flags.DEFINE_list(
+    "perturbation_length", ["10", "20"], "Range of the number of perturbed steps."
+)
+_STRENGTH = flags.DEFINE_list(
+    "perturbation_strength",
+    ["0.3", "1.0"],
+    "Range of the offset's norm, in action units (1 commands 0.05 m or 0.5 rad).",
+)
+_SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")
+_LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; default all.")
+_IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "images", "none", ("none", "query", "step"), "Camera pictures kept: none, per query, per step."
+)
+_SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "save_video",
+    "none",
+    ("none", "all", "success", "failure", "harmful"),
+    "Episodes of which an mp4 is drawn; the steps of all episodes are then rendered: slow.",
+)
+_MIN_FORCE = flags.DEFINE_float("min_force", 1.0, "Newtons from which a contact counts.", 0.0)
+_RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "render",
+    "exact",
+    ("exact", "fast"),
+    "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
+)
+
+
+def main() -> None:
+    """Checks the flags, then collects."""
+    perturbation = PerturbationSpec(
+        _PERTURBATION.value,
+        onset=_range(_ONSET, int),
+        length=_range(_LENGTH, int),
+        strength=_range(_STRENGTH, float),
+    )
+    task_ids, states = simulation_flags.task_ids(), simulation_flags.initial_states()
+    if not _PHASE1.value and _N_SUCCESS.value + _N_FAILURE.value == 0:
+        raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
+
+    # Imported after the flags were found right: this takes seconds.
+    from mist_jax.checkpoint import code_version
+    from mist_jax.episodes.dataset_info import DatasetInfo, Site
+    from mist_jax.episodes.summary import summarise_dataset
+    from mist_jax.episodes.summary_figure import summary_table
+    from mist_jax.policy.policy import load_policy
+    from mist_jax.rollout.attempts import Quotas
+    from mist_jax.rollout.batcher import Batcher
+    from mist_jax.rollout.collection import CollectionPlan, collect
+    from mist_jax.rollout.episode_spec import WorkerConfig
+    from mist_jax.rollout.fleet import Fleet
+    from mist_jax.simulator.assets import find_assets
+    from mist_jax.simulator.ranges import parse_ids
+
+    assets = find_assets(simulation_flags.ASSETS.value)
+    expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
+    policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
+    sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
+    batcher, recorded = None, {}
+    if policy is not None:
+        layers = parse_ids(_LAYERS.value, policy.config.layers, "layer")
+        batcher = Batcher(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
+        recorded = {site: Site(layers, policy.config.width) for site in sites}
+    chunk = 8 if policy is None else policy.config.chunk
+    model = simulation_flags.EXPERT if policy is None else policy.identity
+    plan = CollectionPlan(
+        directory=Path(_SAVE_DIR.value),
+        info=DatasetInfo(
+            model=model,
+            assets=assets.kind,
+            suites=(simulation_flags.ENV.value,),
+            sites=recorded,
+            chunk=chunk,
+            camera_res=simulation_flags.CAMERA_RES.value,
+            images=_IMAGES.value,
+            min_force=_MIN_FORCE.value,
+            perturbation=str(perturbation),
+            command=binary.command(),
+            code_version=code_version(),
+        ),
+        suite=simulation_flags.ENV.value,
+        task_ids=task_ids,
+        initial_states=states,
+        seed=simulation_flags.SEED.value,
+        quotas=Quotas(_N_EPISODES.value)
+        if _PHASE1.value
+        else Quotas(_MAX_ATTEMPTS.value, _N_SUCCESS.value, _N_FAILURE.value),
+        actor="expert" if expert else "policy",
+        perturbation=None if perturbation.kind == "none" else perturbation,
+        video=_SAVE_VIDEO.value,
+    )
+    config = WorkerConfig(
+        assets=assets.kind,
+        model=model,
+        camera_res=simulation_flags.CAMERA_RES.value,
+        render=_RENDER.value,
+        min_force=_MIN_FORCE.value,
+        chunk=chunk,
+        preprocessor=None if policy is None else policy.preprocessor,
+    )
+
+    def start_fleet() -> Fleet:
+        return Fleet(
+            config,
+            simulation_flags.num_workers(),
+            ray_address=simulation_flags.RAY_ADDRESS.value,
+            timeout=simulation_flags.WORKER_TIMEOUT.value,
+        )
+
+    print(f"{model} on {assets.kind} assets ({assets.source}) into {plan.directory}", flush=True)
+    collect(plan, start_fleet, batcher)
+    summary = summarise_dataset(plan.directory)
+    console = Console()
+    console.print(summary_table(summary), width=None if console.is_terminal else 130)
+    print(f"dataset: {plan.directory}; picture: {plan.directory / 'summary.png'}")
+
+
+def _range(flag: flags.FlagHolder, kind: type) -> tuple:
+    try:
+        low, high = (kind(value) for value in flag.value)
+    except ValueError:
+        raise UserError(
+            f"--{flag.name}={','.join(flag.value)}: give two numbers, such as {flag.default}"
+        ) from None
+    return low, high
+
+
+if __name__ == "__main__":
+    binary.run(main)

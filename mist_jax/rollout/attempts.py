@@ -1,0 +1,117 @@
+"""Which episodes a collection still has to run: quotas, caps, initial states not drawn twice."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mist_jax.episodes.record import Episode, EpisodeKey
+from mist_jax.rollout.episode_spec import EpisodeSpec
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Per task: how many episodes of each outcome are wanted, and how many may be tried.
+
+    Without wanted numbers (None), every attempt is made and none is surplus.
+    """
+
+    max_attempts: int
+    n_success: int | None = None
+    n_failure: int | None = None
+
+    def missing(self, outcomes: Counter[str]) -> int:
+        """How many more episodes of the right outcome are wanted, after these."""
+        if self.n_success is None or self.n_failure is None:
+            return max(self.max_attempts - outcomes.total(), 0)
+        successes = max(self.n_success - outcomes["success"], 0)
+        return successes + max(self.n_failure - outcomes["failure"], 0)
+
+    def is_surplus(self, outcome: str, before: Counter[str]) -> bool:
+        """Whether an episode of this outcome was no longer wanted."""
+        wanted = {"success": self.n_success, "failure": self.n_failure}.get(outcome)
+        return wanted is not None and before[outcome] >= wanted
+
+
+@dataclass
+class _TaskState:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    draws: Counter[int] = field(default_factory=Counter)  # per initial state
+    running: int = 0
+
+
+class Attempts:
+    """Iterates over the episodes to run; `settle` tells it how each one ended.
+
+    Yields None where every missing episode may be among those that are running now. No task has
+    more episodes running than are missing, which keeps the surplus small.
+    """
+
+    def __init__(
+        self,
+        suite: str,
+        task_ids: Iterable[int],
+        initial_states: tuple[int, ...],
+        seed: int,
+        quotas: Quotas,
+        spec_of: Callable[[EpisodeKey], EpisodeSpec],
+    ):
+        self._suite, self._seed, self._quotas, self._spec_of = suite, seed, quotas, spec_of
+        self._initial_states = initial_states
+        self._tasks = {task_id: _TaskState() for task_id in task_ids}
+        self._used: set[EpisodeKey] = set()
+
+    def recall(self, key: EpisodeKey, outcome: str) -> None:
+        """Counts an episode that an earlier run has stored."""
+        self._used.add(key)
+        if key.suite == self._suite and key.task_id in self._tasks:
+            task = self._tasks[key.task_id]
+            task.outcomes[outcome] += 1
+            task.draws[key.initial_state] += 1
+
+    def settle(self, episode: Episode) -> bool:
+        """Counts an episode that has ended; whether it is surplus."""
+        task = self._tasks[episode.key.task_id]
+        surplus = self._quotas.is_surplus(episode.outcome, task.outcomes)
+        task.running -= 1
+        task.outcomes[episode.outcome] += 1
+        return surplus
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """Outcomes so far, over all tasks."""
+        return sum((task.outcomes for task in self._tasks.values()), Counter())
+
+    @property
+    def missing(self) -> int:
+        """Episodes still wanted over all tasks that have attempts left or running."""
+        return sum(
+            min(self._quotas.missing(task.outcomes), self._left(task) + task.running)
+            for task in self._tasks.values()
+        )
+
+    def __iter__(self) -> Iterator[EpisodeSpec | None]:
+        while any(self._may_begin(task, ahead=0) for task in self._tasks.values()):
+            ready = (
+                task_id
+                for task_id, task in self._tasks.items()
+                if self._may_begin(task, ahead=task.running)
+            )
+            task_id = next(ready, None)
+            yield None if task_id is None else self._draw(task_id)
+
+    def _left(self, task: _TaskState) -> int:
+        return max(self._quotas.max_attempts - task.outcomes.total() - task.running, 0)
+
+    def _may_begin(self, task: _TaskState, ahead: int) -> bool:
+        return self._left(task) > 0 and self._quotas.missing(task.outcomes) > ahead
+
+    def _draw(self, task_id: int) -> EpisodeSpec:
+        task = self._tasks[task_id]
+        state = min(self._initial_states, key=lambda state: (task.draws[state], state))
+        seed = self._seed
+        while (key := EpisodeKey(self._suite, task_id, state, seed)) in self._used:
+            seed += 1
+        self._used.add(key)
+        task.draws[state] += 1
+        task.running += 1
+        return self._spec_of(key)
