@@ -15,9 +15,14 @@ from mist_jax.simulator.lite.mjcf import Boxes
 from mist_jax.simulator.lite_assets import build_lite_assets, lite_asset_files
 from mist_jax.simulator.suites import load_task
 
-TABLE_TOP = 0.90
-# One task runs always; the others differ in the places of the objects and take a minute together.
-TASKS = [pytest.param(task, marks=[pytest.mark.slow] if task else []) for task in range(10)]
+# Height (m) of what the objects stand on.
+SUPPORT = {"libero_spatial": 0.90, "libero_object": 0.0}
+# One task of each runs always; the others differ in the choice and the places of the objects.
+TASKS = [
+    pytest.param(suite, task_id, marks=[pytest.mark.slow] if task_id else [])
+    for suite in SUPPORT
+    for task_id in range(10)
+]
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +115,9 @@ def test_no_file_is_one_of_liberos(real):
 
 
 @pytest.mark.libero
-@pytest.mark.parametrize("task_id", TASKS)
-def test_objects_rest_in_every_initial_state_of_the_task(lite, task_id):
-    environment = Environment(load_task("libero_spatial", task_id), lite, render="none")
+@pytest.mark.parametrize(("suite", "task_id"), TASKS)
+def test_objects_rest_in_every_initial_state_of_the_task(lite, suite, task_id):
+    environment = Environment(load_task(suite, task_id), lite, render="none")
     for initial_state in (0, 17, 49):
         environment.reset(initial_state, seed=1, settle_steps=20)
         bodies = [
@@ -126,7 +131,7 @@ def test_objects_rest_in_every_initial_state_of_the_task(lite, task_id):
             assert not environment.step(NO_OP)
         after = environment.data.xpos[bodies]
         assert np.abs(after - before).max() < 1e-3
-        assert after[:, 2].min() > TABLE_TOP - 0.005
+        assert after[:, 2].min() > SUPPORT[suite] - 0.005
     environment.close()
 
 
@@ -166,13 +171,14 @@ def names(model: mujoco.MjModel) -> list[str]:
     ]
 
 
-def push_the_bowl(environment: Environment) -> list[np.ndarray]:
-    """Actions [7] that bring the closing hand down on the bowl of the task."""
+def push_the_object(environment: Environment) -> list[np.ndarray]:
+    """Actions [7] that bring the closing hand down on the object of the task."""
     environment.reset(3, seed=7)
+    wanted = environment.parsed_problem["obj_of_interest"][0]
     actions = []
     for step in range(60):
         observation = environment.observe(render=False)
-        aim = observation["akita_black_bowl_1_pos"] + [0.045, 0, 0.01]
+        aim = observation[f"{wanted}_pos"] + [0.045, 0, 0.01]
         way = 3.2 * (aim - observation["robot0_eef_pos"]) / 0.05
         action = np.r_[way.clip(-1, 1), 0, 0, 0.2, 1.0 if step > 40 else -1.0]
         environment.step(action)
@@ -188,9 +194,9 @@ def hand_touches_something(environment: Environment) -> bool:
 
 
 @pytest.mark.libero
-@pytest.mark.parametrize("task_id", TASKS)
-def test_model_and_motion_are_liberos(lite, real, task_id):
-    task = load_task("libero_spatial", task_id)
+@pytest.mark.parametrize(("suite", "task_id"), TASKS)
+def test_model_and_motion_are_liberos(lite, real, suite, task_id):
+    task = load_task(suite, task_id)
     ours = Environment(task, lite, render="none")
     theirs = Environment(task, real, render="none")
     assert (ours.model.nq, ours.model.nv) == (theirs.model.nq, theirs.model.nv)
@@ -201,7 +207,7 @@ def test_model_and_motion_are_liberos(lite, real, task_id):
     for name, array in expected.items():
         np.testing.assert_array_equal(actual[name], array, err_msg=name)
 
-    actions = push_the_bowl(ours)
+    actions = push_the_object(ours)
     states = []
     for environment in (ours, theirs):
         environment.reset(3, seed=7)
@@ -247,6 +253,6 @@ def test_agentview_shows_each_object_in_its_colour(lite):
     assert colour(front).max() < 70
     cookies = colour(observation["cookies_1_pos"])
     assert cookies[0] > 1.2 * cookies[2]
-    table = colour(np.array([0.25, 0.0, TABLE_TOP]))
+    table = colour(np.array([0.25, 0.0, SUPPORT["libero_spatial"]]))
     assert 120 < table[2] < table[0]
     environment.close()

@@ -11,18 +11,27 @@ import tempfile
 from pathlib import Path
 
 from mist_jax.errors import UserError
-from mist_jax.simulator.lite import bowl, cabinet, cookie_box, plate, ramekin, stove, table_scene
+from mist_jax.simulator.lite import (
+    basket,
+    bowl,
+    cabinet,
+    cookie_box,
+    floor_scene,
+    groceries,
+    plate,
+    ramekin,
+    stove,
+    table_scene,
+)
 
 _COMPLETE = ".complete"
 
 
 def lite_asset_files() -> dict[str, bytes]:
     """Every file of the lite assets, by path relative to the assets folder."""
-    return {
-        path: content
-        for noun in (bowl, plate, ramekin, cookie_box, cabinet, stove, table_scene)
-        for path, content in noun.files().items()
-    }
+    spatial = (bowl, plate, ramekin, cookie_box, cabinet, stove, table_scene)
+    objects = (basket, groceries, floor_scene)
+    return {path: content for noun in spatial + objects for path, content in noun.files().items()}
 
 
 def _version(files: dict[str, bytes]) -> str:
@@ -37,7 +46,7 @@ def _version(files: dict[str, bytes]) -> str:
 def build_lite_assets(directory: Path | None = None) -> Path:
     """Write the lite assets, unless they are there already, and return their folder.
 
-    The folder has the layout of LIBERO's assets and serves the ten libero_spatial tasks. It is
+    The folder has the layout of LIBERO's assets and serves libero_spatial and libero_object. It is
     written beside and renamed: several processes may build it at once, and a part is never seen
     as the whole.
 

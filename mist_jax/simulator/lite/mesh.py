@@ -157,3 +157,10 @@ def mesh_of_boxes(groups: Iterable[Boxes]) -> Mesh:
             for pose in group.poses
         ]
     )
+
+
+def stretched(mesh: Mesh, scale: Sequence[float]) -> Mesh:
+    """Scale x, y and z, normals with them."""
+    normals = mesh.normals / np.asarray(scale)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return mesh._replace(vertices=mesh.vertices * np.asarray(scale), normals=normals)

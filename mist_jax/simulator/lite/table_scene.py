@@ -77,6 +77,21 @@ def add_room_assets(asset: ET.Element) -> None:
     )
 
 
+def add_floor(parent: ET.Element) -> None:
+    """The plane to which everything may fall."""
+    mjcf.add(
+        parent,
+        "geom",
+        name="floor",
+        type="plane",
+        pos="0 0 0",
+        size="3 3 0.125",
+        condim="3",
+        group="1",
+        material="floorplane",
+    )
+
+
 def add_walls(world: ET.Element) -> None:
     """Six walls that are only seen."""
     for name, (pos, quat, (width, height)) in _WALLS.items():
@@ -155,17 +170,7 @@ def _model() -> bytes:
         shininess="0.8",
     )
     world = mjcf.add(mujoco, "worldbody")
-    mjcf.add(
-        world,
-        "geom",
-        name="floor",
-        type="plane",
-        pos="0 0 0",
-        size="3 3 0.125",
-        condim="3",
-        group="1",
-        material="floorplane",
-    )
+    add_floor(world)
     add_walls(world)
     _add_table(world)
     add_lights_and_cameras(world)
@@ -177,6 +182,6 @@ def files() -> dict[str, bytes]:
     return {
         "scenes/libero_tabletop_base_style.xml": _model(),
         f"textures/{_TABLE}": png_bytes(wood(256, (198, 181, 163), 12, 3, seed=6)),
-        f"textures/{_FLOOR}": png_bytes(planks(256, (193, 184, 175), (214, 208, 200), 4, seed=7)),
+        f"textures/{_FLOOR}": png_bytes(planks(256, (193, 184, 175), (232, 227, 220), 4, seed=7)),
         f"textures/{_WALL}": png_bytes(plaster(256, (223, 219, 212), 4, seed=8)),
     }

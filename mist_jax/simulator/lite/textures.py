@@ -1,6 +1,7 @@
 """Textures painted by code: uint8 [H, W, 3] sRGB arrays, and PNG files of them."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -69,13 +70,18 @@ def brushed_metal(size: int, grey: int, deviation: float, seed: int) -> np.ndarr
 
 
 def planks(size: int, colour: Colour, joint: Colour, rows: int, seed: int) -> np.ndarray:
-    """Floor boards: `rows` of wood, each cut at its own place, with light joints."""
-    pixels = wood(size, colour, 14, 4 * rows, seed)
+    """Floor boards: `rows` of fibrous wood, each cut at its own place, with light joints."""
+    generator = np.random.default_rng(seed)
+    fibre = _smooth_noise((size, size), (size // 2, 5), generator)
+    cloud = _smooth_noise((size, size), (12, 4), generator)
+    board = np.repeat(generator.uniform(-4, 4, rows), size // rows)[:, None]
+    pixels = _clip(np.asarray(colour) + (9 * fibre + 7 * cloud + board)[..., None])
     height = size // rows
+    width = max(1, height // 24)
     for row in range(rows):
-        pixels[row * height : row * height + 2] = joint
+        pixels[row * height : row * height + width] = joint
         cut = (size // 4 + row * size // 4) % size
-        pixels[row * height : (row + 1) * height, cut : cut + 2] = joint
+        pixels[row * height : (row + 1) * height, cut : cut + width] = joint
     return pixels
 
 
@@ -87,3 +93,18 @@ def plaster(size: int, colour: Colour, contrast: float, seed: int) -> np.ndarray
         for octave, cells in enumerate((4, 11, 29), 1)
     )
     return _clip(np.asarray(colour) + contrast * np.asarray(cloud)[..., None])
+
+
+def label(
+    bands: Sequence[tuple[float, Colour]],
+    patches: Sequence[tuple[Colour, float, float, float, float]],
+    size: int = 96,
+) -> np.ndarray:
+    """Bands (share of the height at which each ends, colour), ellipses (colour, u, v, radii)."""
+    v, u = (np.mgrid[0:size, 0:size] + 0.5) / size
+    pixels = np.empty((size, size, 3), np.uint8)
+    for end, colour in reversed(bands):
+        pixels[v[:, 0] < end] = colour
+    for colour, u0, v0, u_radius, v_radius in patches:
+        pixels[((u - u0) / u_radius) ** 2 + ((v - v0) / v_radius) ** 2 < 1] = colour
+    return pixels
