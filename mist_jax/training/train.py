@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from clu import metric_writers
 
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
@@ -33,6 +32,7 @@ from mist_jax.training.behaviour_cloning import (
 from mist_jax.training.cloning_data import cloning_data
 from mist_jax.training.dagger import Dagger
 from mist_jax.training.data_statistics import statistics_of
+from mist_jax.training.metric_log import MetricLog
 from mist_jax.training.samples import Samples, SampleSpec, concatenate, gather_samples
 from mist_jax.training.tokenizer import write_tokenizer
 
@@ -83,9 +83,9 @@ class Training:
         plan, total = self.plan, self.plan.cloning.steps
         rounds = () if plan.dagger is None else plan.dagger.steps_of_rounds(total)
         key = jax.random.key(plan.seed)
-        writer = metric_writers.create_default_writer(str(plan.output_dir / "metrics"))
-        with progress_bar("training", total, "step") as bar, metric_writers.ensure_flushes(writer):
-            bar.advance(int(self.state.step))
+        log = MetricLog(plan.output_dir / "metrics.jsonl", int(self.state.step))
+        with progress_bar("training", total, "step") as bar:
+            bar.advance(int(self.state.step), resumed=True)
             data = None
             while (step := int(self.state.step)) < total:
                 if plan.dagger is not None and step in rounds:
@@ -96,7 +96,7 @@ class Training:
                         folders = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
                         self.corrections.append(self._samples(folders))
                         summary = plan.dagger.summary(folders)
-                        writer.write_scalars(step, summary)
+                        log.write(step, summary)
                         bar.note(" ".join(f"{k} {v:.3f}" for k, v in summary.items()))
                 if data is None:
                     data = self._data()
@@ -111,7 +111,7 @@ class Training:
                         f"training diverged at step {step}: lower --learning_rate "
                         f"(now {plan.cloning.learning_rate})"
                     )
-                writer.write_scalars(step + count, values)
+                log.write(step + count, values)
                 bar.advance(count, f"L1 {values['action_l1']:.4f}")
         self.save()
         return self._save_policy()
