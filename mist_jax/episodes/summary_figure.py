@@ -8,7 +8,6 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich import box
 from rich.table import Table
 
 from mist_jax.episodes.disk import partial_path, publish
@@ -44,7 +43,7 @@ def summary_table(summary: DatasetSummary) -> Table:
     """Outcomes and harmful contacts per task, and their totals, as a table for the terminal."""
     # Fits a terminal of 80 columns.
     table = Table(
-        box=box.SIMPLE_HEAD,
+        box=None,
         show_footer=True,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -62,7 +61,7 @@ def summary_table(summary: DatasetSummary) -> Table:
         "safe": [task.safe_successes for task in tasks],
         "contacts": [task.onsets for task in tasks],
     }
-    table.add_column("task", footer="total")
+    table.add_column("task", footer="total", no_wrap=True)
     for name, values in columns.items():
         table.add_column(name, justify="right", footer=str(sum(values)))
     for row, name in enumerate(summary.tasks):
