@@ -1,0 +1,249 @@
+"""A published checkpoint becomes a policy: streamed, resumable, and whole or not there."""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from flax import nnx, traverse_util
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from mist_jax.errors import UserError
+from mist_jax.policy.checkpoint import (
+    PARAMETERS,
+    PolicyCard,
+    is_policy,
+    read_card,
+    write_description,
+)
+from mist_jax.policy.config import OpenVLAOFTConfig
+from mist_jax.policy.model import abstract_model
+from mist_jax.policy.statistics import read_statistics
+from mist_jax.policy.tokenizer import PromptTokenizer
+from mist_jax.weights.checkpoint_config import build_config
+from mist_jax.weights.key_table import rules_for
+from mist_jax.weights.parameter_store import DTYPES, ParameterStore
+from mist_jax.weights.plan import Plan, make_plan
+from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, open_checkpoint
+
+DType = Literal["float32", "bfloat16"]
+PROGRESS = "progress.json"
+
+
+def convert_checkpoint(
+    source: Path,
+    output: Path,
+    dtype: DType = "bfloat16",
+    *,
+    images: int | None = None,
+    chunk: int | None = None,
+    name: str | None = None,
+) -> Path:
+    """Convert a published checkpoint's folder; returns `output`, a policy's folder.
+
+    An interrupted conversion goes on at the file it was in. A conversion that is there already is
+    left as it is.
+
+    Args:
+        source: folder in the published form.
+        output: where the policy shall be; its hidden neighbour `.NAME.converting` holds the work.
+        dtype: of the parameters.
+        images: cameras the policy takes, where the checkpoint does not say so.
+        chunk: actions per query, likewise.
+        name: what the policy calls itself; default the folder's name.
+
+    Raises:
+        UserError: the source is incomplete, damaged or of an unknown form, the disk too small, or
+            `output` is taken.
+    """
+    checkpoint = open_checkpoint(source)
+    plan = make_plan(checkpoint.described(), rules_for(checkpoint.contents))
+    config = _config(checkpoint, plan, images, chunk)
+    _check_sidecars(checkpoint, config)
+    fingerprint = _fingerprint(checkpoint, config, dtype)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if is_policy(output) and read_card(output).provenance.get("fingerprint") == fingerprint:
+            return output
+        raise UserError(f"{output} exists and is not this conversion; remove it or name another")
+    shapes = _parameter_shapes(config)
+    _check_total(plan, shapes, checkpoint)
+    work = output.absolute().with_name(f".{output.absolute().name}.converting")
+    store = ParameterStore(work / PARAMETERS, shapes, dtype)
+    done = _resume(work, fingerprint)
+    if done is None:
+        _check_disk(output, shapes, dtype)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        store.create()
+        done = []
+        _record(work, fingerprint, done)
+    size = DTYPES[dtype][0].itemsize
+    total = size * sum(math.prod(shape) for shape in shapes.values())
+    with _progress() as progress:
+        _fill(store, checkpoint.files, plan, work, fingerprint, done, progress)
+        task = progress.add_task("checking", total=total)
+        digest = store.digest(lambda read: progress.advance(task, read))
+    card = PolicyCard(
+        name=name or source.resolve().name,
+        config=config,
+        dtype=dtype,
+        digest=digest,
+        provenance={
+            "converted_from": name or source.resolve().name,
+            "files": [file.path.name for file in checkpoint.files],
+            "fingerprint": fingerprint,
+            "unused_keys": len(plan.unused),
+        },
+    )
+    write_description(work, card, checkpoint.statistics, checkpoint.tokenizer)
+    (work / PROGRESS).unlink()
+    if output.exists():
+        output.rmdir()
+    work.rename(output)
+    return output
+
+
+def _fill(
+    store: ParameterStore,
+    files: Iterable[TensorFile],
+    plan: Plan,
+    work: Path,
+    fingerprint: str,
+    done: list[str],
+    progress: Progress,
+) -> None:
+    """Stream every file that is not done into the store, and record each one."""
+    for file in files:
+        placements = {p.key: p for p in plan.placements if p.source == file.source}
+        wanted = [key for key in file.shapes if key in placements]
+        count = sum(math.prod(file.shapes[key]) for key in wanted)
+        task = progress.add_task(file.path.name, total=count * DTYPES[store.dtype][0].itemsize)
+        if file.path.name in done:
+            progress.update(task, completed=count * DTYPES[store.dtype][0].itemsize)
+            continue
+        for key, tensor in file.read(wanted):
+            placement = placements[key]
+            store.write(placement.path, placement.block, placement.row, placement.arrange(tensor))
+            progress.advance(task, tensor.size * DTYPES[store.dtype][0].itemsize)
+        store.flush()
+        done.append(file.path.name)
+        _record(work, fingerprint, done)
+
+
+def _config(
+    checkpoint: PublishedCheckpoint, plan: Plan, images: int | None, chunk: int | None
+) -> OpenVLAOFTConfig:
+    action_dim = plan.sizes.get("action_dim")
+    if action_dim is None:  # discrete actions have no head to tell
+        key = next(iter(checkpoint.statistics))
+        action_dim = len(read_statistics(checkpoint.statistics, key).action)
+    return build_config(
+        checkpoint.config,
+        plan.sizes,
+        checkpoint.contents,
+        action_dim=action_dim,
+        processor=checkpoint.processor,
+        images=images,
+        chunk=chunk,
+    )
+
+
+def _check_sidecars(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig) -> None:
+    PromptTokenizer.load(checkpoint.tokenizer, terminator_id=config.empty_token_id)
+    for key in checkpoint.statistics:
+        statistics = read_statistics(checkpoint.statistics, key, config.action_bounds)
+        proprio = 0 if statistics.proprio is None else len(statistics.proprio)
+        if len(statistics.action) != config.action_dim or (
+            config.proprio_dim and proprio != config.proprio_dim
+        ):
+            raise UserError(
+                f"statistics {key!r} describe {len(statistics.action)} action and {proprio} "
+                f"proprio dimensions; the weights have {config.action_dim} and {config.proprio_dim}"
+            )
+
+
+def _parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
+    _, abstract = abstract_model(config)
+    flat = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
+    return {"/".join(path): tuple(leaf.shape) for path, leaf in flat.items()}
+
+
+def _check_total(
+    plan: Plan, shapes: Mapping[str, tuple[int, ...]], checkpoint: PublishedCheckpoint
+) -> None:
+    """Every parameter is filled exactly once: by count of values, per parameter."""
+    published = {(t.source, t.key): t.shape for t in checkpoint.described()}
+    filled = dict.fromkeys(shapes, 0)
+    unknown = sorted({p.path for p in plan.placements} - set(shapes))
+    for placement in plan.placements:
+        if placement.path in filled:
+            filled[placement.path] += math.prod(published[placement.source, placement.key])
+    wrong = [path for path, count in filled.items() if count != math.prod(shapes[path])]
+    if unknown or wrong:
+        raise UserError(
+            "the key table does not fit the model: "
+            f"no such parameters {unknown}; not filled exactly once {sorted(wrong)}"
+        )
+
+
+def _fingerprint(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig, dtype: str) -> str:
+    """Of everything that decides the result, short of reading the weights."""
+    described = {
+        "files": [
+            [file.path.name, (stat := file.path.stat()).st_size, stat.st_mtime_ns]
+            for file in checkpoint.files
+        ],
+        "config": config.to_dict(),
+        "statistics": checkpoint.statistics,
+        "tokenizer": hashlib.sha256(checkpoint.tokenizer.read_bytes()).hexdigest(),
+        "dtype": dtype,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _resume(work: Path, fingerprint: str) -> list[str] | None:
+    """The files an interrupted conversion of the same source has finished; None to start anew."""
+    try:
+        recorded = json.loads((work / PROGRESS).read_text())
+    except (OSError, ValueError):
+        return None
+    return recorded["done"] if recorded.get("fingerprint") == fingerprint else None
+
+
+def _record(work: Path, fingerprint: str, done: list[str]) -> None:
+    beside = work / f"{PROGRESS}.writing"
+    beside.write_text(json.dumps({"fingerprint": fingerprint, "done": done}))
+    beside.rename(work / PROGRESS)
+
+
+def _check_disk(output: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+    parent = output.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    needed = DTYPES[dtype][0].itemsize * sum(math.prod(shape) for shape in shapes.values())
+    free = shutil.disk_usage(parent).free
+    if free < 1.05 * needed:
+        raise UserError(
+            f"{parent} has {free / 1e9:.1f} GB free; the converted policy needs {needed / 1e9:.1f}"
+        )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
