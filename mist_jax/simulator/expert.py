@@ -20,9 +20,13 @@ _METRES, _RADIANS = 0.05, 0.5
 # asks for: the arm overshoots where it is stretched otherwise.
 _GAIN = 2.0
 _BRAKING = 0.07
-_MAX_TURN = 0.6
+# A hard correction of the tilt drives a stretched arm into its joint limits.
+_MAX_TURN, _MAX_TILT = 0.6, 0.2
 # Canonical pose of the gripper: pointing down, fingers along the world's y axis.
 _DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+
+# Angle of joint 4 (rad) from which a straight arm is drawn back; its limit is -0.07.
+_ELBOW_BENT, _ELBOW_STRAIGHT = -0.22, -0.10
 
 _HOVER = 0.05
 _CARRY = 0.06
@@ -80,6 +84,8 @@ class Expert:
             np.isin(model.geom_bodyid, _subtree(model, model.body(f"gripper0_{side}finger").id))
             for side in ("left", "right")
         )
+        self._elbow = model.joint("robot0_joint4").qposadr[0]
+        self._base = model.body("robot0_base").pos[:2].copy()
         self._finger_joints = tuple(
             model.joint(f"gripper0_finger_joint{i}").qposadr[0] for i in (1, 2)
         )
@@ -174,7 +180,14 @@ class Expert:
         wanted = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ _DOWN
         turn = _rotation_vector(wanted @ self._data.site_xmat[self._grip_site].reshape(3, 3).T)
         turn *= _GAIN / _RADIANS
-        turn /= max(1.0, np.abs(turn).max() / _MAX_TURN)
+        turn[2] = min(max(turn[2], -_MAX_TURN), _MAX_TURN)
+        turn[:2] /= max(1.0, np.abs(turn[:2]).max() / _MAX_TILT)
+        elbow = self._data.qpos[self._elbow]
+        straight = min(max((elbow - _ELBOW_BENT) / (_ELBOW_STRAIGHT - _ELBOW_BENT), 0.0), 1.0)
+        if straight > 0:
+            inward = self._base - self._data.site_xpos[self._grip_site][:2]
+            move[:2] += straight * (inward / np.linalg.norm(inward) - move[:2])
+            turn[:2] *= 1.0 - straight
         return np.concatenate([move, turn, [1.0 if close else -1.0]]).astype(np.float32)
 
 

@@ -37,6 +37,8 @@ _WRIST_HEIGHT, _WRIST_BACK = 0.204, 0.088
 _REACH = 0.65
 _RIM_YAWS = np.deg2rad([0, 30, -30, 60, -60, 90])
 _SOLID_YAWS = np.deg2rad([0, 15, -15, 30, -30, 45, -45, 60, -60, 75, -75, 90])
+# Points [K, 3], yaws [K], costs [K], and the way from the point to the rim [K, 3].
+_Candidates = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 _UPRIGHT = np.cos(np.deg2rad(45))
 
 
@@ -98,8 +100,8 @@ class GraspPlanner:
           floor: height of what the fingertips must not touch (m).
         """
         upright = data.xmat[self._body][8] > _UPRIGHT
-        points, yaws, costs = (
-            self._rim(data, opening) if self.has_rim and upright else self._across(data)
+        points, yaws, costs, outward = (
+            self._rim(data) if self.has_rim and upright else self._across(data)
         )
         points[:, 2] = np.maximum(points[:, 2], floor + _MIN_HEIGHT)
         centre = data.xpos[self._body]
@@ -114,9 +116,14 @@ class GraspPlanner:
         far = np.maximum(self._stretch(points), self._stretch(there))
         costs = costs + np.maximum(far - _REACH, 0.0) / 0.012
         away = np.linalg.norm(points - grip, axis=1)
-        costs = costs + shortage / 0.004 + np.abs(yaws) + 0.8 * np.minimum(away / 0.04, 1.0)
+        costs = costs + shortage / 0.004 + np.abs(yaws) + 1.2 * np.minimum(away / 0.04, 1.0)
         best = int(costs.argmin())
-        return Grasp(point=points[best], yaw=float(yaws[best]))
+        point = points[best]
+        # Inside a bowl the open finger has room to spare, outside it may not; closed, the pads
+        # meet at the rim.
+        share = min(max((opening - 0.01) / 0.06, 0.0), 1.0)
+        point = point + (1.0 - share) * outward[best]
+        return Grasp(point=point, yaw=float(yaws[best]))
 
     def _stretch(self, points: np.ndarray) -> np.ndarray:
         """Distance from shoulder to wrist with the grip site at points [..., 3] (m)."""
@@ -124,9 +131,7 @@ class GraspPlanner:
         flat = np.hypot(offset[..., 0], offset[..., 1]) - _WRIST_BACK
         return np.hypot(flat, offset[..., 2] + _WRIST_HEIGHT)
 
-    def _rim(
-        self, data: mujoco.MjData, opening: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rim(self, data: mujoco.MjData) -> _Candidates:
         yaws = np.concatenate([_RIM_YAWS, _RIM_YAWS])
         side = np.repeat([-1.0, 1.0], len(_RIM_YAWS))
         outward = np.stack([-np.sin(yaws), np.cos(yaws), np.zeros_like(yaws)], axis=1)
@@ -136,12 +141,10 @@ class GraspPlanner:
         rim = np.column_stack([self._rim_radius * local, np.full(len(yaws), self._rim_height)])
         points = data.xpos[self._body] + rim @ rotation.T
         points[:, 2] -= _RIM_DEPTH
-        # Inside the bowl the open finger has room to spare, outside it may not.
-        inward = _INWARD * min(max((opening - 0.01) / 0.06, 0.0), 1.0)
-        points -= inward * side[:, None] * outward
-        return points, yaws, 0.3 * (side > 0)
+        outward *= _INWARD * side[:, None]
+        return points - outward, yaws, 0.3 * (side > 0), outward
 
-    def _across(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _across(self, data: mujoco.MjData) -> _Candidates:
         centres, rotations = self._boxes.poses(data)
         corners = centres[:, None] + np.einsum(
             "gij,gcj->gci", rotations, _corners(self._boxes.half)
@@ -153,7 +156,7 @@ class GraspPlanner:
         middle = (corners.min(0) + corners.max(0)) / 2
         middle[2] = corners[:, 2].max() - _SOLID_DEPTH
         points = np.repeat(middle[None], len(_SOLID_YAWS), axis=0)
-        return points, _SOLID_YAWS, excess / 0.003
+        return points, _SOLID_YAWS, excess / 0.003, np.zeros_like(points)
 
 
 def _corners(half: np.ndarray) -> np.ndarray:
