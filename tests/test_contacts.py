@@ -1,7 +1,7 @@
 """The contact monitor on constructed scenes with known answers, with the real Panda in LIBERO."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import mujoco
 import numpy as np
@@ -49,12 +49,12 @@ def action(**parts: float) -> np.ndarray:
     return result
 
 
-def run(environment: Environment, monitor: ContactMonitor, actions: Iterable) -> list[Contact]:
+def run(
+    environment: Environment, monitor: ContactMonitor, actions: Iterable[np.ndarray]
+) -> list[Contact]:
     contacts = []
     for step, each in enumerate(actions):
-        monitor.begin_step()
-        environment.step(each() if callable(each) else each)
-        contacts.extend(monitor.end_step(step))
+        contacts += run_step(environment, monitor, each, step)
     return contacts
 
 
@@ -67,7 +67,12 @@ def run_until_harm(environment, monitor, each, limit: int = 80) -> Contact:
     raise AssertionError("nothing was hit")
 
 
-def run_step(environment, monitor, each, step: int) -> tuple[Contact, ...]:
+def run_step(
+    environment: Environment,
+    monitor: ContactMonitor,
+    each: np.ndarray | Callable[[], np.ndarray],
+    step: int,
+) -> tuple[Contact, ...]:
     monitor.begin_step()
     environment.step(each() if callable(each) else each)
     return monitor.end_step(step)

@@ -10,7 +10,9 @@ from mist_jax.simulator.goals import Intent
 RECORDED = 1
 MEANT = 2
 FIRST_IS_ROBOT_SIDE = 4
-FINGER_ON_OBJECT = 8
+FINGERS_ON_OBJECT = (8, 16)  # one bit for each finger
+FINGERS_ON_HELD = (32, 64)
+BOTH_ON_OBJECT, BOTH_ON_HELD = sum(FINGERS_ON_OBJECT), sum(FINGERS_ON_HELD)
 
 
 class ContactPairs:
@@ -49,10 +51,13 @@ class ContactPairs:
         # Rows are the robot side, columns the obstacle.
         side = np.outer(moving, ~robot) | np.outer(held_geom, ~moving & ~held_geom)
         meant = np.outer(finger, to_move) | np.outer(held_geom, place) | operate[None, :]
-        fingers = np.outer(finger, bodies.geom_object >= 0)
 
         table = np.where(side, RECORDED | FIRST_IS_ROBOT_SIDE, 0).astype(np.uint8)
         table[side & meant] |= MEANT
-        table[side & fingers] |= FINGER_ON_OBJECT
+        for each, on_object, on_held in zip(
+            bodies.finger_geoms, FINGERS_ON_OBJECT, FINGERS_ON_HELD, strict=True
+        ):
+            table[np.outer(each, bodies.geom_object >= 0)] |= on_object
+            table[np.outer(each, held_geom)] |= on_held
         other = table.T & ~np.uint8(FIRST_IS_ROBOT_SIDE)
         return np.where(side, table, other)

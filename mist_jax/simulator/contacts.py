@@ -1,6 +1,7 @@
 """Watches every physics substep and reduces its contacts to records, one per pair and step."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +11,8 @@ from mist_jax.simulator.attribution import Attribution, no_attribution
 from mist_jax.simulator.bodies import scene_bodies
 from mist_jax.simulator.contact_forces import normal_forces
 from mist_jax.simulator.contact_pairs import (
-    FINGER_ON_OBJECT,
+    BOTH_ON_HELD,
+    BOTH_ON_OBJECT,
     FIRST_IS_ROBOT_SIDE,
     MEANT,
     ContactPairs,
@@ -25,8 +27,20 @@ MAX_GAP_STEPS = 2
 
 
 @dataclass(frozen=True)
+class _RawPoints:
+    """P contact points of one substep, as MuJoCo orders their geoms."""
+
+    substep: int  # within the control step
+    kind: np.ndarray
+    geoms: np.ndarray  # int [P, 2]
+    force: np.ndarray
+    position: np.ndarray
+    axis: np.ndarray  # [P, 3], row 0 of the frame: from the first geom to the second
+
+
+@dataclass(frozen=True)
 class _Points:
-    """P contact points of the robot side, of one substep or of a whole control step."""
+    """P contact points between the robot side and the rest, of some substeps."""
 
     substep: np.ndarray  # int [P], within the control step
     kind: np.ndarray  # uint8 [P], bits of contact_pairs
@@ -35,6 +49,22 @@ class _Points:
     force: np.ndarray  # [P], N
     position: np.ndarray  # [P, 3], m
     normal: np.ndarray  # [P, 3], from the obstacle to the robot side
+
+
+def _orient(raw: Sequence[_RawPoints]) -> _Points:
+    kind = np.concatenate([each.kind for each in raw])
+    geoms = np.concatenate([each.geoms for each in raw])
+    axis = np.concatenate([each.axis for each in raw])
+    robot_first = (kind & FIRST_IS_ROBOT_SIDE) != 0
+    return _Points(
+        substep=np.repeat([each.substep for each in raw], [len(each.kind) for each in raw]),
+        kind=kind,
+        side_geom=np.where(robot_first, geoms[:, 0], geoms[:, 1]),
+        obstacle_geom=np.where(robot_first, geoms[:, 1], geoms[:, 0]),
+        force=np.concatenate([each.force for each in raw]),
+        position=np.concatenate([each.position for each in raw]),
+        normal=np.where(robot_first[:, None], -axis, axis),
+    )
 
 
 class ContactMonitor:
@@ -80,7 +110,7 @@ class ContactMonitor:
         # Joint positions after each substep, the last control step and this one.
         self._history = [qpos]
         self._history_at_step = 0
-        self._points: list[_Points] = []
+        self._points: list[_RawPoints] = []
         self._last_active: dict[tuple[int, int, bool], int] = {}
 
     def displacement(self) -> Float[np.ndarray, "O"]:
@@ -107,26 +137,26 @@ class ContactMonitor:
         self._recording = False
         if not self._points:
             return ()
-        points = _Points(
-            **{
-                each.name: np.concatenate([getattr(one, each.name) for one in self._points])
-                for each in fields(_Points)
-            }
-        )
+        points = _orient(self._points)
+        strong = points.force >= self._min_force
+        if not strong.any():
+            return ()
         body = self.bodies.geom_body
-        keys = np.stack(
-            [body[points.side_geom], body[points.obstacle_geom], points.kind & MEANT], axis=1
-        )
+        pair = body[points.side_geom] * len(self.bodies.body_names) + body[points.obstacle_geom]
+        # One number for each pair of bodies, meant or not.
+        key = 2 * pair + ((points.kind & MEANT) != 0)
         return tuple(
-            self._record(step, key, points, np.flatnonzero((keys == key).all(axis=1)))
-            for key in np.unique(keys[points.force >= self._min_force], axis=0)
+            self._record(step, points, np.flatnonzero(key == each))
+            for each in np.unique(key[strong])
         )
 
-    def _record(self, step: int, key: np.ndarray, points: _Points, rows: np.ndarray) -> Contact:
+    def _record(self, step: int, points: _Points, rows: np.ndarray) -> Contact:
         """Reduces the `rows` of `points` that belong to one pair of bodies."""
-        robot_body, obstacle_body, meant = int(key[0]), int(key[1]), bool(key[2])
         force = points.force[rows]
         peak = rows[np.argmax(force)]
+        robot_body = int(self.bodies.geom_body[points.side_geom[peak]])
+        obstacle_body = int(self.bodies.geom_body[points.obstacle_geom[peak]])
+        meant = bool(points.kind[peak] & MEANT)
         last = self._last_active.get((robot_body, obstacle_body, meant))
         self._last_active[robot_body, obstacle_body, meant] = step
         onset = last is None or step - last > MAX_GAP_STEPS + 1
@@ -169,46 +199,45 @@ class ContactMonitor:
             return
         data = self._environment.data
         contact = data.contact
-        first, second = contact.geom1, contact.geom2
-        kinds = self._table[first, second]
+        kinds = self._table[contact.geom1, contact.geom2]
         hits = np.flatnonzero(kinds)
         # The contacts are those of the state before this substep's integration.
         substep = len(self._history) - 1 - self._history_at_step
         self._history.append(data.qpos.copy())
-        if not len(hits):
-            self._touched_nothing()
-            return
-        kind, force = kinds[hits], normal_forces(self._environment.model, data, hits)
-        # Row 0 of the frame points from the first geom to the second.
-        is_first = (kind & FIRST_IS_ROBOT_SIDE) != 0
-        points = _Points(
-            substep=np.full(len(hits), substep),
-            kind=kind,
-            side_geom=np.where(is_first, first[hits], second[hits]),
-            obstacle_geom=np.where(is_first, second[hits], first[hits]),
-            force=force,
-            position=contact.pos[hits],
-            normal=contact.frame[hits, :3] * np.where(is_first, -1.0, 1.0)[:, None],
-        )
-        self._points.append(points)
-        self._follow_held(points)
+        bits = 0
+        if len(hits):
+            kind = kinds[hits]
+            bits = int(np.bitwise_or.reduce(kind))
+            force = normal_forces(self._environment.model, data, hits)
+            self._points.append(
+                _RawPoints(
+                    substep,
+                    kind,
+                    contact.geom[hits],
+                    force,
+                    contact.pos[hits],
+                    contact.frame[hits, :3],
+                )
+            )
+        self._follow_held(bits)
 
-    def _touched_nothing(self) -> None:
-        self._held.nothing_touched()
-        self._table = self._pairs.table(self._held.index)
-
-    def _follow_held(self, points: _Points) -> None:
-        fingers = (points.kind & FINGER_ON_OBJECT) != 0
-        if not fingers.any():
-            self._touched_nothing()
-            return
-        side = points.side_geom[fingers]
-        self._held.update(
-            self.bodies.geom_object[points.obstacle_geom[fingers]],
-            self.bodies.finger_geoms[0][side],
-            points.force[fingers, None] * points.normal[fingers],
-        )
-        self._table = self._pairs.table(self._held.index)
+    def _follow_held(self, bits: int) -> None:
+        """`bits`: of all contacts of the substep together."""
+        before = self._held.index
+        if before >= 0:
+            self._held.keep(bits & BOTH_ON_HELD == BOTH_ON_HELD)
+        elif bits & BOTH_ON_OBJECT == BOTH_ON_OBJECT:
+            points = _orient(self._points[-1:])
+            fingers = (points.kind & BOTH_ON_OBJECT) != 0
+            self._held.look_for(
+                self.bodies.geom_object[points.obstacle_geom[fingers]],
+                self.bodies.finger_geoms[0][points.side_geom[fingers]],
+                points.force[fingers, None] * points.normal[fingers],
+            )
+        else:
+            self._held.nothing_to_hold()
+        if self._held.index != before:
+            self._table = self._pairs.table(self._held.index)
 
     def _object_positions(self, qpos: np.ndarray) -> np.ndarray:
         return qpos[self.bodies.object_qpos[:, None] + np.arange(3)]

@@ -26,48 +26,41 @@ class HeldObject:
         self._run = 0
         self._missing = 0
 
-    def nothing_touched(self) -> None:
-        """A substep without any finger on any object."""
-        self._run = 0
-        if self.index >= 0:
-            self._lose()
+    def keep(self, both_touch: bool) -> None:
+        """A substep with an object held: whether both fingers touch it."""
+        self._missing = 0 if both_touch else self._missing + 1
+        if self._missing >= SUBSTEPS_TO_LOSE:
+            self.index, self._candidate = -1, -1
 
-    def update(
+    def nothing_to_hold(self) -> None:
+        """A substep without a held object in which at most one finger touches any."""
+        self._candidate = -1
+
+    def look_for(
         self,
         objects: Int[np.ndarray, "X"],
-        left: Bool[np.ndarray, "X"],
+        first: Bool[np.ndarray, "X"],
         forces: Float[np.ndarray, "X 3"],
     ) -> None:
-        """One substep.
+        """A substep without a held object in which both fingers touch some.
 
         Args:
           objects: index of the object that a finger touches, per contact.
-          left: whether it is the first finger; otherwise the second.
+          first: whether it is the first finger; otherwise the second.
           forces: normal force on the finger (N), world frame.
         """
-        if self.index >= 0:
-            mine = objects == self.index
-            if (mine & left).any() and (mine & ~left).any():
-                self._missing = 0
-            else:
-                self._lose()
-            return
-        squeezed = self._squeezed(objects, left, forces)
+        squeezed = _squeezed(objects, first, forces)
         self._run = self._run + 1 if squeezed == self._candidate else 1
         self._candidate = squeezed
         if squeezed >= 0 and self._run >= SUBSTEPS_TO_HOLD:
             self.index, self._missing = squeezed, 0
 
-    def _squeezed(self, objects: np.ndarray, left: np.ndarray, forces: np.ndarray) -> int:
-        for index in set(objects[left].tolist()) & set(objects[~left].tolist()):
-            mine = objects == index
-            one = forces[mine & left].sum(axis=0)
-            other = forces[mine & ~left].sum(axis=0)
-            if one @ other < _MAX_COSINE * np.linalg.norm(one) * np.linalg.norm(other):
-                return int(index)
-        return -1
 
-    def _lose(self) -> None:
-        self._missing += 1
-        if self._missing >= SUBSTEPS_TO_LOSE:
-            self.index, self._run, self._candidate = -1, 0, -1
+def _squeezed(objects: np.ndarray, first: np.ndarray, forces: np.ndarray) -> int:
+    for index in set(objects[first].tolist()) & set(objects[~first].tolist()):
+        mine = objects == index
+        one = forces[mine & first].sum(axis=0)
+        other = forces[mine & ~first].sum(axis=0)
+        if one @ other < _MAX_COSINE * np.linalg.norm(one) * np.linalg.norm(other):
+            return int(index)
+    return -1
