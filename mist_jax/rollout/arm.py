@@ -9,14 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
-from mist_jax.episodes.record import EpisodeKey
 from mist_jax.risk.head import RiskHead
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.steering.steering import ACTION_TOKENS
 
 
 class Arm(Protocol):
-    """One way to treat an episode; a function of the episode's key and query index alone."""
+    """One way to treat an episode; a function of what its turns say and the query index alone."""
 
     @property
     def name(self) -> str:
@@ -33,7 +32,7 @@ class Arm(Protocol):
         """Float32 [A]: the risk above which a dimension's gate opens; -inf always, +inf never."""
         ...
 
-    def coefficient(self, key: EpisodeKey, query: int) -> np.ndarray:
+    def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Float32 [V]: the strength of each direction of the bank; zeros leave the model alone."""
         ...
 
@@ -61,7 +60,7 @@ class Unsteered:
         """Never opens a gate."""
         return np.full(7, np.inf, np.float32)
 
-    def coefficient(self, key: EpisodeKey, query: int) -> np.ndarray:
+    def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Zeros [V]."""
         return np.zeros(self.directions, np.float32)
 

@@ -134,7 +134,7 @@ class Batcher:
         shrink = np.zeros(self.batch_size, np.float32)
         for row, (turn, query) in enumerate(zip(turns, queries, strict=True)):
             arm = self._arm(turn.key)
-            coefficient[row] = arm.coefficient(turn.key, query)
+            coefficient[row] = arm.coefficient(turn, query)
             threshold[row], shrink[row] = arm.threshold, arm.shrink
         return dataclasses.replace(
             self._steering,

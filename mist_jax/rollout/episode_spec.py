@@ -60,7 +60,8 @@ class Turn:
 
     `step` is the control step about to be taken. A turn with `step` 0 begins an episode anew, also
     when a worker was lost on the way. The pose is the end effector's: position [3] in metres and
-    quaternion [4] xyzw in the world frame, finger positions [2] in metres.
+    quaternion [4] xyzw in the world frame, finger positions [2] in metres. `motion` [A] is the mean
+    of the actions executed since the turn before, zero at the first.
     """
 
     key: EpisodeKey
@@ -70,3 +71,4 @@ class Turn:
     eef_pos: np.ndarray | None = None
     eef_quat: np.ndarray | None = None
     gripper_qpos: np.ndarray | None = None
+    motion: np.ndarray | None = None

@@ -47,6 +47,7 @@ class Worker:
         self._contacts: list[Contact] = []
         self._recording = Recording(monitor.object_names)
         self._labels: list[np.ndarray] = []
+        self._executed: list[np.ndarray] = []
         needs_expert = spec.actor == "expert" or spec.label
         self._expert = _expert(environment) if needs_expert else None
         self._perturbation = (
@@ -62,6 +63,7 @@ class Worker:
         """
         environment, monitor, spec = self._environment, self._monitor, self._spec
         assert environment is not None
+        self._executed = []
         for row in range(self._config.chunk if chunk is None else len(chunk)):
             observation = self._asked if row == 0 else self._observe(spec.images == "step")
             if spec.actor == "expert":
@@ -74,6 +76,7 @@ class Worker:
             executed, perturbed = commanded, False
             if self._perturbation is not None:
                 executed, perturbed = self._perturbation.apply(self._step, commanded)
+            self._executed.append(executed)
             monitor.begin_step()
             success = environment.step(executed)
             self._contacts.extend(monitor.end_step(self._step))
@@ -134,6 +137,7 @@ class Worker:
             eef_pos=self._asked["robot0_eef_pos"],
             eef_quat=self._asked["robot0_eef_quat"],
             gripper_qpos=self._asked["robot0_gripper_qpos"],
+            motion=np.mean(self._executed or [np.zeros(7)], axis=0, dtype=np.float32),
         )
 
     def _episode(self, success: bool) -> Episode:
