@@ -35,9 +35,9 @@ _MIN_POSITIVE = flags.DEFINE_integer(
     "min_positive", 10, "Positive queries below which a dimension reports its base rate.", 2
 )
 _HIDDEN = flags.DEFINE_integer("hidden", 64, "Hidden units of the head.", 1, 65_536)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-4, "Of AdamW.", 1e-8, 1.0)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of AdamW.", 1e-8, 1.0)
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 3.0, "Of AdamW, on the kernels.", 0.0)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Queries per update.", 1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Queries per update.", 1)
 _PATIENCE = flags.DEFINE_integer("patience", 15, "Epochs without progress before the stop.", 1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds tried; validation data choose.", 1, 100)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything that is drawn.", 0, 2**31 - 1)

@@ -43,7 +43,11 @@ def test_platt_mends_an_overconfident_head():
 
 @pytest.mark.parametrize(
     ("labels", "what"),
-    [(np.zeros(50), "no positive"), (np.ones(50), "no negative"), (np.arange(50) < 25, "backwards")],
+    [
+        (np.zeros(50), "no positive"),
+        (np.ones(50), "no negative"),
+        (np.arange(50) < 25, "backwards"),
+    ],
 )
 def test_what_says_nothing_gets_the_base_rate(labels, what):
     logits = np.linspace(-2, 2, 50)[:, None]

@@ -107,9 +107,9 @@ def test_laws_of_labels(drawn, horizon):
         for dim in range(7):
             ahead = [s - step for s, _, d, harmful in drawn if harmful and d == dim and s >= step]
             soon = min(ahead, default=np.inf)
-            expected = valid_onset = soon if soon < horizon and not inside else np.inf
+            expected = soon if soon < horizon and not inside else np.inf
             assert labels.steps_to_onset[row, dim] == expected
-            assert labels.risk[row, dim] == np.isfinite(valid_onset)
+            assert labels.risk[row, dim] == np.isfinite(expected)
 
 
 def test_share_of_zero_dims_is_never_positive_without_onset():

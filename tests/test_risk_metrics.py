@@ -97,7 +97,9 @@ def test_alarm_figures_on_a_case_counted_by_hand():
     risk[4, 0] = 0.9  # step 32: announces the contact at 40
     risk[1, 0] = 0.9  # step 8: nothing follows
     risk[12 + 3, 0] = risk[12 + 4, 0] = risk[12 + 8, 0] = 0.9  # two runs in the clean episode
-    figures = alarm_figures(raise_alarms(risk, np.full(7, 0.5), samples), samples, np.arange(7) == 0)
+    figures = alarm_figures(
+        raise_alarms(risk, np.full(7, 0.5), samples), samples, np.arange(7) == 0
+    )
     assert figures.alarms == 5
     assert figures.precision == pytest.approx(1 / 5)
     assert (figures.contacts, figures.announced, figures.lead_steps) == (2, 0.5, 8.0)

@@ -141,4 +141,7 @@ def _as_dict(head: RiskHead) -> dict[str, Any]:
 
 
 def _tupled(value: Any) -> Any:
+    """JSON's lists as the tuples they were, at any depth."""
+    if isinstance(value, dict):
+        return {name: _tupled(item) for name, item in value.items()}
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

@@ -27,6 +27,8 @@ from mist_jax.risk.train import Fitted, Rows, TrainConfig, fit_heads, head_logit
 
 DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
 
+_probability = jax.jit(risk_probability)
+
 
 @dataclass(frozen=True)
 class CrossFit:
@@ -110,7 +112,7 @@ def cross_fit(
         base = smoothed_rate(samples.risk[r.train])
         platt = fit_platt(logits[at, k][r.validation], labels[r.validation], base)
         member = _calibrated(_pick(fitted.heads, (at, k)), platt, base, usable)
-        predicted = np.asarray(risk_probability(member, jnp.asarray(features[:, at])))
+        predicted = _calibration_of(member)(logits[at, k]).astype(np.float32)
         test, check = folds.test(k, samples), folds.validation(k, samples)
         risk[test] = predicted[test]
         gate = gate_threshold(
@@ -119,7 +121,7 @@ def cross_fit(
         members.append(member)
         thresholds.append(gate.threshold)
     return CrossFit(
-        members=jax.tree.map(lambda *leaves: jnp.stack(leaves), *members),
+        members=jax.tree.map(lambda *leaves: np.stack(leaves), *members),
         threshold=np.stack(thresholds),
         risk=risk,
         layers=tuple(layers),
@@ -161,9 +163,9 @@ def final_head(
     valid, base = samples.valid, smoothed_rate(samples.risk[samples.valid])
     platt = fit_platt(outside[valid], labels[valid], base)
     head = _calibrated(_pick(fitted.heads, (0, 0, 0)), platt, base, usable)
-    probability = Platt(np.asarray(head.platt_scale), np.asarray(head.platt_shift))(outside)
+    probability = _calibration_of(head)(outside)
     gate = gate_threshold(probability, samples.episode, samples.clean, usable, base, rate)
-    return FinalHead(head, gate, per_layer)
+    return FinalHead(jax.tree.map(jnp.asarray, head), gate, per_layer)
 
 
 def predict(
@@ -175,9 +177,10 @@ def predict(
     """
     risk = np.zeros((len(features), members.platt_scale.shape[-1]), np.float32)
     for k in np.unique(member):
-        head, rows = _pick(members, (int(k),)), np.flatnonzero(member == k)
+        head, rows = _pick(members, (int(k),)), member == k
         at = list(layers).index(int(head.layer))
-        risk[rows] = np.asarray(risk_probability(head, jnp.asarray(features[rows, at])))
+        # Every query goes in, so that one shape is compiled for all members.
+        risk[rows] = np.asarray(_probability(head, features[:, at]))[rows]
     return risk
 
 
@@ -187,11 +190,11 @@ def _best_trial(fitted: Fitted) -> tuple[Fitted, np.ndarray]:
 
     def take(leaf):
         index = trial.reshape(*trial.shape, *(1,) * (np.ndim(leaf) - 2))
-        return jnp.take_along_axis(jnp.asarray(leaf), jnp.asarray(index), axis=2)[:, :, 0]
+        return np.take_along_axis(np.asarray(leaf), index, axis=2)[:, :, 0]
 
     heads = jax.tree.map(take, fitted.heads)
     numbers = (fitted.validation_loss, fitted.best_epoch, fitted.history)
-    loss, epoch, history = (np.asarray(take(part)) for part in numbers)
+    loss, epoch, history = (take(part) for part in numbers)
     return Fitted(heads, loss, epoch, history), trial
 
 
@@ -211,10 +214,15 @@ def _calibrated(head: RiskHead, platt: Platt, base: np.ndarray, usable: np.ndarr
     """The head with its calibration; an unusable dimension reports its base rate."""
     constant = constant_platt(base)
     return head.replace(
-        platt_scale=jnp.asarray(np.where(usable, platt.scale, constant.scale)),
-        platt_shift=jnp.asarray(np.where(usable, platt.shift, constant.shift)),
+        platt_scale=np.where(usable, platt.scale, constant.scale),
+        platt_shift=np.where(usable, platt.shift, constant.shift),
     )
 
 
+def _calibration_of(head: RiskHead) -> Platt:
+    """The calibration inside a head."""
+    return Platt(np.asarray(head.platt_scale), np.asarray(head.platt_shift))
+
+
 def _pick(heads: RiskHead, index: tuple[int, ...]) -> RiskHead:
-    return jax.tree.map(lambda leaf: leaf[index], heads)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], heads)

@@ -6,7 +6,7 @@ comes from the training rows alone. A head keeps the epoch that was best on its 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -31,10 +31,10 @@ class TrainConfig:
 
     epochs: int = 100
     hidden: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 3.0
     input_noise: tuple[float, ...] = (0.0, 1.0)
-    batch: int = 256
+    batch: int = 64
     patience: int = 15
     max_class_weight: float = 20.0
     seeds: int = 1
@@ -90,24 +90,22 @@ def fit_heads(
     train = [np.flatnonzero(rows.train) for rows in members]
     validation = jnp.asarray(np.stack([rows.validation for rows in members]), jnp.float32)
     batch = min(config.batch, max(len(rows) for rows in train))
-    order, present = _padded(train, batch)
     weight = jnp.asarray(
         np.stack([_class_weight(labels[rows], config.max_class_weight) for rows in train])
     )
     noise = jnp.asarray([noise for noise, _ in config.trials], jnp.float32)
-    seeds = jnp.asarray([seed for _, seed in config.trials])
-    root = jax.random.split(jax.random.key(config.seed), len(members))
-    keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(seeds))(root)
-    heads = _initial_heads(features, train, layers, keys, config)
-    optimiser = _optimiser(config)
-    run = _compiled(optimiser, batch, config)
-    state = jax.vmap(jax.vmap(jax.vmap(partial(_initial_state, optimiser))))(heads)
-    history = np.full((len(layers), *keys.shape, config.epochs), np.nan, np.float32)
+    heads, state = _start(features, train, layers, config)
+    run = _compiled(batch, config)
+    shape = (len(layers), len(members), len(config.trials), config.epochs)
+    history = np.full(shape, np.nan, np.float32)
+    rng = np.random.default_rng(config.seed)
+    key = jax.random.key(config.seed)
     for start in range(0, config.epochs, EPOCHS_PER_CALL):
         count = min(EPOCHS_PER_CALL, config.epochs - start)
         epochs = jnp.arange(start, start + count)
+        rows, present = _shuffled(train, batch, count, rng)
         state, losses = run(
-            state, heads, stacked, target, order, present, validation, weight, keys, noise, epochs
+            state, heads, stacked, target, rows, present, validation, weight, key, noise, epochs
         )
         history[..., start : start + count] = np.asarray(losses)
         progress(start + count)
@@ -115,7 +113,7 @@ def fit_heads(
         if validation.any() and (waited > config.patience).all():
             break
     return Fitted(
-        heads=heads.replace(**state.best),
+        heads=jax.device_get(heads.replace(**state.best)),
         validation_loss=np.asarray(state.best_loss),
         best_epoch=np.asarray(state.best_epoch),
         history=history,
@@ -124,20 +122,29 @@ def fit_heads(
 
 def head_logits(heads: RiskHead, features: np.ndarray) -> np.ndarray:
     """Uncalibrated logits [L, K, Q, A] of heads [L, K] on `features` [Q, L, D]."""
-    stacked = jnp.asarray(np.moveaxis(features, 1, 0))
-    over_members = jax.vmap(risk_logits, in_axes=(0, None))
-    return np.asarray(jax.jit(jax.vmap(over_members))(heads, stacked))
+    return np.asarray(_logits(heads, jnp.asarray(np.moveaxis(features, 1, 0))))
 
 
-def _padded(train: Sequence[np.ndarray], batch: int) -> tuple[Array, Array]:
-    """Row indices [K, M] and 1/0 presence, M a multiple of `batch`."""
-    length = batch * -(-max(len(rows) for rows in train) // batch)
-    order = np.zeros((len(train), length), np.int32)
-    present = np.zeros((len(train), length), np.float32)
+_logits = jax.jit(jax.vmap(jax.vmap(risk_logits, in_axes=(0, None))))
+
+
+def _shuffled(
+    train: Sequence[np.ndarray], batch: int, epochs: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row indices [K, epochs, batches, batch] in fresh order, and 1/0 presence (padding is 0)."""
+    batches = -(-max(len(rows) for rows in train) // batch)
+    order = np.zeros((len(train), epochs, batches * batch), np.int32)
+    present = np.zeros(order.shape, np.float32)
     for member, rows in enumerate(train):
-        order[member, : len(rows)] = rows
-        present[member, : len(rows)] = 1
-    return jnp.asarray(order), jnp.asarray(present)
+        # Presence is shuffled along, so that every batch of a small member holds some of its rows.
+        padded = np.zeros(batches * batch, np.int32)
+        padded[: len(rows)] = rows
+        for epoch in range(epochs):
+            shuffled = rng.permutation(batches * batch)
+            order[member, epoch] = padded[shuffled]
+            present[member, epoch] = shuffled < len(rows)
+    shape = (len(train), epochs, batches, batch)
+    return order.reshape(shape), present.reshape(shape)
 
 
 def _class_weight(labels: np.ndarray, most: float) -> np.ndarray:
@@ -151,28 +158,42 @@ def _class_weight(labels: np.ndarray, most: float) -> np.ndarray:
     return np.where((positive > 0) & (positive < 1), both, 0.0).astype(np.float32)
 
 
-def _initial_heads(
+def _start(
     features: np.ndarray,
     train: Sequence[np.ndarray],
     layers: Sequence[int],
-    keys: Array,
     config: TrainConfig,
-) -> RiskHead:
-    """Heads [L, K, S] with the normaliser of each member's training rows."""
-    width = features.shape[-1]
-    initial = partial(RiskHead.initial, width=width, hidden=config.hidden, layer=0)
-    heads = jax.vmap(jax.vmap(initial))(keys)
-    heads = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(layers), *leaf.shape)), heads)
+) -> tuple[RiskHead, _State]:
+    """Fresh heads and states [L, K, S], with the normaliser of each member's training rows."""
+    width, shape = features.shape[-1], (len(layers), len(train), len(config.trials))
     normalisers = [
         [_normaliser(features[rows, layer]) for rows in train] for layer in range(len(layers))
     ]
     mean, scale = np.moveaxis(np.asarray(normalisers), 2, 0)
-    numbers = jnp.asarray(layers, jnp.int32)[:, None, None]
+    root, optimiser = jax.random.key(config.seed), _optimiser(config)
+
+    def start(member: Array, seed: Array) -> tuple[RiskHead, _State]:
+        key = jax.random.fold_in(jax.random.fold_in(root, member), seed)
+        head = RiskHead.initial(key, width=width, hidden=config.hidden, layer=0)
+        weights = {name: getattr(head, name) for name in FITTED}
+        moments = optimiser.init(weights)
+        return head, _State(weights, moments, weights, jnp.float32(jnp.inf), jnp.int32(0))
+
+    every = jax.vmap(jax.vmap(start, in_axes=(None, 0)), in_axes=(0, None))
+    seeds = jnp.asarray([seed for _, seed in config.trials])
+    # Layers start alike: what differs between them is what they know.
+    heads, state = jax.jit(
+        lambda: jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (len(layers), *leaf.shape)),
+            every(jnp.arange(len(train)), seeds),
+        )
+    )()
+    numbers = np.broadcast_to(np.asarray(layers, np.int32)[:, None, None], shape)
     return heads.replace(
-        mean=jnp.broadcast_to(mean[:, :, None], heads.mean.shape),
-        scale=jnp.broadcast_to(scale[:, :, None], heads.scale.shape),
-        layer=jnp.broadcast_to(numbers, heads.layer.shape),
-    )
+        mean=np.broadcast_to(mean[:, :, None], (*shape, width)),
+        scale=np.broadcast_to(scale[:, :, None], (*shape, width)),
+        layer=numbers,
+    ), state
 
 
 def _normaliser(rows: np.ndarray) -> np.ndarray:
@@ -193,35 +214,31 @@ def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
-def _initial_state(optimiser: optax.GradientTransformation, head: RiskHead) -> _State:
-    weights = {name: getattr(head, name) for name in FITTED}
-    return _State(weights, optimiser.init(weights), weights, jnp.float32(jnp.inf), jnp.int32(0))
-
-
-def _compiled(optimiser: optax.GradientTransformation, batch: int, config: TrainConfig):
+@lru_cache(maxsize=16)
+def _compiled(batch: int, config: TrainConfig):
     """The train loop over a block of epochs, for all layers, members and trials."""
+    optimiser = _optimiser(config)
 
     def loss(weights, head, x, y, row_weight, class_weight):
         entropy = optax.sigmoid_binary_cross_entropy(risk_logits(head.replace(**weights), x), y)
         cost = entropy * jnp.where(y > 0, class_weight[1], class_weight[0])
         return (cost.sum(-1) * row_weight).sum() / jnp.maximum(row_weight.sum(), 1.0)
 
-    def train_epoch(state, head, data, rows, class_weight, key, noise, epoch):
+    def train_epoch(state, head, data, rows, validation, class_weight, key, noise, epoch):
         x, y = data
-        order, present, validation = rows
-        shuffle, jitter = jax.random.split(jax.random.fold_in(key, epoch))
-        shuffled = jax.random.permutation(shuffle, len(order)).reshape(-1, batch)
 
-        def step(carry, picked):
-            weights, moments = carry
-            at, here = order[picked], present[picked]
-            normal = jax.random.normal(jax.random.fold_in(jitter, picked[0]), (batch, x.shape[-1]))
-            seen = x[at] + noise * head.scale * normal
+        def step(carry, batch_of):
+            weights, moments, count = carry
+            at, here = batch_of
+            # Signs have the covariance of normal noise and cost a tenth of it.
+            seed = jax.random.fold_in(jax.random.fold_in(key, epoch), count)
+            signs = jax.random.rademacher(seed, (batch, x.shape[-1]), x.dtype)
+            seen = x[at] + noise * head.scale * signs
             gradient = jax.grad(loss)(weights, head, seen, y[at], here, class_weight)
             updates, moments = optimiser.update(gradient, moments, weights)
-            return (optax.apply_updates(weights, updates), moments), None
+            return (optax.apply_updates(weights, updates), moments, count + 1), None
 
-        (weights, moments), _ = jax.lax.scan(step, (state.weights, state.moments), shuffled)
+        (weights, moments, _), _ = jax.lax.scan(step, (state.weights, state.moments, 0), rows)
         validated = loss(weights, head, x, y, validation, class_weight)
         # Without validation rows the last epoch is the one to keep.
         last = epoch == config.epochs - 1
@@ -235,16 +252,17 @@ def _compiled(optimiser: optax.GradientTransformation, batch: int, config: Train
         return _State(weights, moments, best, best_loss, best_epoch), validated
 
     def train(state, head, x, y, order, present, validation, class_weight, key, noise, epochs):
-        rows = (order, present, validation)
+        def body(carry, this):
+            order, present, epoch = this
+            return train_epoch(
+                carry, head, (x, y), (order, present), validation, class_weight, key, noise, epoch
+            )
 
-        def body(carry, epoch):
-            return train_epoch(carry, head, (x, y), rows, class_weight, key, noise, epoch)
-
-        return jax.lax.scan(body, state, epochs)
+        return jax.lax.scan(body, state, (order, present, epochs))
 
     #            state, head, x, y, order, present, validation, class weight, key, noise, epochs
-    per_trial = (0, 0, None, None, None, None, None, None, 0, 0, None)
-    per_member = (0, 0, None, None, 0, 0, 0, 0, 0, None, None)
+    per_trial = (0, 0, None, None, None, None, None, None, None, 0, None)
+    per_member = (0, 0, None, None, 0, 0, 0, 0, None, None, None)
     per_layer = (0, 0, 0, None, None, None, None, None, None, None, None)
     for axes in (per_trial, per_member, per_layer):
         train = jax.vmap(train, in_axes=axes)
