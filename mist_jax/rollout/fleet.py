@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import socket
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from mist_jax.simulator.suites import load_task
 _OBJECT_STORE_BYTES = 128 * 2**20
 # Ray's sockets lie below its folder, and a socket's path has at most 107 bytes.
 _LONGEST_RAY_FOLDER = 40
+_SECONDS_TO_CONNECT = 10.0
 _WORKER_ENVIRONMENT = {
     # A worker needs no accelerator; one thread each, as there is one worker per core.
     "JAX_PLATFORMS": "cpu",
@@ -69,17 +71,19 @@ class Fleet:
         *,
         ray_address: str | None = None,
         timeout: float = 300.0,
+        start_timeout: float = 300.0,
         max_tries: int = 3,
         worker_class: type = Worker,
     ):
-        """Starts the workers.
+        """Starts the workers, each within `start_timeout` seconds (a cluster may be busy).
 
         Raises:
             UserError: no cluster at `ray_address`, or it cannot start so many workers.
         """
         self.num_workers = num_workers
         self.replaced = 0
-        self._config, self._timeout, self._max_tries = config, timeout, max_tries
+        self._config, self._max_tries = config, max_tries
+        self._timeout, self._start_timeout = timeout, start_timeout
         self._connection = _connect(ray_address, num_workers)
         import ray
 
@@ -155,8 +159,9 @@ class Fleet:
         if self._connection.folder is not None:
             shutil.rmtree(self._connection.folder, ignore_errors=True)
 
-    def _submit(self, slot: _Slot, call: Any) -> None:
-        slot.call, slot.deadline = call, time.monotonic() + self._timeout
+    def _submit(self, slot: _Slot, call: Any, timeout: float | None = None) -> None:
+        slot.call = call
+        slot.deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
 
     def _collect(self, slot: _Slot) -> Turn | None:
         import ray
@@ -183,7 +188,8 @@ class Fleet:
         return turn
 
     def _expire(self, slot: _Slot) -> Turn | None:
-        return self._fail(slot, f"the simulator did not answer within {self._timeout:g} s")
+        limit = self._start_timeout if slot.starting else self._timeout
+        return self._fail(slot, f"the simulator did not answer within {limit:g} s")
 
     def _fail(self, slot: _Slot, error: str) -> Turn | None:
         import ray
@@ -197,7 +203,7 @@ class Fleet:
         ray.kill(slot.actor)
         self.replaced += 1
         slot.actor, slot.starting = self._new_actor(), True
-        self._submit(slot, slot.actor.ready.remote())
+        self._submit(slot, slot.actor.ready.remote(), self._start_timeout)
         spec = slot.spec
         assert spec is not None
         if slot.tries < self._max_tries:
@@ -237,7 +243,7 @@ class Fleet:
         from ray.exceptions import RayError
 
         calls = [slot.actor.ready.remote() for slot in self._slots]
-        ready, waiting = ray.wait(calls, num_returns=len(calls), timeout=self._timeout)
+        ready, waiting = ray.wait(calls, num_returns=len(calls), timeout=self._start_timeout)
         try:
             ray.get(ready)
         except RayError as error:
@@ -245,7 +251,7 @@ class Fleet:
         if waiting:
             raise UserError(
                 f"only {len(ready)} of {self.num_workers} workers started within "
-                f"{self._timeout:g} s: the cluster has no room for more; lower --num_workers"
+                f"{self._start_timeout:g} s: the cluster has no room for more; lower --num_workers"
             )
 
 
@@ -260,6 +266,7 @@ def _connect(address: str | None, num_workers: int) -> _Connection:
         return _Connection(made_here=False)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is not None:
+        _check_reachable(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -279,6 +286,17 @@ def _connect(address: str | None, num_workers: int) -> _Connection:
         **quiet,
     )
     return _Connection(made_here=True, folder=folder)
+
+
+def _check_reachable(address: str) -> None:
+    # Ray itself would try for many minutes.
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Ray cluster at {address!r}: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:
