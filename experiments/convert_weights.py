@@ -1,9 +1,10 @@
 """Converts a published OpenVLA-OFT checkpoint into a policy of this project.
 
-    python -m experiments.convert_weights \
-        --hf_checkpoint=moojink/openvla-7b-oft-finetuned-libero-spatial --output_dir=policies/spatial
+    python -m experiments.convert_weights --output_dir=policies/spatial \
+        --hf_checkpoint=moojink/openvla-7b-oft-finetuned-libero-spatial
 
-A 7B checkpoint takes minutes and less than 6 GiB of memory; an interrupted run goes on where it was.
+A 7B checkpoint takes minutes and less than 6 GiB of memory; an interrupted run goes on where it
+was.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from experiments import binary
 _CHECKPOINT = flags.DEFINE_string(
     "hf_checkpoint",
     None,
-    "Folder in the published form, or its Hugging Face hub id.",
+    "Folder in the published form, or a hub id.",
     required=True,
 )
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the converted policy.", required=True)

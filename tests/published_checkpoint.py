@@ -131,8 +131,8 @@ def config_of(reference: TorchReference) -> dict[str, Any]:
         "transformers_version": "4.40.1",
         "use_fused_vision_backbone": True,
         "vision_backbone_id": "dinosiglip-vit-so-224px",
-        **({} if sizes.images == 2 else {"num_images_in_input": sizes.images}),
-        **({} if sizes.chunk == 8 else {"num_actions_chunk": sizes.chunk}),
+        **({} if (sizes.action, sizes.images) == (7, 2) else {"num_images_in_input": sizes.images}),
+        **({} if (sizes.action, sizes.chunk) == (7, 8) else {"num_actions_chunk": sizes.chunk}),
     }
 
 

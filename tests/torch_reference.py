@@ -193,6 +193,9 @@ class TorchReference(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 _randomise(name, parameter)
+            if sizes.head == "diffusion":
+                # a random denoiser amplifies rounding at each of 50 steps; a trained one does not
+                self.noisy_action_projector.fc2.weight.mul_(0.2)
 
     @property
     def towers(self) -> dict[str, VisionTransformer]:
@@ -232,7 +235,7 @@ class TorchReference(nn.Module):
         if self.sizes.head == "diffusion":
             stages.actions = self._denoise(stages, prefix, text[1:], stop, noise)
             return stages
-        tokens = torch.zeros(self.sizes.chunk * self.sizes.action, self.sizes.width)
+        tokens = patches.new_zeros(self.sizes.chunk * self.sizes.action, self.sizes.width)
         hidden = self._language(stages, [*prefix, text[1:], tokens, stop])
         if self.sizes.head == "l1":
             stages.actions = self.head(hidden.reshape(self.sizes.chunk, -1))
@@ -276,20 +279,20 @@ class TorchReference(nn.Module):
             return torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
         betas = (1 - level(time + 1 / steps) / level(time)).clamp(max=0.999)
-        alphas = (1 - betas).cumprod(0)
-        x = noise.double()
+        alphas = (1 - betas.float()).cumprod(0)  # float32, as diffusers keeps them
+        x = noise
         for step in reversed(range(steps)):
             half = self.sizes.width // 2
             rate = torch.exp(torch.arange(half) * -(math.log(1e4) / (half - 1)))
             angle = step * rate
             clock = torch.cat([angle.sin(), angle.cos()])[None]
-            tokens = self.noisy_action_projector(x.float().reshape(-1, 1))
+            tokens = self.noisy_action_projector(x.reshape(-1, 1))
             hidden = self._language(stages, [*prefix, clock, prompt, tokens, stop])
-            epsilon = self.head(hidden.reshape(self.sizes.chunk, -1)).double()
+            epsilon = self.head(hidden.reshape(self.sizes.chunk, -1))
             now, before = alphas[step], alphas[step - 1] if step else torch.tensor(1.0)
             clean = ((x - (1 - now).sqrt() * epsilon) / now.sqrt()).clamp(-1, 1)
             x = before.sqrt() * clean + (1 - before).sqrt() * epsilon
-        return x.float()
+        return x
 
 
 def _randomise(name: str, parameter: torch.Tensor) -> None:

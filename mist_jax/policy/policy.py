@@ -139,6 +139,13 @@ class Policy:
     ) -> ModelInputs:
         """Inputs of different prompt lengths as one padded batch."""
         config = self.config
+        side = config.image_size
+        for one in inputs:
+            if one.images.shape != (config.images, side, side, 3):
+                raise UserError(
+                    f"{self.card.name} takes {config.images} images of {side} x {side} pixels; "
+                    f"these inputs have {one.images.shape}"
+                )
         lengths = [len(one.token_ids) for one in inputs]
         tokens = np.zeros((len(inputs), config.capacity_for(max(lengths))), np.int32)
         for row, one in zip(tokens, inputs, strict=True):
