@@ -95,6 +95,7 @@ def study_episodes(
     layers: tuple[int, ...] = (1, 3, 5),
     width: int = 16,
     seed: int = 0,
+    model: str = "toy@1",
 ) -> list[Episode]:
     """Gaussian activations; `when(activation [Q, L, D], step [Q], rng)` says at which queries a
     contact driven by x (share 1, moving along +x or -x) begins 3 steps later: bool [Q].
@@ -119,6 +120,7 @@ def study_episodes(
                 velocity=np.array([way * 1e-3, 0, 0]),
                 activation=activation,
                 layers=layers,
+                model=model,
             )
         )
     return made

@@ -121,7 +121,8 @@ def test_new_scenes_are_judged_by_the_head_that_ships(planted):
 
 def test_pure_clock_is_reported_as_not_beating_the_clock():
     samples = samples_of(clock)
-    card = scorecard(judge(train_risk(samples, "h", StudyConfig(train=QUICK)), samples))
+    trained = train_risk(samples, "h", StudyConfig(train=QUICK))
+    card = scorecard(judge(trained, samples), replicates=300)
     against = card["head_minus"]["clock"]["x"]
     assert not against["head_is_better"]
     assert any("NOT beat the clock baseline in x" in line for line in card["verdict"])
@@ -132,7 +133,7 @@ def test_pure_clock_is_reported_as_not_beating_the_clock():
 
 def test_without_signal_intervals_cover_a_half_and_nothing_leans():
     values, covered = [], 0
-    for seed in range(6):
+    for seed in range(4):
         samples = samples_of(chance, seed=seed)
         folds, (usable, _) = make_folds(samples, "episode", 5, 0), usable_dimensions(samples)
         crossed = cross_fit(samples.activation, samples.layers, samples, folds, usable, QUICK, 0.15)
@@ -142,8 +143,8 @@ def test_without_signal_intervals_cover_a_half_and_nothing_leans():
         bounds = interval(auroc(*scored, cluster_weights(samples.scene, 200, 0), fold))
         assert bounds is not None
         covered += bounds[0] < 0.5 < bounds[1]
-    assert covered >= 4
-    assert abs(np.mean(values) - 0.5) < 0.03
+    assert covered >= 3
+    assert abs(np.mean(values) - 0.5) < 0.035
 
 
 def test_split_by_task_judges_each_task_by_a_stranger():
@@ -173,17 +174,13 @@ def test_layers_fitted_together_are_those_fitted_alone():
     half = np.arange(300) < 150
     both = [Rows(half, ~half), Rows(~half, half)]
     config = TrainConfig(epochs=5, hidden=8)
-    together = head_logits(
-        jax.tree.map(lambda leaf: leaf[:, :, 0], fit_heads(features, labels, both, (4, 7), config).heads),
-        features,
-    )  # fmt: skip
-    alone = head_logits(
-        jax.tree.map(
-            lambda leaf: leaf[:, :, 0],
-            fit_heads(features[:, 1:], labels, both, (7,), config).heads,
-        ),
-        features[:, 1:],
-    )
+
+    def logits(columns: list[int], layers: tuple[int, ...]) -> np.ndarray:
+        fitted = fit_heads(features[:, columns], labels, both, layers, config)
+        heads = jax.tree.map(lambda leaf: leaf[:, :, 0], fitted.heads)
+        return head_logits(heads, features[:, columns])
+
+    together, alone = logits([0, 1], (4, 7)), logits([1], (7,))
     np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
 
 

@@ -57,7 +57,7 @@ def test_positives_of_a_rare_dimension_are_spread_over_folds():
 def test_episodes_of_two_models_do_not_mix():
     with pytest.raises(UserError, match="one model per dataset"):
         gather_samples([episode(), episode(model="other@2")], SITE)
-    with pytest.raises(UserError, match="no activations of 'llm.mlp'"):
+    with pytest.raises(UserError, match=r"no activations of 'llm\.mlp'"):
         gather_samples([episode()], "llm.mlp")
     with pytest.raises(UserError, match="no policy queries"):
         gather_samples([], SITE)

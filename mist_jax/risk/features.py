@@ -86,7 +86,7 @@ def gather_samples(
     model = ""
     for episode in episodes:
         queries = episode.queries
-        if len(queries) == 0:
+        if len(queries) == 0 or len(episode.steps) == 0:
             continue
         if site not in queries.activations:
             stored = ", ".join(sorted(queries.activations)) or "none"
