@@ -1,10 +1,12 @@
 """Workers that die, hang or raise are replaced, and no episode is lost or blamed for it."""
 
+import logging
 import time
 
 import pytest
 import ray
 import rollout_samples
+from ray import cloudpickle
 from rollout_samples import (
     DIES_ONCE,
     HANGS_ONCE,
@@ -25,18 +27,18 @@ from mist_jax.rollout.fleet import Fleet
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
     """One Ray for all fleets of this module: starting it takes seconds."""
-    ray.cloudpickle.register_pickle_by_value(rollout_samples)
+    cloudpickle.register_pickle_by_value(rollout_samples)
     ray.init(
         address="local",
         num_cpus=12,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         object_store_memory=80 * 2**20,
     )
     yield
     ray.shutdown()
-    ray.cloudpickle.unregister_pickle_by_value(rollout_samples)
+    cloudpickle.unregister_pickle_by_value(rollout_samples)
 
 
 def fleet(tmp_path, workers=2, **limits):
@@ -106,7 +108,7 @@ def test_an_unknown_cluster_is_one_clear_line(tmp_path):
     ray.shutdown()
     config = WorkerConfig(assets="lite", model=str(tmp_path))
     try:
-        with pytest.raises(UserError, match="no Ray cluster at '127.0.0.1:1'"):
+        with pytest.raises(UserError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
             Fleet(config, 1, ray_address="127.0.0.1:1")
     finally:
         ray.shutdown()

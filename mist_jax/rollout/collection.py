@@ -88,7 +88,7 @@ def collect(
 
 
 def _store(plan: CollectionPlan, writer: EpisodeWriter, episode: Episode) -> None:
-    if len(episode.steps) and _wants_video(plan.video, episode):
+    if len(episode.steps) and wants_video(plan.video, episode):
         key = episode.key
         name = f"{key.suite}_task{key.task_id}_state{key.initial_state}_seed{key.seed}.mp4"
         write_video(plan.directory / "videos" / name, episode)
@@ -96,7 +96,8 @@ def _store(plan: CollectionPlan, writer: EpisodeWriter, episode: Episode) -> Non
     writer.append(dataclasses.replace(episode, steps=steps))
 
 
-def _wants_video(choice: VideoChoice, episode: Episode) -> bool:
+def wants_video(choice: VideoChoice, episode: Episode) -> bool:
+    """Whether a video of the episode was asked for."""
     if choice == "harmful":
         return bool(episode.harmful_onsets)
     return choice in ("all", episode.outcome)
