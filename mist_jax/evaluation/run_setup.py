@@ -1,0 +1,85 @@
+"""What the episodes of one results folder have in common, and what makes them comparable."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.errors import UserError
+from mist_jax.risk.checkpoint import from_optional
+from mist_jax.risk.labels import DEFAULT_HORIZON, DEFAULT_SHARE
+
+# These may differ between the runs that fill one folder; all else must be equal.
+_FREE = ("command", "code_version")
+_OFF = (None,) * len(ACTION_DIMENSIONS)
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """Everything beside the key that an episode's result depends on, and how it is judged.
+
+    Attributes:
+        model: name and digest of the policy.
+        assets: `libero` or `lite`.
+        risk_head: digest of the risk head, "" for none; `steering_vectors` likewise.
+        method: which of the bank's directions push.
+        coefficient: length of the push as a fraction of the residual stream's norm.
+        threshold: [A], the calibrated risk above which a dimension alarms; None never does.
+        gate_rate: [A], share of queries at which random times open a dimension; None if unused.
+        equivalence_margin: difference of rates below which arms count as equal, stated in advance.
+        horizon: steps within which an alarm must come true.
+        share: part of a contact's approach from which a dimension counts as driving it.
+        min_force: newtons from which a contact counts.
+        command: as typed.
+        code_version: of mist_jax.
+    """
+
+    model: str
+    assets: str
+    risk_head: str = ""
+    steering_vectors: str = ""
+    method: str = ""
+    coefficient: float = 0.0
+    threshold: tuple[float | None, ...] = _OFF
+    gate_rate: tuple[float, ...] | None = None
+    equivalence_margin: float = 0.05
+    horizon: int = DEFAULT_HORIZON
+    share: float = DEFAULT_SHARE
+    min_force: float = 1.0
+    camera_res: int = 256
+    render: str = "exact"
+    command: str = ""
+    code_version: str = ""
+
+    @property
+    def alarm_threshold(self) -> np.ndarray:
+        """Float32 [A]; inf where no alarm is ever raised."""
+        return from_optional(self.threshold).astype(np.float32)
+
+    def check_continues(self, there: "RunSetup", where: str) -> None:
+        """Raises UserError where a run with this setup may not add to results of `there`."""
+        for field in dataclasses.fields(self):
+            old, new = getattr(there, field.name), getattr(self, field.name)
+            if field.name not in _FREE and old != new:
+                raise UserError(
+                    f"{where} holds episodes with {field.name} {_shown(old)}, this run has "
+                    f"{_shown(new)}; name another --output_dir, or repeat the command that made it"
+                )
+
+
+def digest(tree: Any) -> str:
+    """Twelve hex digits of the SHA-256 of a pytree's arrays."""
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        array = np.asarray(leaf)
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()[:12]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in ("", None) else str(value)
