@@ -30,6 +30,8 @@ _ELBOW_BENT, _ELBOW_STRAIGHT = -0.22, -0.10
 
 _HOVER = 0.05
 _CARRY = 0.06
+# Lifted straight up, a bowl at the back of the open drawer meets the top of the cabinet.
+_CREEP = 0.1
 # Half-widths of what is swept along (m), and the gap to leave over obstacles.
 _GRIPPER_WIDTH, _OBJECT_WIDTH = 0.07, 0.08
 _FINGERTIP, _GAP = 0.011, 0.025
@@ -135,7 +137,7 @@ class Expert:
         over = height_to_clear(low, high, here[:2], goal, _OBJECT_WIDTH)
         ramp = level + min(max(2.0 * (way - 0.012), 0.0), _CARRY) - max(way - 0.15, 0.0)
         height = max(ramp, over + _GAP, self._ground + min(way, 0.04))
-        return self._command(_gated(error, height - bottom), self._yaw(), close=True)
+        return self._command(_gated(error, height - bottom, _CREEP), self._yaw(), close=True)
 
     def _goal(self) -> tuple[np.ndarray, float]:
         """Where the object goes: horizontal position [2], and the height of its lowest point."""
@@ -163,10 +165,7 @@ class Expert:
     def _held(self) -> bool:
         pairs = self._data.contact.geom
         of_object = self._object_geoms[pairs]
-        for finger in self._fingers:
-            if not (finger[pairs] & of_object[:, ::-1]).any():
-                return False
-        return True
+        return all((finger[pairs] & of_object[:, ::-1]).any() for finger in self._fingers)
 
     def _yaw(self) -> float:
         """Turn of the gripper about the vertical from the canonical pose (rad)."""
@@ -199,10 +198,15 @@ def _approach(error: np.ndarray) -> np.ndarray:
     return error / size * min(_GAIN * size / _METRES, math.sqrt(size / _BRAKING))
 
 
-def _gated(error: np.ndarray, climb: float) -> np.ndarray:
-    """The error [3] with its height replaced; too low, a long way sideways waits."""
+def _gated(error: np.ndarray, climb: float, least: float = 0.0) -> np.ndarray:
+    """The error [3] with its height replaced; too low, a long way sideways waits.
+
+    Args:
+      climb: height still to gain (m).
+      least: share of the way sideways that does not wait.
+    """
     share = max(1.0 - (climb - 0.005) / 0.02, (0.03 - math.hypot(error[0], error[1])) / 0.01)
-    share = min(max(share, 0.0), 1.0)
+    share = min(max(share, least), 1.0)
     return np.array([share * error[0], share * error[1], climb])
 
 

@@ -68,7 +68,7 @@ class GraspPlanner:
         self, model: mujoco.MjModel, body: int, boxes: CollisionBoxes, obstacles: CollisionBoxes
     ):
         self._body = body
-        self._shoulder = model.body("robot0_base").pos + (0.0, 0.0, _SHOULDER_HEIGHT)
+        self._shoulder = model.body("robot0_base").pos + np.array([0.0, 0.0, _SHOULDER_HEIGHT])
         self._boxes = boxes
         self._obstacles = obstacles
         corners = _corners(boxes.half)
