@@ -1,5 +1,6 @@
 """Collection: quotas, caps, initial states, resuming, and what a user sees of a mistake."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -28,8 +29,6 @@ def attempts(quotas, tasks=(0, 1), seed=0):
 
 
 def ended(key: EpisodeKey, outcome: str):
-    import dataclasses
-
     return dataclasses.replace(random_episode(), key=key, outcome=outcome)
 
 
@@ -37,7 +36,7 @@ def run(one, outcome_of, workers=1, stop_after=None):
     """Runs the attempts like the driver does; the ended episodes as (key, outcome, surplus)."""
     source, running, done = iter(one), [], []
     while True:
-        while len(running) < workers and (spec := next(source, "end")) not in (None, "end"):
+        while len(running) < workers and (spec := next(source, None)) is not None:
             running.append(spec.key)
         if not running or len(done) == stop_after:
             return done

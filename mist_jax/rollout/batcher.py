@@ -13,7 +13,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.record import EpisodeKey, Queries
 from mist_jax.errors import UserError
 from mist_jax.policy.gripper import gripper_for_environment
-from mist_jax.policy.policy import Policy
+from mist_jax.policy.policy import Policy, Prediction
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.steering.steering import Steering
@@ -74,14 +74,22 @@ class Batcher:
         assert len(inputs) == len(turns) <= self.batch_size
         inputs += inputs[:1] * (self.batch_size - len(inputs))
         seeds = [_seed(turn.key, query) for turn, query in zip(turns, queries, strict=True)]
+        steering = self._batch_steering(turns, queries)
+        seeds_of_rows = seeds + [0] * (self.batch_size - len(seeds))
+
+        def predict() -> Prediction:
+            return self._policy.predict_inputs(
+                inputs,
+                sites=self.sites,
+                steering=steering,
+                risk_head=self._risk_head,
+                seeds=seeds_of_rows,
+            )
+
+        if not self.latency:
+            predict()  # compiles, which is not what a query takes
         began = time.perf_counter()
-        prediction = self._policy.predict_inputs(
-            inputs,
-            sites=self.sites,
-            steering=self._batch_steering(turns, queries),
-            risk_head=self._risk_head,
-            seeds=seeds + [0] * (self.batch_size - len(seeds)),
-        )
+        prediction = predict()
         self.latency = time.perf_counter() - began
         chosen = list(self.layers)
         answers = []
