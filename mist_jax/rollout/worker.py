@@ -137,7 +137,7 @@ class Worker:
             eef_pos=self._asked["robot0_eef_pos"],
             eef_quat=self._asked["robot0_eef_quat"],
             gripper_qpos=self._asked["robot0_gripper_qpos"],
-            motion=np.mean(self._executed or [np.zeros(7)], axis=0, dtype=np.float32),
+            motion=np.asarray(np.mean(self._executed or [np.zeros(7)], axis=0), np.float32),
         )
 
     def _episode(self, success: bool) -> Episode:
