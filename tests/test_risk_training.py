@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -69,7 +70,7 @@ def test_dimensions_without_contacts_report_base_rate_null_and_never_alarm(plant
     assert "yaw" in card["fallback_to_base_rate"]
     assert trained.metadata.threshold[5] is None
     assert np.isinf(trained.metadata.gate_threshold[5])
-    risk = np.asarray(risk_probability(trained.head, samples.activation[:, 1]))
+    risk = np.asarray(risk_probability(trained.head, jnp.asarray(samples.activation[:, 1])))
     np.testing.assert_allclose(risk[:, 5], 0.5 / samples.valid.sum(), rtol=1e-4)
     json.dumps(card, allow_nan=False)
 
@@ -114,7 +115,7 @@ def test_new_scenes_are_judged_by_the_head_that_ships(planted):
     new = Samples(**{**vars(new), "episodes": tuple(moved)})
     evidence = judge(trained, new)
     at = new.layers.index(trained.metadata.layer)
-    expected = risk_probability(trained.head, new.activation[:, at])
+    expected = risk_probability(trained.head, jnp.asarray(new.activation[:, at]))
     np.testing.assert_allclose(evidence.predictions["head"].risk, expected, atol=1e-6)
     assert (evidence.predictions["head"].threshold == trained.metadata.gate_threshold).all()
 
@@ -149,7 +150,7 @@ def test_without_signal_intervals_cover_a_half_and_nothing_leans():
 
 def test_split_by_task_judges_each_task_by_a_stranger():
     samples = samples_of(signal)
-    config = StudyConfig(split="task", train=QUICK)
+    config = StudyConfig(split="task", train=TrainConfig(epochs=2, hidden=4))
     trained = train_risk(samples, "h", config)
     assert set(trained.metadata.fold_of) == {f"libero_spatial/{task}" for task in range(5)}
     assert sorted(trained.metadata.fold_of.values()) == list(range(5))

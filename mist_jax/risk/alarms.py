@@ -37,14 +37,14 @@ def alarm_figures(raised: np.ndarray, samples: Samples, dimensions: np.ndarray) 
     raised = raised & dimensions
     due = samples.risk & samples.valid[:, None] & dimensions
     right = raised & due
-    at = raised.any(axis=1)
+    at = np.asarray(raised.any(axis=1))
     lead, announced, contacts = _leads(right, due, samples)
     per_clean = np.asarray(
         [_runs(at[samples.episode == e]) for e in np.flatnonzero(samples.clean)], float
     )
     return Alarms(
         alarms=int(at.sum()),
-        precision=_mean(right.any(axis=1)[at]),
+        precision=_mean(np.asarray(right.any(axis=1))[at]),
         contacts=contacts,
         announced=announced / contacts if contacts else np.nan,
         lead_steps=_mean(lead),

@@ -213,7 +213,8 @@ def _mean_auroc(logits: np.ndarray, labels: np.ndarray) -> float:
 def _calibrated(head: RiskHead, platt: Platt, base: np.ndarray, usable: np.ndarray) -> RiskHead:
     """The head with its calibration; an unusable dimension reports its base rate."""
     constant = constant_platt(base)
-    return head.replace(
+    return replace(
+        head,
         platt_scale=np.where(usable, platt.scale, constant.scale),
         platt_shift=np.where(usable, platt.shift, constant.shift),
     )

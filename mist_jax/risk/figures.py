@@ -139,7 +139,7 @@ def approach(evidence: Evidence) -> Figure:
         )  # fmt: skip
         quiet = samples.valid & ~samples.risk[:, i]
         axes.axhline(risk[quiet, i].mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
-    axes.invert_xaxis()
+    axes.set_xlim(samples.horizon, 0)
     axes.set(
         xlabel="control steps to the contact",
         ylabel="mean risk",

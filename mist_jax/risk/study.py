@@ -1,7 +1,7 @@
 """From samples to a trained risk head, and from a trained head to evidence on any samples."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -49,6 +49,8 @@ def train_risk(
     """
     folds = make_folds(samples, config.split, config.folds, config.train.seed)
     usable, count = usable_dimensions(samples, config.min_positive)
+    if not usable.any():  # base rates only: no epoch would learn anything
+        config = replace(config, train=replace(config.train, epochs=1))
     inputs = {HEAD: (samples.activation, samples.layers)}
     inputs |= {name: (value, (0,)) for name, value in baseline_features(samples).items()}
     crossed = {

@@ -5,7 +5,7 @@ comes from the training rows alone. A head keeps the epoch that was best on its 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -113,7 +113,7 @@ def fit_heads(
         if validation.any() and (waited > config.patience).all():
             break
     return Fitted(
-        heads=jax.device_get(heads.replace(**state.best)),
+        heads=jax.device_get(replace(heads, **state.best)),
         validation_loss=np.asarray(state.best_loss),
         best_epoch=np.asarray(state.best_epoch),
         history=history,
@@ -189,7 +189,8 @@ def _start(
         )
     )()
     numbers = np.broadcast_to(np.asarray(layers, np.int32)[:, None, None], shape)
-    return heads.replace(
+    return replace(
+        heads,
         mean=np.broadcast_to(mean[:, :, None], (*shape, width)),
         scale=np.broadcast_to(scale[:, :, None], (*shape, width)),
         layer=numbers,
@@ -220,7 +221,7 @@ def _compiled(batch: int, config: TrainConfig):
     optimiser = _optimiser(config)
 
     def loss(weights, head, x, y, row_weight, class_weight):
-        entropy = optax.sigmoid_binary_cross_entropy(risk_logits(head.replace(**weights), x), y)
+        entropy = optax.sigmoid_binary_cross_entropy(risk_logits(replace(head, **weights), x), y)
         cost = entropy * jnp.where(y > 0, class_weight[1], class_weight[0])
         return (cost.sum(-1) * row_weight).sum() / jnp.maximum(row_weight.sum(), 1.0)
 

@@ -1,7 +1,7 @@
 """A bank of steering directions: where to push, and whose risk may open the push."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import jax.numpy as jnp
@@ -93,7 +93,8 @@ class SteeringBank:
                 f"the steering bank has no {name!r} directions; it has "
                 f"{', '.join(dict.fromkeys(self.methods))}"
             )
-        return self.replace(
+        return replace(
+            self,
             vectors=self.vectors[np.asarray(rows)],
             gates=self.gates[np.asarray(rows)],
             names=tuple(self.names[i] for i in rows),

@@ -49,7 +49,8 @@ def _fit(
         updates, state = solver.update(
             gradient, state, parameters, value=value, grad=gradient, value_fn=loss
         )
-        return (optax.apply_updates(parameters, updates), state), None
+        return (jax.tree.map(jnp.add, parameters, updates), state), None
 
-    ((normal, _), _), _ = jax.lax.scan(step, (start, solver.init(start)), length=ITERATIONS)
+    (found, _), _ = jax.lax.scan(step, (start, solver.init(start)), length=ITERATIONS)
+    normal: Array = found[0]
     return normal / scale
