@@ -46,19 +46,6 @@ _LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; 
 _IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "images", "none", ("none", "query", "step"), "Camera pictures kept: none, per query, per step."
 )
-_SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "save_video",
-    "none",
-    ("none", "all", "success", "failure", "harmful"),
-    "Episodes of which an mp4 is drawn; the steps of all episodes are then rendered: slow.",
-)
-_MIN_FORCE = flags.DEFINE_float("min_force", 1.0, "Newtons from which a contact counts.", 0.0)
-_RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "render",
-    "exact",
-    ("exact", "fast"),
-    "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
-)
 
 
 def main() -> None:
@@ -82,8 +69,6 @@ def main() -> None:
     from mist_jax.rollout.attempts import Quotas
     from mist_jax.rollout.batcher import Batcher
     from mist_jax.rollout.collection import CollectionPlan, collect
-    from mist_jax.rollout.episode_spec import WorkerConfig
-    from mist_jax.rollout.fleet import Fleet
     from mist_jax.simulator.assets import find_assets
     from mist_jax.simulator.ranges import parse_ids
 
@@ -96,19 +81,18 @@ def main() -> None:
         layers = parse_ids(_LAYERS.value, policy.config.layers, "layer")
         batcher = Batcher(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
         recorded = {site: Site(layers, policy.config.width) for site in sites}
-    chunk = 8 if policy is None else policy.config.chunk
-    model = simulation_flags.EXPERT if policy is None else policy.identity
+    config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
         directory=Path(_SAVE_DIR.value),
         info=DatasetInfo(
-            model=model,
+            model=config.model,
             assets=assets.kind,
             suites=(simulation_flags.ENV.value,),
             sites=recorded,
-            chunk=chunk,
-            camera_res=simulation_flags.CAMERA_RES.value,
+            chunk=config.chunk,
+            camera_res=config.camera_res,
             images=_IMAGES.value,
-            min_force=_MIN_FORCE.value,
+            min_force=config.min_force,
             perturbation=str(perturbation),
             command=binary.command(),
             code_version=code_version(),
@@ -122,28 +106,13 @@ def main() -> None:
         else Quotas(_MAX_ATTEMPTS.value, _N_SUCCESS.value, _N_FAILURE.value),
         actor="expert" if expert else "policy",
         perturbation=None if perturbation.kind == "none" else perturbation,
-        video=_SAVE_VIDEO.value,
+        video=simulation_flags.SAVE_VIDEO.value,
     )
-    config = WorkerConfig(
-        assets=assets.kind,
-        model=model,
-        camera_res=simulation_flags.CAMERA_RES.value,
-        render=_RENDER.value,
-        min_force=_MIN_FORCE.value,
-        chunk=chunk,
-        preprocessor=None if policy is None else policy.preprocessor,
+    print(
+        f"{config.model} on {assets.kind} assets ({assets.source}) into {plan.directory}",
+        flush=True,
     )
-
-    def start_fleet() -> Fleet:
-        return Fleet(
-            config,
-            simulation_flags.num_workers(),
-            ray_address=simulation_flags.RAY_ADDRESS.value,
-            timeout=simulation_flags.WORKER_TIMEOUT.value,
-        )
-
-    print(f"{model} on {assets.kind} assets ({assets.source}) into {plan.directory}", flush=True)
-    collect(plan, start_fleet, batcher)
+    collect(plan, simulation_flags.fleet_starter(config), batcher)
     summary = summarise_dataset(plan.directory)
     console = Console()
     console.print(summary_table(summary), width=None if console.is_terminal else 130)

@@ -1,13 +1,20 @@
 """The flags of every binary that simulates, declared once."""
 
+import dataclasses
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
 from mist_jax.simulator.initial_states import load_initial_states
 from mist_jax.simulator.ranges import parse_ids
 from mist_jax.simulator.suites import SUITES, load_suite
+
+if TYPE_CHECKING:
+    from mist_jax.policy.policy import Policy
+    from mist_jax.rollout.episode_spec import WorkerConfig
+    from mist_jax.rollout.fleet import Fleet
 
 DEFAULT_MAX_WORKERS = 8  # a simulator process takes about 1 GB
 
@@ -51,6 +58,19 @@ WORKER_TIMEOUT = flags.DEFINE_float(
     "Seconds after which a simulator that does not answer is replaced and its episode run again.",
     1.0,
 )
+MIN_FORCE = flags.DEFINE_float("min_force", 1.0, "Newtons from which a contact counts.", 0.0)
+RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "render",
+    "exact",
+    ("exact", "fast"),
+    "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
+)
+SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "save_video",
+    "none",
+    ("none", "all", "success", "failure", "harmful"),
+    "Episodes of which an mp4 is drawn; every step of each is then rendered: slow.",
+)
 
 flags.register_validator(
     "model_name", lambda value: bool(value), "give a model folder, a hub id or mist-nano"
@@ -74,3 +94,33 @@ def num_workers() -> int:
     if NUM_WORKERS.value is not None:
         return NUM_WORKERS.value
     return min(len(os.sched_getaffinity(0)), DEFAULT_MAX_WORKERS)
+
+
+def worker_config(assets: Literal["libero", "lite"], policy: "Policy | None") -> "WorkerConfig":
+    """What the simulators of this run have in common; without a policy the expert acts."""
+    from mist_jax.rollout.episode_spec import WorkerConfig
+
+    config = WorkerConfig(
+        assets=assets,
+        model=EXPERT,
+        camera_res=CAMERA_RES.value,
+        render=RENDER.value,
+        min_force=MIN_FORCE.value,
+    )
+    if policy is None:
+        return config
+    return dataclasses.replace(
+        config,
+        model=policy.identity,
+        chunk=policy.config.chunk,
+        preprocessor=policy.preprocessor,
+    )
+
+
+def fleet_starter(config: "WorkerConfig") -> "Callable[[], Fleet]":
+    """Starts the simulators when called."""
+    from mist_jax.rollout.fleet import Fleet
+
+    return lambda: Fleet(
+        config, num_workers(), ray_address=RAY_ADDRESS.value, timeout=WORKER_TIMEOUT.value
+    )

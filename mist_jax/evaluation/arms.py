@@ -134,7 +134,7 @@ class EvaluationArm:
         return edited
 
 
-def parse_arms(names: Sequence[str], *, has_risk: bool, has_bank: bool, has_rate: bool) -> None:
+def check_arms(names: Sequence[str], *, has_risk: bool, has_bank: bool, has_rate: bool) -> None:
     """Checks the arms of a run against what it was given.
 
     Raises:

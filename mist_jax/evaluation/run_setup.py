@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,26 @@ class RunSetup:
                     f"{where} holds episodes with {field.name} {_shown(old)}, this run has "
                     f"{_shown(new)}; name another --output_dir, or repeat the command that made it"
                 )
+
+
+def per_dimension(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
+    """Float [A] from one number for all dimensions, or one for each, as typed.
+
+    Raises:
+        UserError: it is something else, or a number is outside [0, `most`].
+    """
+    dims = len(ACTION_DIMENSIONS)
+    try:
+        numbers = np.asarray([float(value) for value in values])
+    except ValueError:
+        numbers = np.zeros(0)
+    fits = len(numbers) in (1, dims) and np.all((numbers >= 0) & (numbers <= most))
+    if not fits:
+        raise UserError(
+            f"{what}={','.join(values)}: give one number from 0 to {most:g}, or {dims} of them "
+            f"({', '.join(ACTION_DIMENSIONS)})"
+        )
+    return np.broadcast_to(numbers, (dims,)).copy()
 
 
 def digest(tree: Any) -> str:

@@ -1,0 +1,166 @@
+"""Runs the arms of an evaluation on the same episodes, and writes what they show as a report.
+
+    python -m experiments.run_evaluation --risk_head=runs/risk --steering_vectors=runs/steering \
+        --interventions=none,safe_stop,random,mist --n_episodes=10 --output_dir=runs/evaluation
+
+Run again, the same command goes on where it stopped. `--interventions=none` needs a model only.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from experiments import binary, simulation_flags
+from mist_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mist_jax.evaluation.learnt_parts import LearntParts
+    from mist_jax.policy.policy import Policy
+
+flags.adopt_module_key_flags(simulation_flags)
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
+_RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
+_STEERING_VECTORS = flags.DEFINE_string(
+    "steering_vectors", None, "Folder that extract_steering_vectors wrote."
+)
+_INTERVENTIONS = flags.DEFINE_list(
+    "interventions",
+    ["none", "safe_stop", "random", "mist"],
+    "Arms: none, safe_stop, slow_down, shrink, random, random_times, mist_ungated, mist.",
+)
+_N_EPISODES = flags.DEFINE_integer("n_episodes", 10, "Episodes per task and arm.", 1)
+_COEFFICIENT = flags.DEFINE_float(
+    "coefficient", 0.1, "Length of a push as a fraction of the residual stream's norm.", 0.0
+)
+_METHOD = flags.DEFINE_string("method", "contrast", "Which of the bank's directions push.")
+_RISK_THRESHOLD = flags.DEFINE_list(
+    "risk_threshold",
+    [],
+    "Risk above which a dimension alarms: one number, or one per dimension; default: as the risk "
+    "head was calibrated.",
+)
+_GATE_RATE = flags.DEFINE_list(
+    "gate_rate",
+    [],
+    "For random_times: share of queries at which a dimension opens; one number, or one per "
+    "dimension.",
+)
+_EQUIVALENCE_MARGIN = flags.DEFINE_float(
+    "equivalence_margin",
+    0.05,
+    "Difference of rates below which two arms count as equal; fixed with the first episode.",
+    0.0,
+    1.0,
+)
+_RESUME = flags.DEFINE_bool("resume", True, "Go on with the results in output_dir.")
+_VIDEO_STATES = flags.DEFINE_string(
+    "video_initial_states", "", "Initial states that --save_video is for; default all."
+)
+
+
+def main() -> None:
+    """Checks the flags, runs what is missing, writes the report."""
+    task_ids, states = simulation_flags.task_ids(), simulation_flags.initial_states()
+    arms = tuple(name.strip() for name in _INTERVENTIONS.value)
+    if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
+        raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
+
+    # Imported after the flags were found right: this takes seconds.
+    from mist_jax.checkpoint import code_version
+    from mist_jax.evaluation.arms import build_arms, build_controller, check_arms
+    from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
+    from mist_jax.evaluation.report import write_report
+    from mist_jax.evaluation.run_setup import RunSetup, per_dimension
+    from mist_jax.policy.policy import load_policy
+    from mist_jax.risk.checkpoint import to_optional
+    from mist_jax.rollout.batcher import Batcher
+    from mist_jax.simulator.assets import find_assets
+    from mist_jax.simulator.ranges import parse_ids
+
+    check_arms(
+        arms,
+        has_risk=bool(_RISK_HEAD.value),
+        has_bank=bool(_STEERING_VECTORS.value),
+        has_rate=bool(_GATE_RATE.value),
+    )
+    rate = per_dimension(_GATE_RATE.value, "--gate_rate", most=1.0) if _GATE_RATE.value else None
+    asked = None
+    if _RISK_THRESHOLD.value:
+        asked = per_dimension(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
+    videos = parse_ids(_VIDEO_STATES.value, max(states) + 1, "initial state")
+    assets = find_assets(simulation_flags.ASSETS.value)
+    policy = load_policy(simulation_flags.MODEL_NAME.value)
+    learnt = _learnt_parts(policy)
+    config = simulation_flags.worker_config(assets.kind, policy)
+    threshold = learnt.threshold if asked is None else asked
+    setup = RunSetup(
+        model=policy.identity,
+        assets=assets.kind,
+        risk_head=learnt.risk_digest,
+        steering_vectors=learnt.bank_digest,
+        method=_METHOD.value if learnt.bank is not None else "",
+        coefficient=_COEFFICIENT.value if learnt.bank is not None else 0.0,
+        threshold=to_optional(threshold),
+        gate_rate=None if rate is None else tuple(rate.tolist()),
+        equivalence_margin=_EQUIVALENCE_MARGIN.value,
+        horizon=learnt.horizon,
+        share=learnt.share,
+        min_force=config.min_force,
+        camera_res=config.camera_res,
+        render=config.render,
+        command=binary.command(),
+        code_version=code_version(),
+    )
+    plan = EvaluationPlan(
+        directory=Path(_OUTPUT_DIR.value),
+        setup=setup,
+        suite=simulation_flags.ENV.value,
+        task_ids=task_ids,
+        initial_states=states,
+        n_episodes=_N_EPISODES.value,
+        seed=simulation_flags.SEED.value,
+        arms=arms,
+        trained_on=learnt.trained_on,
+        video=simulation_flags.SAVE_VIDEO.value,
+        video_states=videos,
+        resume=_RESUME.value,
+    )
+    controller = None
+    if learnt.risk_head is not None:
+        size = {"layers": policy.config.layers, "width": policy.config.width}
+        controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
+    batcher = Batcher(
+        policy,
+        simulation_flags.num_workers(),
+        layers=(),
+        controller=controller,
+        arms=build_arms(
+            arms,
+            alarm_threshold=threshold,
+            coefficient=_COEFFICIENT.value,
+            bank=learnt.bank,
+            gate_rate=rate,
+        ),
+    )
+    print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
+    results = evaluate(plan, simulation_flags.fleet_starter(config), batcher)
+    print("\n".join(write_report(plan.directory, results)))
+
+
+def _learnt_parts(policy: "Policy") -> "LearntParts":
+    from mist_jax.evaluation.learnt_parts import load_learnt_parts
+
+    if _STEERING_VECTORS.value and not _RISK_HEAD.value:
+        raise UserError("--steering_vectors needs --risk_head: its risk says when to push")
+    return load_learnt_parts(
+        policy,
+        Path(_RISK_HEAD.value) if _RISK_HEAD.value else None,
+        Path(_STEERING_VECTORS.value) if _STEERING_VECTORS.value else None,
+        _METHOD.value,
+    )
+
+
+if __name__ == "__main__":
+    binary.run(main)

@@ -1,0 +1,162 @@
+"""What a reader must know before believing the numbers, derived from the results."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.evaluation.metrics import METRICS
+from mist_jax.evaluation.results import EpisodeResult
+
+FEW_SCENES = 20
+
+
+def caveats(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
+    """One sentence each, the weightiest first; `summary` is what `summarise` has so far."""
+    return [
+        *_determinism(summary),
+        *_amount(results, summary),
+        *_crashes(summary),
+        *_effects(summary),
+        *_detector(summary),
+        *_arms(summary),
+        *_data(results, summary),
+    ]
+
+
+def _determinism(summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    for arm, row in summary["arms"].items():
+        differ = row["untouched_pairs"] - row["untouched_pairs_alike"]
+        if differ:
+            found.append(
+                f"{differ} of {row['untouched_pairs']} episodes that {arm} never touched ended "
+                "otherwise than their unsteered twins: something else than the arm differs within "
+                "pairs, and the paired comparisons of this report do not hold."
+            )
+    return found
+
+
+def _amount(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
+    run, found = summary["run"], []
+    if run["scenes"] < FEW_SCENES:
+        found.append(
+            f"Few episodes: {run['scenes']} scenes (task and initial state). Bootstrap intervals "
+            f"of fewer than {FEW_SCENES} clusters are too narrow; treat all effects as anecdotes."
+        )
+    if len({result.scene for result in results}) < len({result.pair for result in results}):
+        found.append(
+            "Some scenes were run with several seeds; their episodes are resampled together."
+        )
+    counts = {arm: row["episodes"] for arm, row in summary["arms"].items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        found.append(
+            f"The arms have different numbers of episodes ({listed}): the evaluation is not "
+            "finished. Paired effects use common episodes only, the columns per arm do not."
+        )
+    if "none" not in counts:
+        found.append("There is no unsteered arm (none): nothing can be said about any effect.")
+    return found
+
+
+def _crashes(summary: Mapping[str, Any]) -> list[str]:
+    crashed = summary["run"]["outcomes"].get("crashed", 0)
+    if not crashed:
+        return []
+    lost = sum(row["pairs_lost_to_crashes"] for row in summary["arms"].values())
+    return [
+        f"{crashed} episodes crashed in the simulator. They are left out of every number, and so "
+        f"are their partners in {lost} pairs; if crashes depend on what an arm does, that favours "
+        "some arm."
+    ]
+
+
+def _effects(summary: Mapping[str, Any]) -> list[str]:
+    rates = [e for e in summary["effects"] if e["p"] is not None and e["against"] == "none"]
+    margin = 100 * summary["run"]["equivalence_margin"]
+    undecided = [
+        f"{e['arm']} ({METRICS[e['metric']].label})"
+        for e in rates
+        if e["p_holm"] >= 0.05 and not e["equivalent"]
+    ]
+    if not undecided:
+        return []
+    return [
+        "Neither a difference from the unsteered policy nor equivalence to it (within "
+        f"{margin:g} points) is shown for {', '.join(undecided)}. No difference seen is not no "
+        "difference."
+    ]
+
+
+def _detector(summary: Mapping[str, Any]) -> list[str]:
+    threshold, card, found = summary["run"]["threshold"], summary["detector"], []
+    never = [
+        name
+        for name, value in zip(ACTION_DIMENSIONS, threshold, strict=True)
+        if summary["run"]["risk_head"] and value is None
+    ]
+    if len(never) == len(ACTION_DIMENSIONS):
+        found.append("The risk head never raises an alarm: arms that listen to it do nothing.")
+    elif never:
+        found.append(f"The risk head never raises an alarm in {', '.join(never)}.")
+    if card is None:
+        return found
+    worse = [
+        name
+        for name in ACTION_DIMENSIONS
+        if card["head_minus"]["clock"][name]["value"] is not None
+        and not card["head_minus"]["clock"][name]["head_is_better"]
+    ]
+    unscored = card["fallback_to_base_rate"]
+    if worse:
+        found.append(
+            f"On these episodes the risk head does not beat the clock (the step index) in "
+            f"{', '.join(worse)}."
+        )
+    if len(unscored) == len(ACTION_DIMENSIONS):
+        found.append(
+            "No dimension has enough harmful contacts in the unsteered episodes for the risk head "
+            "to be judged here."
+        )
+    elif unscored:
+        found.append(f"Too few harmful contacts to judge the risk head in {', '.join(unscored)}.")
+    return found
+
+
+def _arms(summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    pushing = {"mist", "mist_ungated", "random_times"} & set(summary["arms"])
+    if pushing and "random" not in summary["arms"]:
+        found.append(
+            f"{', '.join(sorted(pushing))} without the arm random: an effect could come from any "
+            "push of this size, not from these directions."
+        )
+    idle = [
+        arm
+        for arm, row in summary["arms"].items()
+        if arm != "none" and row["metrics"]["acted"]["value"] == 0
+    ]
+    if idle:
+        found.append(f"Never acted, so equal to the unsteered policy: {', '.join(idle)}.")
+    return found
+
+
+def _data(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
+    run, found = summary["run"], []
+    if run["assets"] == "lite":
+        found.append(
+            "Simulated on lite assets, stand-ins for LIBERO's meshes and textures: the physics is "
+            "LIBERO's, success rates compare only with other runs on lite assets."
+        )
+    scenes = {result.scene: result.seen_in_training for result in results}
+    seen = sum(bool(known) for known in scenes.values())
+    if seen:
+        found.append(
+            f"{seen} of {len(scenes)} scenes were part of the risk head's training data: alarms "
+            "there are better than on new ones. Choose other --initial_states to report."
+        )
+    found.append(
+        "Forces are the simulator's. Coefficients and thresholds must be chosen on other initial "
+        "states than those reported; this file cannot tell whether they were."
+    )
+    return found

@@ -1,0 +1,68 @@
+"""The risk head and the steering bank of an evaluation, checked against its policy."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.errors import UserError
+from mist_jax.evaluation.run_setup import digest
+from mist_jax.policy.policy import Policy
+from mist_jax.risk.checkpoint import restore_risk_head
+from mist_jax.risk.head import RiskHead
+from mist_jax.risk.labels import DEFAULT_HORIZON, DEFAULT_SHARE
+from mist_jax.steering.bank import SteeringBank
+from mist_jax.steering.checkpoint import restore_bank
+
+
+@dataclass(frozen=True)
+class LearntParts:
+    """What alarms and pushes; None and "" where a run goes without.
+
+    `threshold` [A] is as calibrated, inf without a head. `trained_on` holds the scenes of the
+    head's training data.
+    """
+
+    risk_head: RiskHead | None
+    risk_digest: str
+    threshold: np.ndarray
+    horizon: int
+    share: float
+    trained_on: Collection[str] | None
+    bank: SteeringBank | None
+    bank_digest: str
+
+
+def load_learnt_parts(
+    policy: Policy, risk_folder: Path | None, bank_folder: Path | None, method: str
+) -> LearntParts:
+    """Restores what is named; of the bank only the directions of `method`.
+
+    Raises:
+        UserError: a folder holds no such thing, or it was made from another model.
+    """
+    head, head_digest, trained_on = None, "", None
+    threshold = np.full(len(ACTION_DIMENSIONS), np.inf, np.float32)
+    horizon, share = DEFAULT_HORIZON, DEFAULT_SHARE
+    if risk_folder is not None:
+        head, metadata = restore_risk_head(risk_folder)
+        _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
+        head_digest, trained_on = digest(head), metadata.fold_of.keys()
+        threshold, horizon, share = metadata.gate_threshold, metadata.horizon, metadata.share
+    bank, bank_digest = None, ""
+    if bank_folder is not None:
+        whole = restore_bank(bank_folder)
+        _check_model(whole.metadata.model, policy, f"the bank in {bank_folder}", "extract")
+        bank = whole.method(method)
+        bank_digest = digest(bank)
+    return LearntParts(head, head_digest, threshold, horizon, share, trained_on, bank, bank_digest)
+
+
+def _check_model(made_from: str, policy: Policy, what: str, verb: str) -> None:
+    if made_from != policy.identity:
+        raise UserError(
+            f"{what} was made from {made_from!r}, --model_name is {policy.identity!r}; {verb} it "
+            "on this model's episodes"
+        )
