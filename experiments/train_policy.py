@@ -69,6 +69,7 @@ def main() -> None:
         output_dir=Path(_OUTPUT_DIR.value).expanduser(),
         seed=_SEED.value,
         log_every=config.log_every,
+        save_every=config.save_every,
         decode_workers=workers,
         dagger=dagger,
     )

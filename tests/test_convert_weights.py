@@ -53,7 +53,7 @@ def copy(published: Path, tmp_path: Path) -> Path:
 
 
 def refused(source: Path, output: Path, match: str) -> str:
-    """The message of a refused conversion, after which there is nothing that looks like a policy."""
+    """The message of a refused conversion, which leaves nothing that looks like a policy."""
     with pytest.raises(UserError, match=match) as error:
         convert_checkpoint(source, output, "float32")
     assert not output.exists()
@@ -131,7 +131,7 @@ def test_all_982_published_keys_fill_the_7b_model() -> None:
     )
     assert config == OPENVLA_OFT_7B
     _, abstract = abstract_model(config)  # jax.eval_shape: nothing is allocated
-    parameters = traverse_util.flatten_dict(nnx.to_pure_dict(abstract), sep="/")
+    parameters: Any = traverse_util.flatten_dict(nnx.to_pure_dict(abstract), sep="/")
     shapes = {(t.source, t.key): t.shape for t in tensors}
     filled = dict.fromkeys(parameters, 0)
     for placed in plan.placements:
@@ -156,7 +156,7 @@ def test_every_misfit_key_is_listed_at_once(copy: Path, tmp_path: Path) -> None:
     first, second = load_file(copy / FIRST), load_file(copy / SECOND)
     stolen = next(iter(first))
     second[stolen] = first[stolen]
-    gone = sorted(second)[0]
+    gone = sorted(second)[-1]
     bent = sorted(first)[-1]
     del second[gone]
     first[bent] = np.zeros((2, 3), np.float32)
@@ -346,7 +346,7 @@ def test_film_adapters_without_a_partner_are_refused(tmp_path: Path) -> None:
 def test_bfloat16_and_digest(published: Path, tmp_path: Path) -> None:
     exact = convert_checkpoint(published, tmp_path / "exact", "float32")
     half = convert_checkpoint(published, tmp_path / "half", "bfloat16")
-    trees = {
+    trees: Any = {
         path: traverse_util.flatten_dict(
             nnx.to_pure_dict(restore_parameters(path, read_card(path)))
         )

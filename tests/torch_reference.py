@@ -7,6 +7,7 @@ the published names; nothing of mist_jax.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -168,7 +169,6 @@ class TorchReference(nn.Module):
                 num_attention_heads=sizes.heads,
                 vocab_size=sizes.vocabulary,
                 rms_norm_eps=sizes.eps,
-                attn_implementation="eager",
             )
         )
         head = ResidualMLP(sizes)
@@ -179,9 +179,10 @@ class TorchReference(nn.Module):
             self.action_head = nn.ModuleDict({"noise_predictor": predictor})
             self.noisy_action_projector = TwoLayer(1, sizes.width)
         self.head = head
+        self.language_model.set_attn_implementation("eager")
         if sizes.proprio:
             self.proprio_projector = TwoLayer(sizes.proprio, sizes.width)
-        self.film = None
+        self.film: Any = None
         if sizes.film:
             self.film = nn.ModuleDict(
                 {
@@ -198,7 +199,7 @@ class TorchReference(nn.Module):
                 self.noisy_action_projector.fc2.weight.mul_(0.2)
 
     @property
-    def towers(self) -> dict[str, VisionTransformer]:
+    def towers(self) -> dict[str, Any]:
         """The two vision transformers by published name."""
         backbone = self.vision_backbone
         return {"featurizer": backbone.featurizer, "fused_featurizer": backbone.fused_featurizer}
@@ -251,9 +252,11 @@ class TorchReference(nn.Module):
         tower = self.towers[name]
         read = len(tower.blocks) - 2
         if self.film is None:
-            return tower.get_intermediate_layers(pixels[None], n={read})[0][0]
+            return tower.get_intermediate_layers(pixels[None], n=[read])[0][0]
         x = tower._pos_embed(tower.patch_embed(pixels[None]))
-        for block, film in list(zip(tower.blocks, self.film[name], strict=True))[: read + 1]:
+        for index in range(read + 1):
+            block: Any = tower.blocks[index]
+            film: Any = self.film[name][index]
             x = x + block.ls1(block.attn(block.norm1(x)))
             x = x * (1 + film.scale(language)) + film.shift(language)
             x = x + block.ls2(block.mlp(block.norm2(x)))

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.landmark_weight = 1.0
     config.compute_dtype = "float32"
     config.log_every = 20
+    config.save_every = 500
     config.dagger = ConfigDict()
     config.dagger.rounds = 0
     config.dagger.episodes_per_task = 5

@@ -23,8 +23,9 @@ FIRST_SEED = 1_000_000  # no evaluation and no demonstration uses seeds from her
 class Dagger:
     """Rounds of rollouts, evenly spread over the middle of training.
 
-    Each round runs `episodes_per_task` of every task on every asset set, from `initial_states`
-    (those of the demonstrations, never the held-out ones). `share` of all later draws are
+    Each round runs `episodes_per_task` of every task from `initial_states` (those of the
+    demonstrations, never the held-out ones). Rounds take turns with `assets`, and in pairs with
+    fast and exact pictures, for a policy that knows them all. `share` of all later draws are
     corrections.
     """
 
@@ -45,48 +46,49 @@ class Dagger:
         places = np.linspace(self.first_at, self.last_at, self.rounds)
         return tuple(int(total * place) for place in places)
 
-    def folders(self, number: int, output_dir: Path) -> tuple[Path, ...]:
-        """Where the round's episodes are, a dataset per asset set."""
-        return tuple(output_dir / "dagger" / f"round{number}-{kind}" for kind in self.assets)
+    def folder(self, number: int, output_dir: Path) -> Path:
+        """Where the round's episodes are."""
+        return output_dir / "dagger" / f"round{number}-{self._assets(number)}"
 
-    def roll_out(self, policy: Policy, number: int, output_dir: Path) -> tuple[Path, ...]:
-        """Run one round, or what an interruption left of it; returns its datasets."""
-        folders = self.folders(number, output_dir)
-        for kind, folder in zip(self.assets, folders, strict=True):
-            config = WorkerConfig(
-                assets=kind,
-                model=policy.identity,
-                camera_res=self.camera_res,
-                render="fast",
-                chunk=policy.config.chunk,
-                preprocessor=policy.preprocessor,
-            )
-            info = DatasetInfo(
-                model=policy.identity,
-                assets=kind,
-                suites=self.suites,
-                chunk=policy.config.chunk,
-                camera_res=self.camera_res,
-                images="query",
-            )
-            with EpisodeWriter(folder, info) as writer:
-                done = writer.keys()
-                specs = [spec for spec in self._specs(number) if spec.key not in done]
-                if specs:
-                    with Fleet(config, self.num_workers) as fleet:
-                        batcher = Batcher(policy, self.num_workers)
-                        for episode in run_episodes(specs, fleet, batcher):
-                            writer.append(episode)
-        return folders
+    def roll_out(self, policy: Policy, number: int, output_dir: Path) -> Path:
+        """Run one round, or what an interruption left of it; returns its dataset."""
+        kind, folder = self._assets(number), self.folder(number, output_dir)
+        config = WorkerConfig(
+            assets=kind,
+            model=policy.identity,
+            camera_res=self.camera_res,
+            render="fast" if number % 4 < 2 else "exact",
+            chunk=policy.config.chunk,
+            preprocessor=policy.preprocessor,
+        )
+        info = DatasetInfo(
+            model=policy.identity,
+            assets=kind,
+            suites=self.suites,
+            chunk=policy.config.chunk,
+            camera_res=self.camera_res,
+            images="query",
+        )
+        with EpisodeWriter(folder, info) as writer:
+            done = writer.keys()
+            specs = [spec for spec in self._specs(number) if spec.key not in done]
+            if specs:
+                with Fleet(config, self.num_workers) as fleet:
+                    batcher = Batcher(policy, self.num_workers)
+                    for episode in run_episodes(specs, fleet, batcher):
+                        writer.append(episode)
+        return folder
 
-    def summary(self, folders: tuple[Path, ...]) -> Mapping[str, float]:
-        """How the policy did in a round, by asset set: rates of success and harmful contact."""
-        rates = {}
-        for kind, folder in zip(self.assets, folders, strict=True):
-            episodes = list(read_episodes(folder))
-            rates[f"success_{kind}"] = np.mean([e.outcome == "success" for e in episodes])
-            rates[f"collision_{kind}"] = np.mean([bool(e.harmful_onsets) for e in episodes])
-        return {name: float(rate) for name, rate in rates.items()}
+    def summary(self, number: int, folder: Path) -> Mapping[str, float]:
+        """How the policy did in a round: rates of success and of harmful contact."""
+        episodes, kind = list(read_episodes(folder)), self._assets(number)
+        return {
+            f"success_{kind}": float(np.mean([e.outcome == "success" for e in episodes])),
+            f"collision_{kind}": float(np.mean([bool(e.harmful_onsets) for e in episodes])),
+        }
+
+    def _assets(self, number: int) -> str:
+        return self.assets[number % len(self.assets)]
 
     def _specs(self, number: int) -> Iterator[EpisodeSpec]:
         rng = np.random.default_rng(FIRST_SEED + number)

@@ -48,6 +48,7 @@ class TrainingPlan:
     output_dir: Path
     seed: int = 0
     log_every: int = 100
+    save_every: int = 1000
     decode_workers: int = 2
     dagger: Dagger | None = None
 
@@ -93,9 +94,9 @@ class Training:
                     if number >= len(self.corrections):
                         self.save()
                         data = None  # frees the device's memory for the rollouts' batch
-                        folders = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
-                        self.corrections.append(self._samples(folders))
-                        summary = plan.dagger.summary(folders)
+                        folder = plan.dagger.roll_out(self.policy(), number, plan.output_dir)
+                        self.corrections.append(self._samples((folder,)))
+                        summary = plan.dagger.summary(number, folder)
                         log.write(step, summary)
                         bar.note(" ".join(f"{k} {v:.3f}" for k, v in summary.items()))
                 if data is None:
@@ -113,6 +114,9 @@ class Training:
                     )
                 log.write(step + count, values)
                 bar.advance(count, f"L1 {values['action_l1']:.4f}")
+                if (step + count) // plan.save_every > step // plan.save_every:
+                    self.save()
+                    self._save_policy()
         self.save()
         return self._save_policy()
 
@@ -152,8 +156,8 @@ class Training:
         if self.plan.dagger is not None:
             for number, at in enumerate(self.plan.dagger.steps_of_rounds(self.plan.cloning.steps)):
                 if at < step:
-                    folders = self.plan.dagger.folders(number, self.plan.output_dir)
-                    self.corrections.append(self._samples(folders))
+                    folder = self.plan.dagger.folder(number, self.plan.output_dir)
+                    self.corrections.append(self._samples((folder,)))
 
     def _samples(self, folders: tuple[Path, ...]) -> Samples:
         spec = SampleSpec(self.plan.config.image_size, self.plan.config.chunk)
