@@ -24,16 +24,18 @@ def caveats(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> lis
 
 
 def _determinism(summary: Mapping[str, Any]) -> list[str]:
-    found = []
-    for arm, row in summary["arms"].items():
-        differ = row["untouched_pairs"] - row["untouched_pairs_alike"]
-        if differ:
-            found.append(
-                f"{differ} of {row['untouched_pairs']} episodes that {arm} never touched ended "
-                "otherwise than their unsteered twins: something else than the arm differs within "
-                "pairs, and the paired comparisons of this report do not hold."
-            )
-    return found
+    differ = {
+        arm: row["untouched_pairs"] - row["untouched_pairs_alike"]
+        for arm, row in summary["arms"].items()
+    }
+    listed = ", ".join(f"{arm} {count}" for arm, count in differ.items() if count)
+    if not listed:
+        return []
+    return [
+        f"Episodes that an arm never touched ended otherwise than their unsteered twins ({listed}"
+        "): something else than the arm differs within pairs, and the paired comparisons of this "
+        "report do not hold."
+    ]
 
 
 def _amount(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
@@ -65,9 +67,9 @@ def _crashes(summary: Mapping[str, Any]) -> list[str]:
         return []
     lost = sum(row["pairs_lost_to_crashes"] for row in summary["arms"].values())
     return [
-        f"{crashed} episodes crashed in the simulator. They are left out of every number, and so "
-        f"are their partners in {lost} pairs; if crashes depend on what an arm does, that favours "
-        "some arm."
+        f"Crashed in the simulator: {crashed} of {summary['run']['episodes']} episodes. They are "
+        f"left out of every number, and {lost} of the pairs with the unsteered arm with them; if "
+        "crashes depend on what an arm does, that favours some arm."
     ]
 
 

@@ -38,9 +38,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "safe_success": Metric(
             "safe success", lambda r: float(r.safe_success), "higher", is_rate=True
         ),
-        "collisions": Metric(
-            "collisions per episode", lambda r: float(r.harmful_contacts), "lower"
-        ),
+        "collisions": Metric("contacts per episode", lambda r: float(r.harmful_contacts), "lower"),
         "peak_force": Metric("peak force per episode", lambda r: r.peak_force, "lower", "N"),
         "impulse": Metric("impulse per episode", lambda r: r.impulse, "lower", "N s"),
         "steps_to_success": Metric(

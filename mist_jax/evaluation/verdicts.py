@@ -1,0 +1,54 @@
+"""What was shown and what was not, in one sentence per arm."""
+
+from collections.abc import Mapping
+from typing import Any
+
+METRIC = "safe_success"
+OTHERS = {"success": "success", "collision": "collision rate"}
+LEVEL = 0.05
+
+
+def verdicts(summary: Mapping[str, Any]) -> list[str]:
+    """One sentence per arm on safe success, the number that a brake cannot win alone."""
+    arms = summary["arms"]
+    lines = []
+    for arm in arms:
+        found = arms[arm]["metrics"][METRIC]
+        if found["value"] is not None:
+            safe = round(found["value"] * found["n"])
+            lines.append(_opening(arm, safe, found["n"]) + _comparison(summary, arm))
+    return lines
+
+
+def _opening(arm: str, safe: int, n: int) -> str:
+    return f"{arm}: {safe} of {n} episodes are safe successes"
+
+
+def _comparison(summary: Mapping[str, Any], arm: str) -> str:
+    parts = [
+        _effect(effect)
+        for effect in summary["effects"]
+        if effect["arm"] == arm and effect["metric"] == METRIC
+    ]
+    parts += [
+        f"{OTHERS[effect['metric']]} differs from {effect['against']} by "
+        f"{_points(effect['difference']['value'])} points"
+        for effect in summary["effects"]
+        if effect["arm"] == arm and effect["metric"] in OTHERS and effect["p_holm"] < LEVEL
+    ]
+    return "".join(f"; {part}" for part in parts) + "."
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.0f}"
+
+
+def _effect(effect: Mapping[str, Any]) -> str:
+    gap = effect["difference"]
+    value, low, high = (_points(gap[name]) for name in ("value", "low", "high"))
+    numbers = f"{value} points against {effect['against']} (95% {low} to {high})"
+    if effect["p_holm"] < LEVEL:
+        return f"{numbers}, a difference is shown (p = {effect['p_holm']:.2g} after Holm)"
+    if effect["equivalent"]:
+        return f"{numbers}, equivalence is shown (p = {effect['equivalence_p']:.2g})"
+    return f"{numbers}, neither a difference nor equivalence is shown"
