@@ -11,7 +11,6 @@ from pathlib import Path
 from absl import flags
 
 from experiments import binary
-from experiments.progress_line import ProgressLine
 from mist_jax.errors import UserError
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to learn from.", required=True)
@@ -52,6 +51,8 @@ def main() -> None:
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
     from mist_jax.risk.scorecard import scorecard
+    from mist_jax.progress import progress_bar
+    from mist_jax.risk.baselines import baseline_features
     from mist_jax.risk.study import StudyConfig, judge, train_risk
     from mist_jax.risk.train import TrainConfig
 
@@ -80,8 +81,15 @@ def main() -> None:
         f"{len(samples)} queries of {len(samples.episodes)} episodes, "
         f"{len(samples.layers)} layers of {samples.site}"
     )
-    with ProgressLine("epoch", _EPOCHS.value) as line:
-        trained = train_risk(samples, digest, config, line.show)
+    detectors = 1 + len(baseline_features(samples))
+    with progress_bar("training", detectors * _EPOCHS.value, "epoch") as bar:
+        reached: dict[str, int] = {}
+
+        def show(detector: str, epochs: int) -> None:
+            bar.advance(epochs - reached.get(detector, 0), detector)
+            reached[detector] = epochs
+
+        trained = train_risk(samples, digest, config, show)
     evidence = judge(trained, samples)
     card = scorecard(evidence, seed=_SEED.value)
     path = save_risk_head(output, trained)

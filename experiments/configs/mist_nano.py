@@ -1,10 +1,16 @@
 """The recipe of the shipped mist-nano: cloning and DAgger on libero_spatial, both asset sets.
 
-    for assets in libero lite; do python -m experiments.collect_failure_data \
-      --model_name=expert --assets=$assets --initial_states=0-29 --images=step --render=fast \
-      --n_success=30 --n_failure=0 --save_dir=data/demonstrations-$assets; done
-    python -m experiments.train_policy --config=experiments/configs/mist_nano.py --steps=20000 \
-      --data_dir=data/demonstrations-libero,data/demonstrations-lite --output_dir=runs/mist-nano
+    collect() { python -m experiments.collect_failure_data --model_name=expert --phase1 \
+      --images=step --save_dir=data/$1 "${@:2}"; }
+    noise="--perturbation=mixed --perturbation_onset=3,70 --perturbation_length=4,14"
+    collect libero-noisy --assets=libero --initial_states=0-29 --n_episodes=30 --render=fast $noise
+    collect libero-fast --assets=libero --initial_states=0-19 --n_episodes=20 --render=fast
+    collect libero-exact --assets=libero --initial_states=20-29 --n_episodes=10
+    collect lite-noisy --assets=lite --initial_states=0-29 --n_episodes=30 --render=fast $noise
+    collect lite-fast --assets=lite --initial_states=0-29 --n_episodes=15 --render=fast
+    python -m experiments.train_policy --config=experiments/configs/mist_nano.py --steps=1593 \
+      --data_dir=$(echo data/{libero-exact,libero-fast,libero-noisy,lite-fast,lite-noisy} | tr " " ,) \
+      --output_dir=runs/mist-nano
 
 What it took and what it reached: mist_jax/checkpoints/mist-nano/README.md.
 """
@@ -17,13 +23,14 @@ from experiments.configs import clone
 def get_config() -> ConfigDict:
     """`clone` made large, with rounds of DAgger on the demonstrations' initial states."""
     config = clone.get_config()
-    config.batch_size = 512
+    config.batch_size = 256
     config.learning_rate = 1e-3
     config.warmup = 500
     config.compute_dtype = "bfloat16"
-    config.log_every = 100
-    config.dagger.rounds = 5
-    config.dagger.episodes_per_task = 20
+    config.log_every = 50
+    config.save_every = 400
+    config.dagger.rounds = 4
+    config.dagger.episodes_per_task = 8
     config.dagger.share = 0.6
     config.dagger.assets = ("libero", "lite")
     return config

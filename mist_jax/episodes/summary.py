@@ -16,9 +16,9 @@ from mist_jax.episodes.disk import full_disk_is_clear
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.episodes.record import OUTCOMES, Episode
+from mist_jax.risk.labels import DEFAULT_SHARE
 
 # The least share of an onset's approach velocity at which a dimension drives it (DESIGN section 5).
-DRIVING_SHARE = 0.25
 # Lower edges in newtons; the last bin is open above.
 FORCE_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 UNEXPLAINED = "none"
@@ -45,7 +45,7 @@ class DatasetSummary:
     """Counts over a dataset; contacts are the harmful ones alone.
 
     `tasks` is keyed by "suite/taskN". `links`, `obstacles` and `dimensions` count onsets; an onset
-    counts for every dimension with a share of at least `DRIVING_SHARE`, or for "none". `forces`
+    counts for every dimension with a share of at least `DEFAULT_SHARE`, or for "none". `forces`
     [bins] counts the peak forces of all contact records, one per pair of bodies and control step,
     between `FORCE_EDGES`.
     """
@@ -89,7 +89,7 @@ def summarise(episodes: Iterable[Episode]) -> DatasetSummary:
         for onset in episode.harmful_onsets:
             links[onset.robot_body] += 1
             obstacles[onset.obstacle_body] += 1
-            driving = np.flatnonzero(np.asarray(onset.share) >= DRIVING_SHARE)
+            driving = np.flatnonzero(np.asarray(onset.share) >= DEFAULT_SHARE)
             dimensions.update([ACTION_DIMENSIONS[i] for i in driving] or [UNEXPLAINED])
     return DatasetSummary(
         tasks=dict(sorted(tasks.items())),

@@ -21,7 +21,7 @@ from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessor import CAMERAS, Preprocessor
 from mist_jax.policy.statistics import Statistics, read_statistics
 from mist_jax.policy.tokenizer import PromptTokenizer
-from mist_jax.rollout.progress import progress_bar
+from mist_jax.progress import progress_bar
 from mist_jax.simulator.suites import SUITES, load_suite
 from mist_jax.training.behaviour_cloning import (
     CloningSpec,
