@@ -168,7 +168,7 @@ def restore_parameters(
             tree = checkpointer.restore(
                 (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target)
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # Orbax raises bare Exception for damaged data
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{folder / PARAMETERS} cannot be read ({reason}); convert or download it again"
