@@ -75,7 +75,7 @@ def read_actions(
 def text_at_positions(
     text: Float[Array, "B S D"], config: OpenVLAOFTConfig, capacity: int
 ) -> Float[Array, "B T D"]:
-    """Prompt embeddings (BOS first) laid out: BOS at 0, the rest after the prefix, zero elsewhere."""
+    """Prompt embeddings (BOS first) laid out: BOS at 0, the rest after the prefix."""
     body = text[:, 1:]
     length = config.sequence_length(capacity)
     gap = jnp.zeros((len(text), config.prefix_length - 1, text.shape[-1]), text.dtype)
