@@ -11,12 +11,12 @@ from mist_jax.errors import UserError
 from mist_jax.evaluation.results import EpisodeResult, result_of
 from mist_jax.evaluation.results_file import ResultsFile
 from mist_jax.evaluation.run_setup import RunSetup
+from mist_jax.progress import progress_bar
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.collection import VideoChoice, wants_video
 from mist_jax.rollout.driver import run_episodes
 from mist_jax.rollout.episode_spec import EpisodeSpec
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.progress import progress_bar
 from mist_jax.rollout.video import write_video
 
 # So many crashes one after the other are no accident.

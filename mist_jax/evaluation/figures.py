@@ -25,7 +25,7 @@ COLOURS = {
     "mist": "#0f766e",
 }
 RATES = ("success", "collision", "safe_success")
-FORCE_EDGES = np.geomspace(1, 1000, 13)  # N
+FORCE_EDGES = np.geomspace(1, 10_000, 17)  # N
 MOST_ROWS = 14  # bodies per axis of the contact map
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -139,7 +139,9 @@ def forces(results: Sequence[EpisodeResult], arms: Sequence[str]) -> Figure | No
             own = [result for result in ended if result.arm == arm]
             found = [contact for result in own for contact in result.contacts]
             count = max(len(own), 1)
-            peaks = np.clip([contact.peak_force for contact in found], 1, 999)
+            peaks = np.clip(
+                [contact.peak_force for contact in found], FORCE_EDGES[0], FORCE_EDGES[-1]
+            )
             height = np.histogram(peaks, FORCE_EDGES)[0] / count
             left.stairs(height, FORCE_EDGES, color=COLOURS.get(arm), linewidth=1.6, label=arm)
             share = np.asarray([contact.share for contact in found]).reshape(-1, 7).sum(axis=0)

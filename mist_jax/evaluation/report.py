@@ -60,8 +60,12 @@ def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
         "p": p_text,
         "number": number_text,
     }
+    contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for effect in summary["effects"]:
+        contrasts.setdefault((effect["arm"], effect["against"]), []).append(effect)
     return environment.get_template(_TEMPLATE).render(
         summary=summary,
+        contrasts=contrasts,
         run=summary["run"],
         metrics=METRICS,
         dimensions=ACTION_DIMENSIONS,
