@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs mist_jax and runs the main job with the shipped policy: collect -> train risk ->
+# extract steering -> evaluate -> runs/quickstart/evaluation/report.html. CPU only, no question.
+#
+#   launch/quickstart.sh [FLAG ...]     flags for every step that simulates, such as --assets=lite
+#
+# Run again, it goes on where it stopped; delete runs/quickstart to start afresh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly RUN=runs/quickstart
+launch/install.sh
+
+start=$SECONDS
+step() {
+  printf '\n== %s (%d:%02d)\n' "$1" $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60))
+  .venv/bin/python -m "experiments.$2" "${@:3}"
+}
+simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=0-3 --render=fast "$@")
+
+step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
+  --initial_states=0-19 --perturbation=mixed --n_success=5 --n_failure=5 \
+  --max_attempts_per_task=10 --save_dir=$RUN/episodes
+step "2/4 Risk: which action dimension is about to cause harm" train_risk_predictor \
+  --data_dir=$RUN/episodes --output_dir=$RUN/risk
+step "3/4 Steering: directions away from harm" extract_steering_vectors \
+  --data_dir=$RUN/episodes --output_dir=$RUN/steering
+step "4/4 Evaluation on other initial states" run_evaluation "${simulated[@]}" \
+  --risk_head=$RUN/risk --steering_vectors=$RUN/steering \
+  --interventions=none,safe_stop,random,mist --initial_states=20-24 --n_episodes=3 \
+  --output_dir=$RUN/evaluation
+
+printf '\nDone in %d min %d s. Open %s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)) \
+  "$PWD/$RUN/evaluation/report.html"
