@@ -53,7 +53,8 @@ def _guarded(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
-    except flags.Error as error:
+    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
+        # The last four come from the files and the fields of --config.
         _say(f"{' '.join(str(error).split())} (--help lists the flags)")
         sys.exit(1)
     if len(left) > 1:
