@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -53,14 +54,17 @@ def _guarded(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
-        # The last four come from the files and the fields of --config.
-        _say(f"{' '.join(str(error).split())} (--help lists the flags)")
-        sys.exit(1)
+    except flags.Error as error:
+        refuse(error)
     if len(left) > 1:
-        _say(f"unexpected argument {left[1]!r} (--help lists the flags)")
-        sys.exit(1)
+        refuse(f"unexpected argument {left[1]!r}")
     return left
+
+
+def refuse(reason: object) -> NoReturn:
+    """Ends the program over a bad flag, with one line."""
+    _say(f"{' '.join(str(reason).split())} (--help lists the flags)")
+    sys.exit(1)
 
 
 def _say(message: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.binary import run
+from experiments.binary import refuse, run
+from experiments.configs import clone
 from mist_jax.errors import UserError
 
 _DATA_DIR = flags.DEFINE_list(
@@ -25,9 +26,16 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of initialisation and of all draws
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Processes that decode images and simulate; default: one per core.", 1
 )
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", "experiments/configs/clone.py", "Hyperparameters.", lock_config=True
-)
+try:
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Hyperparameters, such as experiments/configs/mist_nano.py; default: experiments/configs/"
+        "clone.py. Given, its fields are flags of their own: --config.batch_size=64.",
+        lock_config=True,
+    )
+except (AttributeError, OSError, TypeError, ValueError) as error:  # it reads the file here
+    refuse(f"--config: {error}")
 
 
 def main() -> None:
@@ -41,7 +49,7 @@ def main() -> None:
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         raise UserError(f"--data_dir: there is no folder {absent[0]}")
-    config = _CONFIG.value
+    config = _CONFIG.value or clone.get_config()
     workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
     cloning = CloningSpec(
         steps=_STEPS.value,

@@ -28,6 +28,7 @@ INFO = DatasetInfo(
     model="expert", assets="lite", suites=("libero_spatial",), images="step", camera_res=32
 )
 CONFIG = dataclasses.replace(TINY, vocab_size=528, prompt_capacity=36)
+RECIPE = "experiments/configs/mist_nano.py"
 SPEC = SampleSpec(image_size=28, chunk=8)
 
 
@@ -160,7 +161,8 @@ def test_a_folder_of_another_run_is_not_trained_on(demonstrations, tmp_path):
         (["--output_dir=out"], "data_dir"),
         (["--data_dir=.", "--output_dir=out", "--steps=0"], "steps"),
         (["--data_dir=.", "--output_dir=out", "--preset=gpt"], "mist-nano"),
-        (["--data_dir=.", "--output_dir=out", "--config.batch=3"], "batch"),
+        (["--data_dir=.", "--output_dir=out", f"--config={RECIPE}", "--config.batch=3"], "batch"),
+        (["--data_dir=.", "--output_dir=out", "--config=nowhere.py"], "nowhere.py"),
     ],
 )
 def test_a_bad_flag_ends_train_policy_with_one_line(flags, message):

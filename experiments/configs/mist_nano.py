@@ -9,7 +9,7 @@
     collect lite-noisy --assets=lite --initial_states=0-29 --n_episodes=30 --render=fast $noise
     collect lite-fast --assets=lite --initial_states=0-29 --n_episodes=15 --render=fast
     python -m experiments.train_policy --config=experiments/configs/mist_nano.py --steps=1593 \
-      --data_dir=$(echo data/{libero-exact,libero-fast,libero-noisy,lite-fast,lite-noisy} | tr " " ,) \
+      --data_dir=$(ls -d data/li* | paste -sd,) \
       --output_dir=runs/mist-nano
 
 What it took and what it reached: mist_jax/checkpoints/mist-nano/README.md.
