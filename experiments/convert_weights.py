@@ -8,6 +8,7 @@ was.
 """
 
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 
@@ -38,7 +39,7 @@ _CHUNK = flags.DEFINE_integer(
 def main() -> None:
     """Downloads if need be, converts, and says what it made."""
     from mist_jax.policy.checkpoint import read_card
-    from mist_jax.weights.convert import convert_checkpoint
+    from mist_jax.weights.convert import DType, convert_checkpoint
     from mist_jax.weights.hub import download_checkpoint
 
     named = _CHECKPOINT.value
@@ -47,7 +48,7 @@ def main() -> None:
     output = convert_checkpoint(
         source,
         Path(_OUTPUT.value).expanduser(),
-        _DTYPE.value,
+        cast(DType, _DTYPE.value),
         images=_IMAGES.value,
         chunk=_CHUNK.value,
         name=None if folder.is_dir() else named,

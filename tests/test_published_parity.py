@@ -162,6 +162,10 @@ def test_every_stage_is_the_reference(case: Case) -> None:
         assert_close(siglip, stages.siglip, "SigLIP")
 
 
+HEADS = ("l1", "diffusion", "discrete tokens", "FiLM")
+
+
+@pytest.mark.parametrize("case", HEADS, indirect=True)
 def test_a_padded_batch_gives_the_actions_of_each_example_alone(case: Case) -> None:
     inputs = inputs_of(case)
     assert len({len(one.token_ids) for one in inputs}) == len(inputs)
@@ -173,6 +177,7 @@ def test_a_padded_batch_gives_the_actions_of_each_example_alone(case: Case) -> N
         np.testing.assert_allclose(together.actions[row], alone.actions[0], atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("case", ["l1", "fourteen dimensions"], indirect=True)
 def test_actions_are_unnormalised_by_the_checkpoints_statistics(case: Case) -> None:
     inputs = inputs_of(case)[:1]
     sizes = case.reference.sizes

@@ -194,6 +194,8 @@ class TorchReference(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 _randomise(name, parameter)
+            if sizes.head == "tokens":  # else no token of a bin is ever the likeliest
+                self.language_model.lm_head.weight[sizes.vocabulary - 320 : -64] *= 10
             if sizes.head == "diffusion":
                 # a random denoiser amplifies rounding at each of 50 steps; a trained one does not
                 self.noisy_action_projector.fc2.weight.mul_(0.2)
@@ -231,6 +233,7 @@ class TorchReference(nn.Module):
         patches = self.projector(torch.cat([dino, siglip], -1))
         prefix = [text[:1], patches]
         if self.sizes.proprio:
+            assert proprio is not None
             prefix.append(self.proprio_projector(proprio[None]))
         stages = Stages(dino, siglip, patches, torch.empty(0))
         if self.sizes.head == "diffusion":

@@ -239,7 +239,10 @@ def _vision_heads(
     heads = described.get("vision_num_heads") or heads
     for name, count in zip(TOWERS, heads, strict=True):
         if sizes[f"{name}_width"] % count:
-            problems.append(f"{name}: width {sizes[f'{name}_width']} has no {count} equal heads")
+            problems.append(
+                f"{name}: width {sizes[f'{name}_width']} has no {count} equal heads; "
+                "config.json can say vision_num_heads"
+            )
     return (heads[0], heads[1]), problems
 
 
@@ -283,11 +286,13 @@ def _pixel_constants(
     ]
     if "tvf_normalize_params" not in processor:
         return published, problems
-    dino, siglip = (
-        (tuple(map(float, tower["mean"])), tuple(map(float, tower["std"])))
-        for tower in processor["tvf_normalize_params"]
-    )
-    return (dino, siglip), problems
+    dino, siglip = processor["tvf_normalize_params"]
+    return (_constants(dino), _constants(siglip)), problems
+
+
+def _constants(tower: Mapping[str, Any]) -> _Pixels:
+    (red, green, blue), (red_std, green_std, blue_std) = tower["mean"], tower["std"]
+    return (red, green, blue), (red_std, green_std, blue_std)
 
 
 def _tower(name: str, sizes: Mapping[str, int], heads: int, pixels: _Pixels) -> VisionTowerConfig:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
+import jax
 from flax import nnx, traverse_util
 from rich.console import Console
 from rich.progress import (
@@ -39,6 +40,7 @@ from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, op
 
 DType = Literal["float32", "bfloat16"]
 PROGRESS = "progress.json"
+RECORD_BYTES = 1 << 30
 
 
 def convert_checkpoint(
@@ -52,8 +54,8 @@ def convert_checkpoint(
 ) -> Path:
     """Convert a published checkpoint's folder; returns `output`, a policy's folder.
 
-    An interrupted conversion goes on at the file it was in. A conversion that is there already is
-    left as it is.
+    An interrupted conversion goes on where it was, up to a gigabyte back. A conversion that is
+    there already is left as it is.
 
     Args:
         source: folder in the published form.
@@ -86,7 +88,7 @@ def convert_checkpoint(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         store.create()
-        done = []
+        done = {}
         _record(work, fingerprint, done)
     size = DTYPES[dtype][0].itemsize
     total = size * sum(math.prod(shape) for shape in shapes.values())
@@ -120,25 +122,28 @@ def _fill(
     plan: Plan,
     work: Path,
     fingerprint: str,
-    done: list[str],
+    done: dict[str, int],
     progress: Progress,
 ) -> None:
-    """Stream every file that is not done into the store, and record each one."""
+    """Stream every file into the store from its first tensor that is not done."""
+    itemsize = DTYPES[store.dtype][0].itemsize
     for file in files:
         placements = {p.key: p for p in plan.placements if p.source == file.source}
         wanted = [key for key in file.shapes if key in placements]
-        count = sum(math.prod(file.shapes[key]) for key in wanted)
-        task = progress.add_task(file.path.name, total=count * DTYPES[store.dtype][0].itemsize)
-        if file.path.name in done:
-            progress.update(task, completed=count * DTYPES[store.dtype][0].itemsize)
-            continue
-        for key, tensor in file.read(wanted):
+        sizes = [itemsize * math.prod(file.shapes[key]) for key in wanted]
+        finished = done.get(file.path.name, 0)
+        task = progress.add_task(file.path.name, total=sum(sizes), completed=sum(sizes[:finished]))
+        unrecorded = 0
+        for number, (key, tensor) in enumerate(file.read(wanted[finished:]), finished + 1):
             placement = placements[key]
             store.write(placement.path, placement.block, placement.row, placement.arrange(tensor))
-            progress.advance(task, tensor.size * DTYPES[store.dtype][0].itemsize)
-        store.flush()
-        done.append(file.path.name)
-        _record(work, fingerprint, done)
+            progress.advance(task, sizes[number - 1])
+            unrecorded += sizes[number - 1]
+            if unrecorded > RECORD_BYTES or number == len(wanted):
+                store.flush()
+                done[file.path.name] = number
+                _record(work, fingerprint, done)
+                unrecorded = 0
 
 
 def _config(
@@ -175,8 +180,10 @@ def _check_sidecars(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig) -
 
 def _parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
     _, abstract = abstract_model(config)
-    flat = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
-    return {"/".join(path): tuple(leaf.shape) for path, leaf in flat.items()}
+    flat: Mapping[str, jax.ShapeDtypeStruct] = traverse_util.flatten_dict(  # type: ignore[assignment]
+        nnx.to_pure_dict(abstract), sep="/"
+    )
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
 
 def _check_total(
@@ -212,8 +219,8 @@ def _fingerprint(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig, dtyp
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _resume(work: Path, fingerprint: str) -> list[str] | None:
-    """The files an interrupted conversion of the same source has finished; None to start anew."""
+def _resume(work: Path, fingerprint: str) -> dict[str, int] | None:
+    """Tensors done per file by an interrupted conversion of the same source; None to start anew."""
     try:
         recorded = json.loads((work / PROGRESS).read_text())
     except (OSError, ValueError):
@@ -221,7 +228,7 @@ def _resume(work: Path, fingerprint: str) -> list[str] | None:
     return recorded["done"] if recorded.get("fingerprint") == fingerprint else None
 
 
-def _record(work: Path, fingerprint: str, done: list[str]) -> None:
+def _record(work: Path, fingerprint: str, done: Mapping[str, int]) -> None:
     beside = work / f"{PROGRESS}.writing"
     beside.write_text(json.dumps({"fingerprint": fingerprint, "done": done}))
     beside.rename(work / PROGRESS)

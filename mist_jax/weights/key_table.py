@@ -8,7 +8,7 @@ here: shapes are expressions over names, and the checkpoint's own tensors say wh
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Layout = Literal["as_is", "transpose", "patch", "rows"]
 Source = Literal[
@@ -56,7 +56,7 @@ class Contents:
     film: bool
 
 
-def _affine(source: Source, key: str, path: str | None, width: str, **more) -> list[Rule]:
+def _affine(source: Source, key: str, path: str | None, width: str, **more: Any) -> list[Rule]:
     return [
         Rule(source, f"{key}.{part}", width, path and f"{path}/{part}", **more)
         for part in ("weight", "bias")
@@ -64,7 +64,14 @@ def _affine(source: Source, key: str, path: str | None, width: str, **more) -> l
 
 
 def _linear(
-    source: Source, key: str, path: str | None, outputs: str, inputs: str, *, bias=True, **more
+    source: Source,
+    key: str,
+    path: str | None,
+    outputs: str,
+    inputs: str,
+    *,
+    bias: bool = True,
+    **more: Any,
 ) -> list[Rule]:
     weight = Rule(
         source,
@@ -84,7 +91,7 @@ def _tower(source: Source, published: str, name: str, *, has_prefix: bool) -> li
     key, path, width = f"vision_backbone.{published}", f"vision/{name}", f"{name}_width"
     hidden, patch = f"{name}_hidden", f"{name}_patch"
     block, stacked = f"{key}.blocks.{{n}}", f"{path}/blocks"
-    more = {"stack": f"{name}_depth", "idle_last": True}
+    more: dict[str, Any] = {"stack": f"{name}_depth", "idle_last": True}
     rules = [
         Rule(source, f"{key}.pos_embed", f"1 patches {width}", f"{path}/position", "rows"),
         Rule(
@@ -210,7 +217,7 @@ def _action_head(prefix: str) -> list[Rule]:
     source: Source = "action_head"
     block, path = f"{prefix}.mlp_resnet_blocks.{{n}}.ffn", "action_head"
     stacked = f"{path}/blocks"
-    more = {"stack": "head_blocks"}
+    more: dict[str, Any] = {"stack": "head_blocks"}
     return [
         *_affine(source, f"{prefix}.layer_norm1", f"{path}/norm1", "action_dim*width"),
         *_linear(source, f"{prefix}.fc1", f"{path}/fc1", "width", "action_dim*width"),

@@ -143,8 +143,8 @@ def _missing(
 
 
 def _duplicates(tensors: Sequence[PublishedTensor]) -> list[str]:
-    counts = Counter((tensor.source, tensor.key) for tensor in tensors)
-    return [str(PublishedTensor(*name, ())) for name, count in counts.items() if count > 1]
+    counts = Counter(str(tensor) for tensor in tensors)
+    return [name for name, count in counts.items() if count > 1]
 
 
 def _misshaped(

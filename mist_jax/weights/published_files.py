@@ -96,9 +96,10 @@ def open_checkpoint(folder: Path) -> PublishedCheckpoint:
         statistics = config["norm_stats"]
     else:
         raise UserError(f"{folder / STATISTICS} does not exist; a published checkpoint has it")
-    heads = {source: path for source in HEAD_SOURCES if (path := _head_file(folder, source))}
     files = [_shard(path) for path in _shards(folder)]
-    files += [_head(source, path) for source, path in heads.items()]
+    for source in HEAD_SOURCES:
+        if (path := _head_file(folder, source)) is not None:
+            files.append(_head(source, path))
     processor = folder / PROCESSOR
     return PublishedCheckpoint(
         folder=folder,
