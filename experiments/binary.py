@@ -54,14 +54,15 @@ def _guarded(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
-    except flags.Error as error:
-        refuse(error)
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        # The last three come from fields that a --config does not have.
+        _refuse(error)
     if len(left) > 1:
-        refuse(f"unexpected argument {left[1]!r}")
+        _refuse(f"unexpected argument {left[1]!r}")
     return left
 
 
-def refuse(reason: object) -> NoReturn:
+def _refuse(reason: object) -> NoReturn:
     """Ends the program over a bad flag, with one line."""
     _say(f"{' '.join(str(reason).split())} (--help lists the flags)")
     sys.exit(1)

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from experiments.binary import refuse, run
+from experiments.binary import run
 from experiments.configs import clone
 from mist_jax.errors import UserError
 
@@ -26,16 +26,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of initialisation and of all draws
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Processes that decode images and simulate; default: one per core.", 1
 )
-try:
-    _CONFIG = config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Hyperparameters, such as experiments/configs/mist_nano.py; default: experiments/configs/"
-        "clone.py. Given, its fields are flags of their own: --config.batch_size=64.",
-        lock_config=True,
-    )
-except (AttributeError, OSError, TypeError, ValueError) as error:  # it reads the file here
-    refuse(f"--config: {error}")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Hyperparameters, such as experiments/configs/mist_nano.py; default: experiments/configs/"
+    "clone.py. Given, its fields are flags of their own: --config.batch_size=64.",
+    lock_config=True,
+)
 
 
 def main() -> None:
@@ -49,7 +46,7 @@ def main() -> None:
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         raise UserError(f"--data_dir: there is no folder {absent[0]}")
-    config = _CONFIG.value or clone.get_config()
+    config = _hyperparameters()
     workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
     cloning = CloningSpec(
         steps=_STEPS.value,
@@ -83,6 +80,15 @@ def main() -> None:
     )
     card = Training(plan).run()
     print(f"{card.identity} is in {plan.output_dir / 'policy'}")
+
+
+def _hyperparameters() -> ConfigDict:
+    config = clone.get_config() if _CONFIG.value is None else _CONFIG.value
+    try:
+        config.get("batch_size")
+    except OSError as error:  # the flag keeps back that its file cannot be read
+        raise UserError(f"--config: {' '.join(str(error).split())}") from error
+    return config
 
 
 if __name__ == "__main__":
