@@ -28,7 +28,7 @@ _MARKS = {
     "failure": "○",
     "failed_contact": "✕",
     "crashed": "x",
-    "missing": "·",
+    "missing": "?",
 }
 
 
