@@ -70,7 +70,7 @@ def test_p_values_are_mcnemars_and_holm_runs_over_all_of_them(summary):
     pairs = [(r, of[dataclasses.replace(r.key, arm="mist")]) for r in results if r.arm == "none"]
     lost = sum(a.safe_success and not b.safe_success for a, b in pairs)
     won = sum(b.safe_success and not a.safe_success for a, b in pairs)
-    expected = mcnemar([[0, lost], [won, 0]], exact=True).pvalue
+    expected = mcnemar([[0, lost], [won, 0]], exact=True).pvalue  # pyright: ignore[reportAttributeAccessIssue]
     assert effect(summary, "mist", "safe_success")["p"] == pytest.approx(expected)
     tested = [e for e in summary["effects"] if e["p"] is not None]
     assert len(tested) == 3 * 4  # three arms against none, mist against random

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -79,7 +80,7 @@ def learnt(tmp_path_factory):
     model = load_policy(folder / "policy").identity
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
     # Large outputs: some dimensions alarm at some queries.
-    head = head.replace(output_kernel=20 * head.output_kernel)
+    head = dataclasses.replace(head, output_kernel=20 * head.output_kernel)
     metadata = RiskMetadata(
         site="llm.resid",
         layer=0,
@@ -168,7 +169,7 @@ def test_an_interrupted_evaluation_ends_as_an_uninterrupted_one(learnt, tmp_path
 def test_arms_differ_where_they_act_and_nowhere_else(learnt, tmp_path):
     results = run(learnt, tmp_path / "out")
     of = {r.key: r for r in results}
-    acted = dict.fromkeys(ARMS, 0)
+    acted: Counter[str] = Counter()
     for r in results:
         acted[r.arm] += len(r.queries.acted)
         none = of[dataclasses.replace(r.key, arm="none")]
