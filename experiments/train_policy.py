@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from experiments.binary import run
 from experiments.configs import clone
@@ -50,18 +51,13 @@ def main() -> None:
     workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
     cloning = CloningSpec(
         steps=_STEPS.value,
-        **{
-            name: config[name]
-            for name in (
-                "batch_size",
-                "learning_rate",
-                "warmup",
-                "weight_decay",
-                "average",
-                "landmark_weight",
-                "compute_dtype",
-            )
-        },
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        average=config.average,
+        landmark_weight=config.landmark_weight,
+        compute_dtype=config.compute_dtype,
     )
     dagger = None
     if config.dagger.rounds:
@@ -82,7 +78,7 @@ def main() -> None:
     print(f"{card.identity} is in {plan.output_dir / 'policy'}")
 
 
-def _hyperparameters() -> ConfigDict:
+def _hyperparameters() -> Any:  # ConfigDict knows no field's type
     config = clone.get_config() if _CONFIG.value is None else _CONFIG.value
     try:
         config.get("batch_size")

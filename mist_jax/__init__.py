@@ -1,4 +1,4 @@
-"""mist_jax: forecast, explain and steer away harmful contacts of vision-language-action policies."""
+"""mist_jax: forecast and steer away harmful contacts of vision-language-action policies."""
 
 from typing import TYPE_CHECKING
 

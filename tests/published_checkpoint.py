@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
-from tests.torch_reference import EMPTY_TOKEN, TorchReference
+from tests.torch_reference import EMPTY_TOKEN, Sizes, TorchReference
 
 LORA_RANK = 32
 HEADS = ("action_head", "proprio_projector", "noisy_action_projector")
@@ -36,10 +36,10 @@ def write_checkpoint(
             torch.save(wrapped, folder / f"{name}--{step}_checkpoint.pt")
     if reference.film is not None:
         torch.save(_film_tensors(reference), folder / f"vision_backbone--{step}_checkpoint.pt")
-    described = {**config_of(reference), **(config or {})}
+    described = {**config_of(reference.sizes), **(config or {})}
     (folder / "config.json").write_text(json.dumps(described))
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor_of(reference)))
-    (folder / "dataset_statistics.json").write_text(json.dumps(statistics_of(reference)))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor_of(reference.sizes)))
+    (folder / "dataset_statistics.json").write_text(json.dumps(statistics_of(reference.sizes)))
     tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
@@ -97,9 +97,8 @@ def _film_tensors(reference: TorchReference) -> dict[str, torch.Tensor]:
     return {f"vision_backbone.{key}": value.clone() for key, value in wrapped.items()}
 
 
-def config_of(reference: TorchReference) -> dict[str, Any]:
+def config_of(sizes: Sizes) -> dict[str, Any]:
     """`config.json` as the published ones are, with this model's sizes where they appear."""
-    sizes = reference.sizes
     return {
         "arch_specifier": "no-align+fused-gelu-mlp",
         "architectures": ["OpenVLAForActionPrediction"],
@@ -143,9 +142,9 @@ DINO_PIXELS = {
 SIGLIP_PIXELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
-def processor_of(reference: TorchReference) -> dict[str, Any]:
+def processor_of(sizes: Sizes) -> dict[str, Any]:
     """`preprocessor_config.json`, with the ImageNet constants that are there and not applied."""
-    side = [reference.sizes.image, reference.sizes.image]
+    side = [sizes.image, sizes.image]
     return {
         "image_processor_type": "PrismaticImageProcessor",
         "image_resize_strategy": "resize-naive",
@@ -162,9 +161,9 @@ def processor_of(reference: TorchReference) -> dict[str, Any]:
     }
 
 
-def statistics_of(reference: TorchReference) -> dict[str, Any]:
+def statistics_of(sizes: Sizes) -> dict[str, Any]:
     """`dataset_statistics.json` of one suite."""
-    action, proprio = reference.sizes.action, reference.sizes.proprio or 8
+    action, proprio = sizes.action, sizes.proprio or 8
     return {
         "libero_spatial_no_noops": {
             "action": {

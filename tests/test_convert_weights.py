@@ -34,6 +34,7 @@ from mist_jax.weights.plan import PublishedTensor, make_plan
 from mist_jax.weights.torch_pickle import read_torch_file
 from tests.published import published_folder
 from tests.published_checkpoint import copy_checkpoint, write_checkpoint
+from tests.random_7b import SIZES
 from tests.torch_reference import Sizes, TorchReference
 
 FIRST, SECOND = "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"
@@ -60,25 +61,6 @@ def refused(source: Path, output: Path, match: str) -> str:
     return str(error.value)
 
 
-# The published layout, from the reference's own models at their published sizes.
-SIZES_7B = {
-    "dino_width": 1024,
-    "dino_hidden": 4096,
-    "dino_patch": 14,
-    "dino_registers": 4,
-    "patches": 256,
-    "siglip_width": 1152,
-    "siglip_hidden": 4304,
-    "siglip_patch": 14,
-    "siglip_pool_hidden": 4304,
-    "siglip_pool_latents": 1,
-    "projector_width": 8704,
-    "width": 4096,
-    "hidden": 11008,
-    "vocabulary": 32064,
-    "action_dim": 7,
-    "proprio_dim": 8,
-}
 SHAPES_7B = {  # openvla_oft.md, measured
     "vision_backbone.featurizer.reg_token": (1, 4, 1024),
     "vision_backbone.featurizer.blocks.23.attn.qkv.weight": (3072, 1024),
@@ -112,7 +94,7 @@ def test_all_982_published_keys_fill_the_7b_model() -> None:
     tensors = []
     for key in keys:
         (rule,) = [r for r in rules if r.source == "model" and r.pattern.fullmatch(key)]
-        shape = evaluate(rule.shape, SIZES_7B)
+        shape = evaluate(rule.shape, SIZES)
         assert shape is not None
         assert shape == SHAPES_7B.get(key, shape)
         tensors.append(PublishedTensor("model", key, shape))

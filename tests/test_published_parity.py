@@ -185,7 +185,7 @@ def test_actions_are_unnormalised_by_the_checkpoints_statistics(case: Case) -> N
     actions = torch_stages(case, inputs[0], noise).actions
     assert actions is not None
     low_name, high_name = ("min", "max") if sizes.action == 14 else ("q01", "q99")
-    bounds = statistics_of(case.reference)["libero_spatial_no_noops"]["action"]
+    bounds = statistics_of(case.reference.sizes)["libero_spatial_no_noops"]["action"]
     low, high = np.array(bounds[low_name]), np.array(bounds[high_name])
     theirs = actions.numpy().astype(float)
     theirs[:, :-1] = (0.5 * (theirs + 1) * (high - low + 1e-8) + low)[:, :-1]
@@ -207,7 +207,7 @@ def test_the_command_line_from_raw_observations(tmp_path: Path) -> None:
     policy = load_policy(tmp_path / "policy", dtype=jnp.float32)
     prediction = policy.predict(observations(), list(INSTRUCTIONS))
     case = Case(reference, policy, published)
-    bounds = statistics_of(reference)["libero_spatial_no_noops"]["action"]
+    bounds = statistics_of(reference.sizes)["libero_spatial_no_noops"]["action"]
     low, high = np.array(bounds["q01"]), np.array(bounds["q99"])
     for row, one in enumerate(inputs_of(case)):
         actions = torch_stages(case, one, np.zeros((8, 7))).actions

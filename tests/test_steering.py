@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def run(parameters, steering=None, risk_head=None, sites=("llm.resid",), pool="m
 def steering_at(layer: int, scale: float = 1.0, coefficient=(1.0, 1.0, 1.0), **options) -> Steering:
     vectors = np.zeros((2, TINY.layers, TINY.width), np.float32)
     vectors[0, layer] = scale * np.random.default_rng(layer).normal(size=TINY.width)
-    return Steering.of(vectors, [[c, 0.0] for c in coefficient], **options)
+    return Steering.of(vectors, np.array([[c, 0.0] for c in coefficient]), **options)
 
 
 def bits(array) -> np.ndarray:
@@ -66,13 +67,14 @@ def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
 
 def test_sweeping_vectors_coefficients_thresholds_and_heads_traces_once(float_parameters):
     run(float_parameters, steering_at(0))
-    before = forward._cache_size()
+    compiled: Any = forward
+    before = compiled._cache_size()
     for layer in range(TINY.layers):
         head = RiskHead.initial(jax.random.key(layer), width=TINY.width, hidden=256, layer=layer)
         steering = steering_at(layer, 0.5 * layer, (0.1, layer, 2.0), threshold=0.1 * layer)
         run(float_parameters, steering, head)
         run(float_parameters, dataclasses.replace(steering, shrink=jnp.full(BATCH, 0.1)), head)
-    assert forward._cache_size() == before
+    assert compiled._cache_size() == before
 
 
 def test_a_vector_appears_at_its_layer_exactly_and_not_before(float_parameters):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from episode_samples import random_episode
@@ -111,7 +112,7 @@ def test_normalised_training_actions_come_back_as_the_environments():
 
 def test_a_random_crop_of_a_ramp_is_a_ramp_of_the_crops_slope():
     ramp = np.broadcast_to(np.linspace(0, 1, 28)[None, :, None], (28, 28, 3))
-    cropped = np.asarray(random_crop(np.stack([ramp] * 4), jax.random.key(0)))
+    cropped = np.asarray(random_crop(jnp.stack([ramp] * 4), jax.random.key(0)))
     slope = np.diff(cropped[:, 0, :, 0], axis=1)
     np.testing.assert_allclose(slope, 0.9**0.5 / 27, rtol=2e-3)
     assert np.ptp(cropped[:, 0, 0, 0]) > 1e-3

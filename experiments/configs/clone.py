@@ -25,5 +25,5 @@ def get_config() -> ConfigDict:
     config.dagger.suites = ("libero_spatial",)
     config.dagger.task_ids = tuple(range(10))
     config.dagger.initial_states = tuple(range(30))
-    config.dagger.assets = ("auto",)
+    config.dagger.assets = ("lite",)
     return config

@@ -156,7 +156,7 @@ def restore_parameters(
     mesh = mesh or policy_mesh(jax.devices()[:1])
     _, abstract = abstract_model(card.config)
     kind = jnp.dtype(dtype or card.dtype)
-    flat = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
+    flat: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
     target = {
         path: jax.ShapeDtypeStruct(
             leaf.shape, kind, sharding=parameter_sharding(mesh, "/".join(path), leaf.shape)

@@ -6,18 +6,18 @@ all-reduce ends the pair. Stacked axes are never cut, small arrays are replicate
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MODEL_AXIS = "model"
-BATCH_AXIS = "batch"
 OUTPUTS = re.compile(r"(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1|lm_head)/kernel$")
 INPUTS = re.compile(r"(o_proj|down_proj|fc2)/kernel$")
 
 
-def policy_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def policy_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """One axis over the given devices (default: all of them)."""
     return Mesh(np.asarray(devices or jax.devices()), (MODEL_AXIS,))
 

@@ -4,8 +4,10 @@ An auxiliary linear layer predicts where the object to move and its goal are fro
 states; it shapes the vision towers of a model trained from nothing, and is thrown away afterwards.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -148,21 +150,23 @@ def cloning_steps(
     def update(state: CloningState, _: None) -> tuple[CloningState, dict[str, Array]]:
         draw, crop = jax.random.split(jax.random.fold_in(key, state.step))
         rows = jnp.searchsorted(data.cumulative, jax.random.uniform(draw, (spec.batch_size,)))
-        batch = data.replace(
+        batch = dataclasses.replace(
+            data,
             images=data.images[rows],
             proprio=data.proprio[rows],
             actions=data.actions[rows],
             landmark=data.landmark[rows],
             task=data.task[rows],
         )
-        trainable = (state.parameters, state.landmark_kernel)
+        trainable: Any = (state.parameters, state.landmark_kernel)
         gradient, metrics = jax.grad(
             lambda trainable: cloning_loss(config, spec, trainable, batch, crop), has_aux=True
         )(trainable)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, trainable)
-        parameters, kernel = optax.apply_updates(trainable, updates)
+        applied: Any = optax.apply_updates(trainable, updates)
+        parameters, kernel = applied
         warm = jnp.minimum(spec.average, (1 + state.step) / (10 + state.step))
-        average = optax.incremental_update(parameters, state.average, 1 - warm)
+        average: Any = optax.incremental_update(parameters, state.average, 1 - warm)
         return CloningState(parameters, average, kernel, optimiser_state, state.step + 1), metrics
 
     state, metrics = jax.lax.scan(update, state, None, length=steps)

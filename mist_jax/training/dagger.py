@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Dagger:
     suites: tuple[str, ...]
     task_ids: tuple[int, ...]
     initial_states: tuple[int, ...]
-    assets: tuple[str, ...]
+    assets: tuple[Literal["libero", "lite"], ...]
     rounds: int
     episodes_per_task: int
     share: float = 0.5
@@ -87,7 +88,7 @@ class Dagger:
             f"collision_{kind}": float(np.mean([bool(e.harmful_onsets) for e in episodes])),
         }
 
-    def _assets(self, number: int) -> str:
+    def _assets(self, number: int) -> Literal["libero", "lite"]:
         return self.assets[number % len(self.assets)]
 
     def _specs(self, number: int) -> Iterator[EpisodeSpec]:

@@ -72,7 +72,7 @@ def samples_of(episode: Episode, spec: SampleSpec) -> Samples:
         )
     return Samples(
         images=_decode([images[camera] for camera in spec.cameras], spec.image_size),
-        proprio=np.stack([_proprio(episode, step) for step in steps]),
+        proprio=np.stack([_proprio(episode, step) for step in steps.tolist()]),
         actions=np.asarray(actions, np.float32),
         landmark=_landmarks(episode, steps),
         task=np.zeros(len(steps), np.int32),
