@@ -67,8 +67,8 @@ def main() -> None:
     path = save_extraction(output, bank, found)
     for directions in found:
         print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
-        for name, reason in directions.absent.items():
-            print(f"  absent: {name} ({reason})")
+        if directions.absent:
+            print(f"  absent, summary.json says why: {', '.join(directions.absent)}")
     print(f"steering bank: {path}")
 
 

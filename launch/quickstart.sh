@@ -16,7 +16,7 @@ step() {
   printf '\n== %s (%d:%02d)\n' "$1" $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60))
   .venv/bin/python -m "experiments.$2" "${@:3}"
 }
-simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=0-3 --render=fast "$@")
+simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=3,4,7,9 --render=fast "$@")
 
 step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
   --initial_states=0-19 --perturbation=mixed --n_success=5 --n_failure=5 \
@@ -27,7 +27,7 @@ step "3/4 Steering: directions away from harm" extract_steering_vectors \
   --data_dir=$RUN/episodes --output_dir=$RUN/steering
 step "4/4 Evaluation on other initial states" run_evaluation "${simulated[@]}" \
   --risk_head=$RUN/risk --steering_vectors=$RUN/steering \
-  --interventions=none,safe_stop,random,mist --initial_states=20-24 --n_episodes=3 \
+  --interventions=none,safe_stop,random,mist --initial_states=20-24 --n_episodes=2 \
   --output_dir=$RUN/evaluation
 
 printf '\nDone in %d min %d s. Open %s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)) \
