@@ -31,7 +31,7 @@ def save_summary_figure(summary: DatasetSummary, path: Path) -> None:
         _forces(axes[0, 2], summary)
         _bars(axes[1, 0], "Harmful contacts per robot link or held object", summary.links)
         _bars(axes[1, 1], "Harmful contacts per obstacle", summary.obstacles)
-        _bars(axes[1, 2], "Harmful contacts per driving dimension", summary.dimensions)
+        _bars(axes[1, 2], "Harmful contacts per dimension", summary.dimensions)
         figure.suptitle(
             f"{summary.episodes} episodes, {summary.steps} steps, {summary.queries} queries"
         )
