@@ -16,14 +16,22 @@ step() {
   printf '\n== %s (%d:%02d)\n' "$1" $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60))
   .venv/bin/python -m "experiments.$2" "${@:3}"
 }
+# learn RESULT TITLE NAME FLAG ...: unless it was learnt from the episodes that are there.
+learn() {
+  if [[ $RUN/$1 -nt $RUN/episodes/episodes.jsonl ]]; then
+    printf '\n== %s: done before\n' "$2"
+  else
+    step "${@:2}"
+  fi
+}
 simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=3,4,7,9 --render=fast "$@")
 
 step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
   --initial_states=0-19 --perturbation=mixed --n_success=5 --n_failure=5 \
   --max_attempts_per_task=10 --save_dir=$RUN/episodes
-step "2/4 Risk: which action dimension is about to cause harm" train_risk_predictor \
-  --data_dir=$RUN/episodes --output_dir=$RUN/risk
-step "3/4 Steering: directions away from harm" extract_steering_vectors \
+learn risk/metrics.json "2/4 Risk: which action dimension is about to cause harm" \
+  train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk
+learn steering/summary.json "3/4 Steering: directions away from harm" extract_steering_vectors \
   --data_dir=$RUN/episodes --output_dir=$RUN/steering
 step "4/4 Evaluation on other initial states" run_evaluation "${simulated[@]}" \
   --risk_head=$RUN/risk --steering_vectors=$RUN/steering \
