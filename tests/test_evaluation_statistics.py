@@ -38,6 +38,7 @@ def test_holm_on_the_case_that_a_broken_pass_gets_wrong():
     assert holm([0.001, 0.02, 0.9]) == pytest.approx([0.003, 0.04, 0.9])
 
 
+@settings(max_examples=30)  # statsmodels takes its time
 @given(p_values)
 def test_holm_is_statsmodels_holm(p):
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
