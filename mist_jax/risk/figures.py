@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.figures import save_figures
 from mist_jax.risk.checkpoint import RiskMetadata
 from mist_jax.risk.scorecard import HEAD, Evidence
 
@@ -22,7 +23,6 @@ def draw_all(
     folder: Path, evidence: Evidence, card: Mapping[str, Any], metadata: RiskMetadata
 ) -> list[Path]:
     """Draws every figure into `folder` as PNG and returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "curves": curves(evidence),
         "reliability": reliability(evidence),
@@ -30,12 +30,7 @@ def draw_all(
         "baselines": baselines(card),
         "approach": approach(evidence),
     }
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120)
-        paths.append(path)
-    return paths
+    return save_figures(folder, figures)
 
 
 def curves(evidence: Evidence) -> Figure:

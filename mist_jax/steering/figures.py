@@ -7,22 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mist_jax.figures import save_figures
 from mist_jax.steering.bank import Directions, SteeringBank
 
 
 def draw_bank(folder: Path, bank: SteeringBank, found: Sequence[Directions] = ()) -> list[Path]:
     """Draws the bank's figures into `folder` as PNG; `found` adds what extraction measured."""
-    folder.mkdir(parents=True, exist_ok=True)
     figures = {"steering_cosines": cosines(bank), "steering_norms": norms(bank)}
     measured = [d for d in found if any("stability" in f for f in d.facts.values())]
     if measured:
         figures["steering_separation"] = separation(measured, bank.metadata.layers)
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120)
-        paths.append(path)
-    return paths
+    return save_figures(folder, figures)
 
 
 def cosines(bank: SteeringBank) -> Figure:
