@@ -138,6 +138,7 @@ def _contact(rng: np.random.Generator, step: int) -> Contact:
         normal=floats(3),
         share=np.clip(floats(7), 0, 1),
         velocity=floats(7),
+        motion=floats(7),
         residual=float(floats(1)[0]),
     )
 

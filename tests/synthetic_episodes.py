@@ -17,7 +17,9 @@ def contact(
     onset: bool = True,
     harmful: bool = True,
     pair: tuple[str, str] = ("hand", "plate"),
+    way: float = 1.0,
 ) -> Contact:
+    """`dims` are the shares at onset; `way` is the sign of the motion of those dimensions."""
     share = np.zeros(7)
     for dim, value in (dims or {}).items():
         share[dim] = value
@@ -34,6 +36,7 @@ def contact(
         normal=np.array([0.0, 0.0, 1.0]),
         share=share,
         velocity=share * 0.1,
+        motion=way * share * 0.1,
         residual=0.0,
     )
 
@@ -45,15 +48,13 @@ def episode(
     task: int = 0,
     state: int = 0,
     outcome: str = "success",
-    velocity: np.ndarray | None = None,
     activation: np.ndarray | None = None,
     layers: tuple[int, ...] = (0,),
     model: str = "toy@1",
 ) -> Episode:
-    """`velocity` [3] is the end effector's, m per step; `activation` [Q, L, D]."""
+    """`activation` is [Q, L, D]."""
     steps = np.arange(length)
     query_steps = steps[::CHUNK].astype(np.int32)
-    move = np.zeros(3) if velocity is None else np.asarray(velocity)
     if activation is None:
         activation = np.zeros((len(query_steps), len(layers), 4), np.float32)
     return Episode(
@@ -70,7 +71,7 @@ def episode(
             commanded=np.zeros((length, 7), np.float32),
             perturbed=np.zeros(length, bool),
             reward=np.zeros(length, np.float32),
-            eef_pos=(steps[:, None] * move).astype(np.float32),
+            eef_pos=np.zeros((length, 3), np.float32),
             eef_quat=np.tile(np.array([0, 0, 0, 1], np.float32), (length, 1)),
             gripper_qpos=np.tile(np.array([0.02, -0.02], np.float32), (length, 1)),
             joint_pos=np.zeros((length, 7), np.float32),
@@ -113,11 +114,10 @@ def study_episodes(
         way = 1.0 if scene % 2 else -1.0
         made.append(
             episode(
-                [contact(int(s) + 3, {0: 1.0}) for s in step[risky]],
+                [contact(int(s) + 3, {0: 1.0}, way=way) for s in step[risky]],
                 length=length,
                 task=scene % 5,
                 state=scene // 5,
-                velocity=np.array([way * 1e-3, 0, 0]),
                 activation=activation,
                 layers=layers,
                 model=model,

@@ -141,6 +141,7 @@ def test_push_along_x_into_a_wall_is_x(environment):
     assert contact.normal[X] < -0.99
     assert contact.share[X] > 0.9
     assert contact.velocity[X] > 0.02
+    assert contact.motion[X] > 0.02, "moved along +x"
     assert abs(contact.residual) < 0.01 * contact.velocity[X]
     assert contact.peak_force > 5
     assert hand[1, 0] < contact.position[0] < hand[1, 0] + 0.04
@@ -172,6 +173,7 @@ def test_descend_onto_the_table_is_z(environment):
     np.testing.assert_allclose(contact.normal, [0, 0, 1], atol=1e-3)
     assert contact.share[Z] > 0.9
     assert contact.velocity[Z] > 0.02
+    assert contact.motion[Z] < -0.02, "moved along -z"
 
 
 def test_rotate_a_held_object_into_a_neighbour_is_yaw(environment):
@@ -196,6 +198,7 @@ def test_rotate_a_held_object_into_a_neighbour_is_yaw(environment):
     assert np.argmax(contact.share) == YAW
     assert contact.share[YAW] > 0.6
     assert contact.velocity[YAW] > 0
+    assert contact.motion[YAW] * turn > 0
 
 
 def test_closing_the_gripper_on_a_bystander_is_the_gripper(environment):
@@ -209,6 +212,7 @@ def test_closing_the_gripper_on_a_bystander_is_the_gripper(environment):
     # The expert still comes nearer while it closes.
     assert contact.share[GRIPPER] > 0.6
     assert contact.velocity[GRIPPER] > 0
+    assert contact.motion[GRIPPER] > 0, "closing"
     # The wrong bowl is lifted: its own support is still meant, the fingers on it still are not.
     later = run(environment, monitor, [action(z=0.4, gripper=1.0)] * 10)
     assert monitor.object_names[monitor.grasped] == BOWL
@@ -382,7 +386,7 @@ def test_episodes_are_forgotten_and_lookahead_is_not_seen(environment):
     assert again.onset
     for name in ("robot_body", "peak_force", "impulse", "residual"):
         assert getattr(first, name) == getattr(again, name)
-    for name in ("position", "normal", "share", "velocity"):
+    for name in ("position", "normal", "share", "velocity", "motion"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 
 

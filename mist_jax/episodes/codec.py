@@ -17,7 +17,13 @@ _OPTIONAL = ("risk", "gate", "latency", "expert")
 _CONTACT_TEXTS = ("robot_body", "obstacle_body")
 _CONTACT_FLAGS = ("grasped", "harmful", "onset")
 _CONTACT_NUMBERS = ("peak_force", "impulse", "residual")
-_CONTACT_VECTORS = {"position": 3, "normal": 3, "share": _ACTION, "velocity": _ACTION}
+_CONTACT_VECTORS = {
+    "position": 3,
+    "normal": 3,
+    "share": _ACTION,
+    "velocity": _ACTION,
+    "motion": _ACTION,
+}
 
 
 def encode_episode(episode: Episode, info: DatasetInfo) -> bytes:

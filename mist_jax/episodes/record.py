@@ -36,8 +36,10 @@ class Contact:
 
     `robot_body` is the robot link, or the grasped object's body; `obstacle_body` the other one.
     Positions are metres in the world frame; `normal` is a unit vector pointing from the obstacle to
-    the robot side; `share`, `velocity` [A] and `residual` are the attribution of DESIGN section 5,
-    filled at onset and zero elsewhere (`velocity`: signed approach velocity in m/s per dimension).
+    the robot side. `share`, `velocity`, `motion` and `residual` are the attribution of DESIGN
+    section 5, filled at onset and zero elsewhere: `velocity` is each dimension's approach to the
+    obstacle, `motion` how it moved at all, so that its sign tells -x from +x (the gripper's is
+    positive closing).
     """
 
     step: int
@@ -51,7 +53,8 @@ class Contact:
     position: np.ndarray  # [3]
     normal: np.ndarray  # [3]
     share: np.ndarray  # [A]
-    velocity: np.ndarray  # [A], m/s
+    velocity: np.ndarray  # [A], m/s, positive toward the obstacle
+    motion: np.ndarray  # [A], m/s, rad/s, and m/s of the touching finger
     residual: float  # m/s
 
 

@@ -113,6 +113,7 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
         "normal": _array(3),
         "share": _array(_ACTION),
         "velocity": _array(_ACTION),
+        "motion": _array(_ACTION),
         "residual": np.float32,
     }
     steps = {

@@ -18,7 +18,6 @@ from mist_jax.episodes.reader import read_episodes
 from mist_jax.episodes.record import OUTCOMES, Episode
 from mist_jax.risk.labels import DEFAULT_SHARE
 
-# The least share of an onset's approach velocity at which a dimension drives it (DESIGN section 5).
 # Lower edges in newtons; the last bin is open above.
 FORCE_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 UNEXPLAINED = "none"

@@ -32,7 +32,7 @@ class Intervention:
     def of(cls, risk_head: RiskHead, steering: Steering) -> Self:
         """With every array's dtype made definite: a weakly typed one would retrace the forward."""
         return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), cls(risk_head, steering)
+            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), cls(risk_head, steering)
         )
 
 

@@ -1,5 +1,6 @@
 """A policy in use: LIBERO observations and instructions in, actions, activations and risk out."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +172,8 @@ class Policy:
             UserError: steering or risk head of another model's shape, or for another batch.
         """
         layers, width = self.config.layers, self.config.width
-        if steering is None:
-            steering = Steering.off(batch=batch, layers=layers, width=width)
-        if risk_head is None:
-            risk_head = RiskHead.off(width=width)
+        off = _off(batch, layers, width)
+        steering, risk_head = steering or off.steering, risk_head or off.risk_head
         if steering.vectors.shape[1:] != (layers, width) or steering.batch != batch:
             raise UserError(
                 f"steering is for {steering.batch} examples, {steering.vectors.shape[1]} layers of "
@@ -187,6 +186,13 @@ class Policy:
                 "train it on this model's activations"
             )
         return Intervention.of(risk_head, steering)
+
+
+@functools.lru_cache(maxsize=4)
+def _off(batch: int, layers: int, width: int) -> Intervention:
+    """Made once: two dozen small arrays, each its own trip to the device."""
+    steering = Steering.off(batch=batch, layers=layers, width=width)
+    return Intervention.of(RiskHead.off(width=width), steering)
 
 
 def load_policy(

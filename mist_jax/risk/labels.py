@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.record import Contact, Episode, Steps
+from mist_jax.episodes.record import Contact, Episode
 
 DEFAULT_HORIZON = 16  # control steps
 DEFAULT_SHARE = 0.25
+STILL = 1e-5  # m/s or rad/s; less is rounding, not motion
 
 
 @dataclass(frozen=True)
@@ -104,40 +104,14 @@ def harmful_runs(contacts: Sequence[Contact]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(runs))
 
 
-def motion_sign(steps: Steps, step: int) -> np.ndarray:
-    """Direction of each dimension's realised motion over the control step before `step`.
-
-    int8 [A]: translation and rotation of the end effector in the world frame; the gripper is +1
-    where the fingers close, as its action is. What stood still before `step` is judged by `step`
-    itself; 0 where it did not move then either. A contact's `velocity` cannot tell: its sign says
-    whether a dimension approached the obstacle.
-    """
-    last = len(steps) - 1
-    spans = [(max(step - 1, 0), min(step, last)), (min(step, last), min(step + 1, last))]
-    before, at = (_motion(steps, *span) for span in spans)
-    # 1e-6 m or rad per control step is the noise of float32 poses, not motion.
-    motion = np.where(np.abs(before) > 1e-6, before, at)
-    return np.where(np.abs(motion) > 1e-6, np.sign(motion), 0).astype(np.int8)
-
-
-def _motion(steps: Steps, before: int, after: int) -> np.ndarray:
-    """What moved between two states: m, rad, and m of finger gap closed, float [A]."""
-    turn = (
-        Rotation.from_quat(steps.eef_quat[after]) * Rotation.from_quat(steps.eef_quat[before]).inv()
-    )
-    gap = steps.gripper_qpos[:, 0] - steps.gripper_qpos[:, 1]
-    translation = steps.eef_pos[after] - steps.eef_pos[before]
-    return np.concatenate([translation, turn.as_rotvec(), [gap[before] - gap[after]]])
-
-
 def _onsets(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps [K], shares [K, A] and signs of motion [K, A] of the harmful onsets."""
     onsets = episode.harmful_onsets
     dims = len(ACTION_DIMENSIONS)
     step = np.asarray([c.step for c in onsets], np.int64)
     share = np.asarray([c.share for c in onsets], np.float64).reshape(-1, dims)
-    sign = np.asarray([motion_sign(episode.steps, c.step) for c in onsets], np.int8)
-    return step, share, sign.reshape(-1, dims)
+    motion = np.asarray([c.motion for c in onsets], np.float64).reshape(-1, dims)
+    return step, share, np.where(np.abs(motion) > STILL, np.sign(motion), 0)
 
 
 def _inside(runs: Sequence[tuple[int, int]], step: np.ndarray) -> np.ndarray:

@@ -179,6 +179,7 @@ class ContactMonitor:
             normal=points.normal[peak],
             share=attribution.share,
             velocity=attribution.velocity,
+            motion=attribution.motion,
             residual=attribution.residual,
         )
 
