@@ -34,11 +34,11 @@ _ONSET = flags.DEFINE_list(
     "perturbation_onset", ["10", "60"], "Range of the first perturbed step, such as 10,60."
 )
 _LENGTH = flags.DEFINE_list(
-    "perturbation_length", ["10", "20"], "Range of the number of perturbed steps."
+    "perturbation_length", ["20", "80"], "Range of the number of perturbed steps."
 )
 _STRENGTH = flags.DEFINE_list(
     "perturbation_strength",
-    ["0.3", "1.0"],
+    ["0.5", "1.0"],
     "Range of the offset's norm, in action units (1 commands 0.05 m or 0.5 rad).",
 )
 _SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")

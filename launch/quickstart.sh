@@ -27,8 +27,9 @@ learn() {
 simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=3,4,7,9 --render=fast "$@")
 
 step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
-  --initial_states=0-19 --perturbation=mixed --n_success=5 --n_failure=5 \
-  --max_attempts_per_task=10 --save_dir=$RUN/episodes
+  --initial_states=0-19 --perturbation=mixed --perturbation_length=10,20 \
+  --perturbation_strength=0.3,1.0 --n_success=5 --n_failure=5 --max_attempts_per_task=10 \
+  --save_dir=$RUN/episodes
 learn risk/metrics.json "2/4 Risk: which action dimension is about to cause harm" \
   train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk
 learn steering/summary.json "3/4 Steering: directions away from harm" extract_steering_vectors \

@@ -73,8 +73,10 @@ def test_episodes_differ_cover_every_kind_and_keep_to_the_strength():
 
 
 def test_a_known_draw_does_not_change_between_versions():
-    perturbation = PerturbationSpec("translation").begin(EpisodeKey("libero_object", 3, 7, 11), 280)
-    again = PerturbationSpec("rotation").begin(EpisodeKey("libero_object", 3, 7, 11), 280)
+    key = EpisodeKey("libero_object", 3, 7, 11)
+    ranges = {"onset": (10, 60), "length": (10, 20), "strength": (0.3, 1.0)}
+    perturbation = PerturbationSpec("translation", **ranges).begin(key, 280)
+    again = PerturbationSpec("rotation", **ranges).begin(key, 280)
     assert (perturbation.onset, perturbation.length) == (again.onset, again.length)
     assert perturbation.offset[:3] == again.offset[3:6]
     assert str(perturbation) == (

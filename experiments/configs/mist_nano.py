@@ -2,7 +2,8 @@
 
     collect() { python -m experiments.collect_failure_data --model_name=expert --phase1 \
       --images=step --save_dir=data/$1 "${@:2}"; }
-    noise="--perturbation=mixed --perturbation_onset=3,70 --perturbation_length=4,14"
+    noise="--perturbation=mixed --perturbation_onset=3,70 --perturbation_length=4,14
+      --perturbation_strength=0.3,1.0"
     collect libero-noisy --assets=libero --initial_states=0-29 --n_episodes=30 --render=fast $noise
     collect libero-fast --assets=libero --initial_states=0-19 --n_episodes=20 --render=fast
     collect libero-exact --assets=libero --initial_states=20-29 --n_episodes=10

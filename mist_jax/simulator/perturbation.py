@@ -62,6 +62,9 @@ class Perturbation:
 class PerturbationSpec:
     """What perturbations of a run are drawn from; every range is inclusive.
 
+    The defaults are long and strong enough to make the scripted expert fail, which corrects what
+    is shorter (CHANGELOG has the rates).
+
     Attributes:
       kind: `mixed` draws one of translation, rotation and no-op for each episode.
       onset: range of the first perturbed control step.
@@ -72,8 +75,8 @@ class PerturbationSpec:
 
     kind: PerturbationKind = "none"
     onset: tuple[int, int] = (10, 60)
-    length: tuple[int, int] = (10, 20)
-    strength: tuple[float, float] = (0.3, 1.0)
+    length: tuple[int, int] = (20, 80)
+    strength: tuple[float, float] = (0.5, 1.0)
 
     def __post_init__(self):
         if self.kind not in PERTURBATION_KINDS:
