@@ -69,10 +69,9 @@ def main() -> None:
     from mist_jax.rollout.attempts import Quotas
     from mist_jax.rollout.batcher import Batcher
     from mist_jax.rollout.collection import CollectionPlan, collect
-    from mist_jax.simulator.assets import find_assets
     from mist_jax.simulator.ranges import parse_ids
 
-    assets = find_assets(simulation_flags.ASSETS.value)
+    assets = simulation_flags.assets()
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
     policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
     sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()

@@ -76,7 +76,6 @@ def main() -> None:
     from mist_jax.policy.policy import load_policy
     from mist_jax.risk.checkpoint import to_optional
     from mist_jax.rollout.batcher import Batcher
-    from mist_jax.simulator.assets import find_assets
     from mist_jax.simulator.ranges import parse_ids
 
     check_arms(
@@ -90,7 +89,7 @@ def main() -> None:
     if _RISK_THRESHOLD.value:
         asked = per_dimension(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
     videos = parse_ids(_VIDEO_STATES.value, max(states) + 1, "initial state")
-    assets = find_assets(simulation_flags.ASSETS.value)
+    assets = simulation_flags.assets()
     policy = load_policy(simulation_flags.MODEL_NAME.value)
     learnt = _learnt_parts(policy)
     config = simulation_flags.worker_config(assets.kind, policy)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
+from mist_jax.errors import UserError
 from mist_jax.simulator.initial_states import load_initial_states
 from mist_jax.simulator.ranges import parse_ids
 from mist_jax.simulator.suites import SUITES, load_suite
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mist_jax.policy.policy import Policy
     from mist_jax.rollout.episode_spec import WorkerConfig
     from mist_jax.rollout.fleet import Fleet
+    from mist_jax.simulator.assets import Assets
 
 DEFAULT_MAX_WORKERS = 8  # a simulator process takes about 1 GB
 
@@ -87,6 +89,19 @@ def initial_states() -> tuple[int, ...]:
     tasks = load_suite(ENV.value)
     limit = min(len(load_initial_states(tasks[task_id])) for task_id in task_ids())
     return parse_ids(INITIAL_STATES.value, limit, "initial state")
+
+
+def assets() -> "Assets":
+    """What `--assets` means on this machine. Raises UserError where it lacks `--env`'s things."""
+    from mist_jax.simulator.assets import LITE_SUITES, find_assets
+
+    found = find_assets(ASSETS.value)
+    if found.kind == "lite" and ENV.value not in LITE_SUITES:
+        raise UserError(
+            f"--env={ENV.value}: the lite assets hold {' and '.join(LITE_SUITES)}; "
+            "name the folder of LIBERO's own in MIST_LIBERO_ASSETS"
+        )
+    return found
 
 
 def num_workers() -> int:

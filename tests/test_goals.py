@@ -15,8 +15,8 @@ ASSETS = find_assets("auto", allow_download=False)
 
 
 def build(task) -> Environment:
-    if ASSETS.kind == "lite" and task.suite != "libero_spatial":
-        pytest.skip("the lite assets hold libero_spatial alone: set MIST_LIBERO_ASSETS")
+    if ASSETS.kind == "lite" and task.suite not in ("libero_spatial", "libero_object"):
+        pytest.skip(f"the lite assets do not hold {task.suite}: set MIST_LIBERO_ASSETS")
     return Environment(task, ASSETS, render="none")
 
 

@@ -13,6 +13,7 @@ from mist_jax.errors import UserError
 from mist_jax.simulator.libero_package import package_folder, user_config
 
 HUB_DATASET = "lerobot/libero-assets"
+LITE_SUITES = ("libero_spatial", "libero_object")
 _HUB_ANSWER_SECONDS = 5.0
 # What both kinds of assets hold; each suite needs more, which is told when a task is loaded.
 _EXPECTED = (
