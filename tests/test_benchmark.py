@@ -58,8 +58,8 @@ def traced_flops(jaxpr: Any, times: int = 1) -> float:
 def test_the_arithmetic_is_that_of_the_traced_forward(change):
     config = dataclasses.replace(TINY, **change)
     inputs = tiny_inputs([config.prompt_capacity] * 2, config)
-    traced = jax.make_jaxpr(lambda *args: run_model(config, *args, None))(
-        tiny_parameters(config), inputs
+    traced = jax.make_jaxpr(lambda parameters: run_model(config, parameters, inputs, None))(
+        tiny_parameters(config)
     )
     # What is left over are products that move things, such as one-hot ones.
     assert forward_flops(config, 2) == pytest.approx(traced_flops(traced.jaxpr), rel=0.02)
@@ -77,6 +77,7 @@ def test_every_mode_is_timed(steering):
     assert timing is not None
     assert 0 < timing.median_ms <= timing.p90_ms
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(parameters)) / 1e9
+    assert timing.memory_gb is not None
     assert size < timing.memory_gb < 10 * size + 0.1
     assert timing.queries_per_s == pytest.approx(2000 / timing.median_ms)
 

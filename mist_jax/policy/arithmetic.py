@@ -1,5 +1,7 @@
 """How much arithmetic one forward is: what a measured time is to be compared with."""
 
+from typing import Any
+
 import numpy as np
 from flax import nnx, traverse_util
 
@@ -36,8 +38,9 @@ def forward_flops(config: OpenVLAOFTConfig, batch: int) -> float:
         tokens = config.patches + tower.prefix_tokens
         attention += config.images * tower.blocks * tokens**2 * tower.width
     _, abstract = abstract_model(config)
+    flat: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
     products = 0
-    for path, leaf in traverse_util.flatten_dict(nnx.to_pure_dict(abstract)).items():
+    for path, leaf in flat.items():
         if path[-1] == "kernel":
             name = "/".join(path)
             count = next(count for prefix, count in rows.items() if name.startswith(prefix))

@@ -33,7 +33,7 @@ class Timing:
 
     Milliseconds are from inputs on the host to actions (and activations) on the host; the images'
     preprocessing is not in them. `memory_gb` is what XLA plans for on each device: parameters,
-    inputs, outputs and the largest set of intermediate arrays.
+    inputs, outputs and the largest set of intermediate arrays (None where it does not say).
     """
 
     batch: int
@@ -41,7 +41,7 @@ class Timing:
     compile_s: float
     median_ms: float
     p90_ms: float
-    memory_gb: float
+    memory_gb: float | None
     flops: float  # of the matrix products
 
     @property
@@ -115,17 +115,13 @@ def measure(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return None
-    memory = compiled.memory_analysis()
-    planned = (
-        memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    )
     return Timing(
         batch=batch,
         steering=steering,
         compile_s=compile_s,
         median_ms=1e3 * float(np.median(seconds)),
         p90_ms=1e3 * float(np.quantile(seconds, 0.9)),
-        memory_gb=planned / 1e9,
+        memory_gb=_planned_gb(compiled),
         flops=forward_flops(config, batch),
     )
 
@@ -144,10 +140,18 @@ def timing_table(title: str, timings: Sequence[Timing]) -> Table:
             f"{each.p90_ms:.1f}",
             f"{each.queries_per_s:.1f}",
             f"{each.tflops_per_s:.3g}",
-            f"{each.memory_gb:.3g}",
+            "-" if each.memory_gb is None else f"{each.memory_gb:.3g}",
             f"{each.compile_s:.1f}",
         )
     return table
+
+
+def _planned_gb(compiled: Any) -> float | None:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    arrays = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return (arrays + memory.temp_size_in_bytes) / 1e9
 
 
 def _times(query: Callable[[], Any], repeats: int) -> list[float]:
@@ -161,16 +165,18 @@ def _times(query: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def _random_inputs(config: OpenVLAOFTConfig, batch: int) -> ModelInputs:
+    """On the host, where a query's inputs come from."""
     rng = np.random.default_rng(0)
     side, capacity = config.image_size, config.prompt_capacity
     shape = (batch, config.chunk, config.action_dim)
-    return ModelInputs(
-        images=rng.integers(0, 256, (batch, config.images, side, side, 3), np.uint8),
-        proprio=rng.uniform(-1, 1, (batch, config.proprio_dim)).astype(np.float32),
-        token_ids=rng.integers(0, config.vocab_size, (batch, capacity), np.int32),
-        prompt_length=np.full(batch, capacity, np.int32),
-        noise=rng.standard_normal(shape, np.float32),
+    inputs = ModelInputs(
+        images=jnp.asarray(rng.integers(0, 256, (batch, config.images, side, side, 3), np.uint8)),
+        proprio=jnp.asarray(rng.uniform(-1, 1, (batch, config.proprio_dim)), jnp.float32),
+        token_ids=jnp.asarray(rng.integers(0, config.vocab_size, (batch, capacity)), jnp.int32),
+        prompt_length=jnp.full(batch, capacity, jnp.int32),
+        noise=jnp.asarray(rng.standard_normal(shape), jnp.float32),
     )
+    return jax.device_get(inputs)
 
 
 def _intervention(
@@ -187,7 +193,7 @@ def _intervention(
     return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1))))
 
 
-def _memory_of(device: jax.Device) -> int:
+def _memory_of(device: Any) -> int:
     """Bytes that `device` may hold."""
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
