@@ -122,3 +122,11 @@ class ScriptedWorker:
             queries=no_queries(8),
         )
         return Turn(key, 24, episode=episode)
+
+
+def run_here(worker, one: EpisodeSpec, chunk: np.ndarray | None = None) -> Episode:
+    """One whole episode in this process; every turn executes `chunk`."""
+    answer = worker.start(one)
+    while answer.episode is None:
+        answer = worker.act(chunk)
+    return answer.episode

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import rollout_samples
 from ray import cloudpickle
-from rollout_samples import DIES_ONCE, SMALL, ScriptedWorker, inputs_of, save_tiny_policy, spec
+from rollout_samples import (
+    DIES_ONCE,
+    SMALL,
+    ScriptedWorker,
+    inputs_of,
+    run_here,
+    save_tiny_policy,
+    spec,
+)
 
 from mist_jax.errors import UserError
 from mist_jax.policy.policy import load_policy
@@ -129,13 +137,6 @@ def test_scheduling_does_not_change_an_episode(policy, tmp_path):
 def test_workers_need_no_jax():
     code = "import sys, mist_jax.rollout.worker; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def run_here(worker, one, chunk=None):
-    answer = worker.start(one)
-    while answer.episode is None:
-        answer = worker.act(chunk)
-    return answer.episode
 
 
 @pytest.mark.libero

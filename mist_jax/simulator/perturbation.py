@@ -63,7 +63,7 @@ class PerturbationSpec:
     """What perturbations of a run are drawn from; every range is inclusive.
 
     The defaults are long and strong enough to make the scripted expert fail, which corrects what
-    is shorter (CHANGELOG has the rates).
+    is shorter (the README has the rates).
 
     Attributes:
       kind: `mixed` draws one of translation, rotation and no-op for each episode.
