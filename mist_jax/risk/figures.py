@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.figures import save_figures
 from mist_jax.risk.checkpoint import RiskMetadata
+from mist_jax.risk.published_scorecard import LARGEST
 from mist_jax.risk.scorecard import HEAD, Evidence
 
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
@@ -30,6 +31,8 @@ def draw_all(
         "baselines": baselines(card),
         "approach": approach(evidence),
     }
+    if "published" in card:
+        figures["published"] = published(card["published"])
     return save_figures(folder, figures)
 
 
@@ -113,6 +116,32 @@ def baselines(card: Mapping[str, Any]) -> Figure:
     axes.set_xticks(range(len(places)), places)
     axes.set(ylabel="AUROC", title="Out of sample, 95% cluster bootstrap (blank: not measurable)")
     axes.legend(ncols=len(detectors))
+    return figure
+
+
+def published(card: Mapping[str, Any]) -> Figure:
+    """AUROC of published detectors, of the head's largest risk and of the clock, from chance up."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {"failure": "Failure, cut at the shortest episode", "contact": "Contact ahead"}
+    names = list(card["detectors"])
+    for axes, (claim, title) in zip(panels, titles.items(), strict=True):
+        rows = [card["detectors"][name][claim] for name in names]
+        for at, (name, row) in enumerate(zip(names, rows, strict=True)):
+            if row["value"] is None:
+                axes.text(0.5, at, " not measurable", va="center", fontsize=8, color="0.4")
+                continue
+            low, high = row.get("interval") or (row["value"], row["value"])
+            axes.barh(
+                at, row["value"] - 0.5, left=0.5, height=0.6,
+                color=DETECTOR_COLOURS.get(HEAD if name == LARGEST else name, "#c7c7c7"),
+            )  # fmt: skip
+            axes.plot([low, high], [at, at], color="0.2", linewidth=1.2)
+        axes.axvline(0.5, color="0.6", linewidth=1)
+        axes.set(xlim=(0, 1), xlabel="AUROC", title=title)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    figure.suptitle("Published detectors out of sample, 95% cluster bootstrap", fontsize=10)
     return figure
 
 

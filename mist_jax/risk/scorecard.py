@@ -79,7 +79,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         ],
         "base_rate": _named(
             [
-                _value(base_rate(samples.risk[rows, i], weights), "")
+                described(base_rate(samples.risk[rows, i], weights), "")
                 for i in range(len(ACTION_DIMENSIONS))
             ]
         ),
@@ -109,21 +109,21 @@ def _detector(
     result: dict[str, Any] = {"dimensions": {}}
     for i, name in enumerate(ACTION_DIMENSIONS):
         reason = _reason(evidence, i)
-        error = _blocked(
+        error = blocked(
             lambda w, i=i: calibration_error(prediction.risk[rows, i], samples.risk[rows, i], w),
             weights,
         )
         one = np.arange(len(ACTION_DIMENSIONS)) == i
         result["dimensions"][name] = {
-            "auroc": _value(aurocs[i], reason),
-            "auprc": _value(precisions[i], reason),
-            "ece": _value(error, ""),
+            "auroc": described(aurocs[i], reason),
+            "auprc": described(precisions[i], reason),
+            "ece": described(error, ""),
             "alarms": _plain(alarm_figures(raised, samples, one)),
         }
     nothing = "no dimension has enough positives"
     result["mean"] = {
-        "auroc": _value(_mean_over(aurocs, evidence.usable), nothing),
-        "auprc": _value(_mean_over(precisions, evidence.usable), nothing),
+        "auroc": described(_mean_over(aurocs, evidence.usable), nothing),
+        "auprc": described(_mean_over(precisions, evidence.usable), nothing),
         "alarms": _plain(alarm_figures(raised, samples, evidence.usable)),
     }
     return result
@@ -137,11 +137,12 @@ def _all_dimensions(
     stratum = evidence.stratum[rows]
     for i in np.flatnonzero(evidence.usable):
         score, label = prediction.risk[rows, i], evidence.samples.risk[rows, i]
-        values[i] = _blocked(lambda w, s=score, y=label: metric(s, y, w, stratum), weights)
+        values[i] = blocked(lambda w, s=score, y=label: metric(s, y, w, stratum), weights)
     return values
 
 
-def _blocked(metric, weights: np.ndarray) -> np.ndarray:
+def blocked(metric, weights: np.ndarray) -> np.ndarray:
+    """`metric` of weights [R, Q], a part of the replicates at a time."""
     blocks = range(0, len(weights), REPLICATES_AT_ONCE)
     return np.concatenate([metric(weights[start : start + REPLICATES_AT_ONCE]) for start in blocks])
 
@@ -157,9 +158,11 @@ def _difference(head: np.ndarray, other: np.ndarray, evidence: Evidence) -> dict
     """Paired AUROC differences: both detectors are scored on the same resampled scenes."""
     gap = head - other
     values = {
-        name: _value(gap[i], _reason(evidence, i)) for i, name in enumerate(ACTION_DIMENSIONS)
+        name: described(gap[i], _reason(evidence, i)) for i, name in enumerate(ACTION_DIMENSIONS)
     }
-    values["mean"] = _value(_mean_over(gap, evidence.usable), "no dimension has enough positives")
+    values["mean"] = described(
+        _mean_over(gap, evidence.usable), "no dimension has enough positives"
+    )
     for value in values.values():
         value["head_is_better"] = bool(value.get("interval") and value["interval"][0] > 0)
     return values
@@ -194,12 +197,12 @@ def _failure(evidence: Evidence) -> dict[str, Any]:
     weights = np.concatenate([np.ones((1, len(rows)), np.float32), weights])
     reason = "failures and successes are both needed"
     return {
-        name: {"auroc": _value(auroc(score[rows], label, weights, stratum), reason)}
+        name: {"auroc": described(auroc(score[rows], label, weights, stratum), reason)}
         for name, score in scores.items()
     }
 
 
-def _value(values: np.ndarray, reason: str) -> dict[str, Any]:
+def described(values: np.ndarray, reason: str) -> dict[str, Any]:
     """The plain value and its interval from values [1 + replicates]."""
     if not np.isfinite(values[0]):
         return {"value": None, "reason": reason}

@@ -19,7 +19,7 @@ from mist_jax.risk.crossfit import (
 )
 from mist_jax.risk.features import EpisodeFacts, Samples
 from mist_jax.risk.scorecard import HEAD, Evidence, Prediction
-from mist_jax.risk.splits import group_of, make_folds
+from mist_jax.risk.splits import Folds, group_of, make_folds
 from mist_jax.risk.train import TrainConfig
 
 
@@ -109,10 +109,8 @@ def judge(trained: TrainedRisk, samples: Samples) -> Evidence:
             f"{samples.model!r}; train it on this dataset"
         )
     _check_layers(trained, samples)
-    new = len(metadata.member_threshold[HEAD])
-    fold = np.asarray(
-        [metadata.fold_of.get(_group(facts, metadata.split), new) for facts in samples.episodes]
-    )[samples.episode]
+    folds = folds_of(metadata, samples)
+    new, fold = folds.count, folds.fold[samples.episode]
     features: Mapping[str, tuple] = {HEAD: (samples.activation, samples.layers)} | {
         name: (value, (0,)) for name, value in baseline_features(samples).items()
     }
@@ -132,6 +130,15 @@ def judge(trained: TrainedRisk, samples: Samples) -> Evidence:
         predictions[name] = Prediction(risk, threshold[judge_of])
     _, count = usable_dimensions(samples)
     return Evidence(samples, predictions, fold, np.asarray(metadata.usable), count)
+
+
+def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:
+    """The folds that a risk head was tested on; episodes that it never met are in fold `count`."""
+    count = len(metadata.member_threshold[HEAD])
+    fold = [
+        metadata.fold_of.get(_group(facts, metadata.split), count) for facts in samples.episodes
+    ]
+    return Folds(metadata.split, np.asarray(fold), count)
 
 
 def _group(facts: EpisodeFacts, split: str) -> str:

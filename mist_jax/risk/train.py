@@ -167,7 +167,7 @@ def _start(
     """Fresh heads and states [L, K, S], with the normaliser of each member's training rows."""
     width, shape = features.shape[-1], (len(layers), len(train), len(config.trials))
     normalisers = [
-        [_normaliser(features[rows, layer]) for rows in train] for layer in range(len(layers))
+        [normaliser(features[rows, layer]) for rows in train] for layer in range(len(layers))
     ]
     mean, scale = np.moveaxis(np.asarray(normalisers), 2, 0)
     root, optimiser = jax.random.key(config.seed), _optimiser(config)
@@ -197,7 +197,7 @@ def _start(
     ), state
 
 
-def _normaliser(rows: np.ndarray) -> np.ndarray:
+def normaliser(rows: np.ndarray) -> np.ndarray:
     """Mean and scale [2, D], float32; a nearly constant feature is not blown up."""
     rows = rows.astype(np.float64)
     scale = rows.std(axis=0)
