@@ -26,12 +26,16 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", 0, 2**31 - 1)
 def main() -> None:
     """Restores, judges, writes."""
     from mist_jax.episodes.disk import replace_file
+    from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
+    from mist_jax.progress import progress_bar
     from mist_jax.risk.checkpoint import restore_trained
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
+    from mist_jax.risk.published import WORK, published_scores
+    from mist_jax.risk.published_scorecard import published_card
     from mist_jax.risk.scorecard import scorecard
-    from mist_jax.risk.study import judge
+    from mist_jax.risk.study import folds_of, judge
     from mist_jax.steering.checkpoint import restore_bank
     from mist_jax.steering.figures import draw_bank
 
@@ -39,17 +43,25 @@ def main() -> None:
     trained = restore_trained(Path(_RISK_HEAD.value))
     bank = restore_bank(Path(_STEERING_VECTORS.value)) if _STEERING_VECTORS.value else None
     meta = trained.metadata
-    episodes = read_episodes(Path(_DATA_DIR.value))
-    samples = gather_samples(episodes, meta.site, meta.horizon, meta.share)
+    data = Path(_DATA_DIR.value)
+    samples = gather_samples(read_episodes(data), meta.site, meta.horizon, meta.share)
     evidence = judge(trained, samples)
     card = scorecard(evidence, seed=_SEED.value)
+    verdict = list(card["verdict"])
+    if dataset_hash(data) == meta.dataset_hash:
+        with progress_bar("published detectors", WORK, "epoch") as bar:
+            scores = published_scores(samples, folds_of(meta, samples), bar.advance)
+        card["published"] = published_card(evidence, scores, seed=_SEED.value)
+        verdict += card["published"]["verdict"]
+    else:
+        verdict.append("Published detectors are left out: the head was trained on other episodes.")
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"threshold": meta.threshold, **card}, indent=1, allow_nan=False)
     replace_file(output / "metrics.json", (text + "\n").encode())
     drawn = draw_all(output / "plots", evidence, card, meta)
     if bank is not None:
         drawn += draw_bank(output / "plots", bank)
-    print("\n".join(card["verdict"]))
+    print("\n".join(verdict))
     print(f"{len(drawn)} figures: {output / 'plots'}")
 
 

@@ -52,8 +52,10 @@ def main() -> None:
     from mist_jax.risk.checkpoint import save_risk_head
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
+    from mist_jax.risk.published import WORK, published_scores
+    from mist_jax.risk.published_scorecard import published_card
     from mist_jax.risk.scorecard import scorecard
-    from mist_jax.risk.study import StudyConfig, judge, train_risk
+    from mist_jax.risk.study import StudyConfig, folds_of, judge, train_risk
     from mist_jax.risk.train import TrainConfig
 
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
@@ -90,14 +92,17 @@ def main() -> None:
             reached[detector] = epochs
 
         trained = train_risk(samples, digest, config, show)
+    with progress_bar("published detectors", WORK, "epoch") as bar:
+        scores = published_scores(samples, folds_of(trained.metadata, samples), bar.advance)
     evidence = judge(trained, samples)
     card = scorecard(evidence, seed=_SEED.value)
+    card["published"] = published_card(evidence, scores, seed=_SEED.value)
     path = save_risk_head(output, trained)
     text = json.dumps({"threshold": trained.metadata.threshold, **card}, indent=1, allow_nan=False)
     replace_file(output / "metrics.json", (text + "\n").encode())
     draw_all(output / "plots", evidence, card, trained.metadata)
     print(f"layer {trained.metadata.layer}; positives {card['n_positive']}")
-    print("\n".join(card["verdict"]))
+    print("\n".join(card["verdict"] + card["published"]["verdict"]))
     print(f"risk head: {path}")
 
 

@@ -92,6 +92,7 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
     assert analyzed.returncode == 0, analyzed.stderr
     before, after = (json.loads((f / "metrics.json").read_text()) for f in (risk, again))
     assert before == after
+    assert "SAFE-LSTM" in after["published"]["detectors"]
     drawn = {path.name for path in (again / "plots").iterdir()}
     assert {path.name for path in (risk / "plots").iterdir()} <= drawn
     assert "steering_cosines.png" in drawn
