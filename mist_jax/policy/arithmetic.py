@@ -1,12 +1,9 @@
 """How much arithmetic one forward is: what a measured time is to be compared with."""
 
-from typing import Any
-
 import numpy as np
-from flax import nnx, traverse_util
 
 from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.model import abstract_model
+from mist_jax.policy.model import parameter_shapes
 
 
 def forward_flops(config: OpenVLAOFTConfig, batch: int) -> float:
@@ -37,12 +34,9 @@ def forward_flops(config: OpenVLAOFTConfig, batch: int) -> float:
     for tower in towers.values():
         tokens = config.patches + tower.prefix_tokens
         attention += config.images * tower.blocks * tokens**2 * tower.width
-    _, abstract = abstract_model(config)
-    flat: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
     products = 0
-    for path, leaf in flat.items():
-        if path[-1] == "kernel":
-            name = "/".join(path)
-            count = next(count for prefix, count in rows.items() if name.startswith(prefix))
-            products += count * int(np.prod(leaf.shape))
+    for path, shape in parameter_shapes(config).items():
+        if path.endswith("/kernel"):
+            count = next(count for prefix, count in rows.items() if path.startswith(prefix))
+            products += count * int(np.prod(shape))
     return 2.0 * batch * (products + 2 * attention)

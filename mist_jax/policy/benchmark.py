@@ -18,7 +18,7 @@ from mist_jax.policy.arithmetic import forward_flops
 from mist_jax.policy.config import OpenVLAOFTConfig
 from mist_jax.policy.forward import forward
 from mist_jax.policy.language import Intervention
-from mist_jax.policy.model import ModelInputs, abstract_model
+from mist_jax.policy.model import ModelInputs, parameter_shapes, state_of
 from mist_jax.policy.sharding import parameter_sharding
 from mist_jax.risk.head import RiskHead
 from mist_jax.steering.steering import Steering
@@ -61,12 +61,11 @@ def random_parameters(config: OpenVLAOFTConfig, dtype: Any, mesh: Mesh) -> nnx.S
     Raises:
         UserError: they do not fit.
     """
-    _, abstract = abstract_model(config)
-    flat: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
-    shardings = {p: parameter_sharding(mesh, "/".join(p), x.shape) for p, x in flat.items()}
+    shapes = parameter_shapes(config)
+    shardings = {path: parameter_sharding(mesh, path, shape) for path, shape in shapes.items()}
     size = sum(
-        int(np.prod(shardings[path].shard_shape(leaf.shape))) * jnp.dtype(dtype).itemsize
-        for path, leaf in flat.items()
+        int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(dtype).itemsize
+        for path, shape in shapes.items()
     )
     if size > (limit := _memory_of(mesh.devices.flat[0])):
         raise UserError(
@@ -74,13 +73,11 @@ def random_parameters(config: OpenVLAOFTConfig, dtype: Any, mesh: Mesh) -> nnx.S
             f"{limit / 1e9:.1f} GB: choose --dtype=bfloat16, more --devices or a smaller --preset"
         )
     made = {}
-    for index, (path, leaf) in enumerate(sorted(flat.items())):
-        fan_in = leaf.shape[-2] if path[-1] == "kernel" else leaf.shape[-1]
-        drawn = jax.random.normal(jax.random.key(index), leaf.shape, dtype)
+    for index, (path, shape) in enumerate(sorted(shapes.items())):
+        fan_in = shape[-2] if path.endswith("/kernel") else shape[-1]
+        drawn = jax.random.normal(jax.random.key(index), shape, dtype)
         made[path] = jax.device_put(drawn * jnp.asarray(fan_in**-0.5, dtype), shardings[path])
-    state = jax.tree.map(lambda leaf: leaf, abstract)
-    nnx.replace_by_pure_dict(state, traverse_util.unflatten_dict(made))
-    return state
+    return state_of(config, traverse_util.unflatten_dict(made, sep="/"))
 
 
 def measure(

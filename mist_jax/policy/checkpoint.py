@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
 from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.model import abstract_model
+from mist_jax.policy.model import parameter_shapes, state_of
 from mist_jax.policy.sharding import parameter_sharding, policy_mesh
 
 FORMAT = "mist_jax policy 1"
@@ -154,25 +154,19 @@ def restore_parameters(
         UserError: the parameters are missing, damaged or of other shapes.
     """
     mesh = mesh or policy_mesh(jax.devices()[:1])
-    _, abstract = abstract_model(card.config)
     kind = jnp.dtype(dtype or card.dtype)
-    flat: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(abstract))
     target = {
-        path: jax.ShapeDtypeStruct(
-            leaf.shape, kind, sharding=parameter_sharding(mesh, "/".join(path), leaf.shape)
-        )
-        for path, leaf in flat.items()
+        path: jax.ShapeDtypeStruct(shape, kind, sharding=parameter_sharding(mesh, path, shape))
+        for path, shape in parameter_shapes(card.config).items()
     }
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.restore(
-                (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target)
+                (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target, sep="/")
             )
     except Exception as error:  # Orbax raises bare Exception for damaged data
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{folder / PARAMETERS} cannot be read ({reason}); convert or download it again"
         ) from error
-    state = jax.tree.map(lambda leaf: leaf, abstract)
-    nnx.replace_by_pure_dict(state, tree)
-    return state
+    return state_of(card.config, tree)

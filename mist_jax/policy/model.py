@@ -4,10 +4,11 @@ A pure function of its parameters: `__call__` returns actions, activations, risk
 """
 
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx, struct
+from flax import nnx, struct, traverse_util
 
 from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.policy.action_head import ActionHead, TwoLayer, time_embedding, token_actions
@@ -142,6 +143,21 @@ def _mean_embedding(x: Float[Array, "B T D"], layout: SequenceLayout) -> Float[A
 def abstract_model(config: OpenVLAOFTConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """Structure and parameter shapes of a model, without allocating any."""
     return nnx.split(nnx.eval_shape(lambda: OpenVLAOFT(config, rngs=nnx.Rngs(0))))
+
+
+def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
+    """Every parameter's shape by its path, names joined by slashes."""
+    _, abstract = abstract_model(config)
+    flat: Any = traverse_util.flatten_dict(nnx.to_pure_dict(abstract), sep="/")
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
+
+
+def state_of(config: OpenVLAOFTConfig, tree: dict[str, Any]) -> nnx.State:
+    """The state whose parameters are the arrays of `tree`, nested as the model is."""
+    _, abstract = abstract_model(config)
+    state = jax.tree.map(lambda leaf: leaf, abstract)
+    nnx.replace_by_pure_dict(state, tree)
+    return state
 
 
 def initial_parameters(config: OpenVLAOFTConfig, seed: int) -> nnx.State:

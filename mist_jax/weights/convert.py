@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-import jax
-from flax import nnx, traverse_util
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,7 +27,7 @@ from mist_jax.policy.checkpoint import (
     write_description,
 )
 from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.model import abstract_model
+from mist_jax.policy.model import parameter_shapes
 from mist_jax.policy.statistics import read_statistics
 from mist_jax.policy.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
@@ -78,7 +76,7 @@ def convert_checkpoint(
         if is_policy(output) and read_card(output).provenance.get("fingerprint") == fingerprint:
             return output
         raise UserError(f"{output} exists and is not this conversion; remove it or name another")
-    shapes = _parameter_shapes(config)
+    shapes = parameter_shapes(config)
     _check_total(plan, shapes, checkpoint)
     work = output.absolute().with_name(f".{output.absolute().name}.converting")
     store = ParameterStore(work / PARAMETERS, shapes, dtype)
@@ -176,14 +174,6 @@ def _check_sidecars(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig) -
                 f"statistics {key!r} describe {len(statistics.action)} action and {proprio} "
                 f"proprio dimensions; the weights have {config.action_dim} and {config.proprio_dim}"
             )
-
-
-def _parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
-    _, abstract = abstract_model(config)
-    flat: Mapping[str, jax.ShapeDtypeStruct] = traverse_util.flatten_dict(  # type: ignore[assignment]
-        nnx.to_pure_dict(abstract), sep="/"
-    )
-    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
 
 def _check_total(
