@@ -28,12 +28,10 @@ def main() -> None:
     from mist_jax.episodes.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.progress import progress_bar
     from mist_jax.risk.checkpoint import restore_trained
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published import WORK, published_scores
-    from mist_jax.risk.published_scorecard import published_card
+    from mist_jax.risk.published_scorecard import judge_published
     from mist_jax.risk.scorecard import scorecard
     from mist_jax.risk.study import folds_of, judge
     from mist_jax.steering.checkpoint import restore_bank
@@ -49,9 +47,7 @@ def main() -> None:
     card = scorecard(evidence, seed=_SEED.value)
     verdict = list(card["verdict"])
     if dataset_hash(data) == meta.dataset_hash:
-        with progress_bar("published detectors", WORK, "epoch") as bar:
-            scores = published_scores(samples, folds_of(meta, samples), bar.advance)
-        card["published"] = published_card(evidence, scores, seed=_SEED.value)
+        card["published"] = judge_published(evidence, folds_of(meta, samples), seed=_SEED.value)
         verdict += card["published"]["verdict"]
     else:
         verdict.append("Published detectors are left out: the head was trained on other episodes.")

@@ -36,7 +36,6 @@ def main() -> None:
     batch_sizes, modes = _batch_sizes(), _modes()
 
     import jax
-    from rich.console import Console
 
     from mist_jax.checkpoint import code_version
     from mist_jax.episodes.disk import replace_file
@@ -63,8 +62,7 @@ def main() -> None:
                 timings.append(timing)
             bar.advance()
     what = f"{_PRESET.value}, {dtype}, {_DEVICES.value} x {devices[0].device_kind}"
-    console = Console()
-    console.print(timing_table(what, timings), width=None if console.is_terminal else 130)
+    binary.print_table(timing_table(what, timings))
     print("\n".join(failed), end="\n" if failed else "")
     if _OUTPUT_DIR.value:
         path = Path(_OUTPUT_DIR.value) / "benchmark.json"

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
+from rich.console import Console
+from rich.table import Table
 
 from mist_jax.errors import UserError
 
@@ -32,6 +34,12 @@ def run(main: Callable[[], None]) -> None:
 def command() -> str:
     """The command line of this process, as a user would type it again."""
     return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+
+
+def print_table(table: Table) -> None:
+    """Prints a table as wide as the terminal, or wide enough where there is none."""
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 130)
 
 
 def _guarded(main: Callable[[], None]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from rich.console import Console
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
@@ -30,15 +29,20 @@ _N_EPISODES = flags.DEFINE_integer("n_episodes", 20, "Episodes per task, with --
 _PERTURBATION: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "perturbation", "none", PERTURBATION_KINDS, "What disturbs the executed actions for a while."
 )
+_DEFAULTS = PerturbationSpec()
 _ONSET = flags.DEFINE_list(
-    "perturbation_onset", ["10", "60"], "Range of the first perturbed step, such as 10,60."
+    "perturbation_onset",
+    [str(step) for step in _DEFAULTS.onset],
+    "Range of the first perturbed step, such as 10,60.",
 )
 _LENGTH = flags.DEFINE_list(
-    "perturbation_length", ["20", "80"], "Range of the number of perturbed steps."
+    "perturbation_length",
+    [str(steps) for steps in _DEFAULTS.length],
+    "Range of the number of perturbed steps.",
 )
 _STRENGTH = flags.DEFINE_list(
     "perturbation_strength",
-    ["0.5", "1.0"],
+    [str(norm) for norm in _DEFAULTS.strength],
     "Range of the offset's norm, in action units (1 commands 0.05 m or 0.5 rad).",
 )
 _SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")
@@ -113,8 +117,7 @@ def main() -> None:
     )
     collect(plan, simulation_flags.fleet_starter(config), batcher)
     summary = summarise_dataset(plan.directory)
-    console = Console()
-    console.print(summary_table(summary), width=None if console.is_terminal else 130)
+    binary.print_table(summary_table(summary))
     print(f"dataset: {plan.directory}; picture: {plan.directory / 'summary.png'}")
 
 

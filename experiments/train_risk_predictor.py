@@ -55,8 +55,7 @@ def main() -> None:
     from mist_jax.risk.checkpoint import save_risk_head
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published import WORK, published_scores
-    from mist_jax.risk.published_scorecard import published_card
+    from mist_jax.risk.published_scorecard import judge_published
     from mist_jax.risk.scorecard import scorecard
     from mist_jax.risk.study import StudyConfig, folds_of, judge, train_risk
     from mist_jax.risk.train import TrainConfig
@@ -99,9 +98,8 @@ def main() -> None:
     card = scorecard(evidence, seed=_SEED.value)
     verdict = list(card["verdict"])
     if _PUBLISHED.value:
-        with progress_bar("published detectors", WORK, "epoch") as bar:
-            scores = published_scores(samples, folds_of(trained.metadata, samples), bar.advance)
-        card["published"] = published_card(evidence, scores, seed=_SEED.value)
+        folds = folds_of(trained.metadata, samples)
+        card["published"] = judge_published(evidence, folds, seed=_SEED.value)
         verdict += card["published"]["verdict"]
     path = save_risk_head(output, trained)
     text = json.dumps({"threshold": trained.metadata.threshold, **card}, indent=1, allow_nan=False)

@@ -11,12 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from mist_jax.progress import progress_bar
 from mist_jax.risk.baselines import CLOCK
 from mist_jax.risk.metrics import auroc, cluster_weights
-from mist_jax.risk.published import outcomes
+from mist_jax.risk.published import WORK, outcomes, published_scores
 from mist_jax.risk.scorecard import HEAD, REPLICATES, Evidence, blocked, described
+from mist_jax.risk.splits import Folds
 
 LARGEST = "largest risk"
+
+
+def judge_published(evidence: Evidence, folds: Folds, *, seed: int = 0) -> dict[str, Any]:
+    """Fits every published detector on `folds` and makes its card; shows the progress."""
+    with progress_bar("published detectors", WORK, "epoch") as bar:
+        scores = published_scores(evidence.samples, folds, bar.advance)
+    return published_card(evidence, scores, seed=seed)
 
 
 def published_card(
