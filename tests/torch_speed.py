@@ -20,11 +20,18 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.random_7b import SIZES
-from tests.torch_reference import ResidualMLP, Sizes
-from tests.torch_towers import VisionTransformer
+from tests.torch_reference import Projector, ResidualMLP, Sizes, VisionTowers
 
 TEXT, ACTIONS, READ_LAYER = 38, 56, 16
 WIDTH = SIZES["width"]
+SHAPE = Sizes(
+    image=224,
+    dino_width=SIZES["dino_width"],
+    dino_depth=SIZES["dino_depth"],
+    siglip_width=SIZES["siglip_width"],
+    siglip_depth=SIZES["siglip_depth"],
+    width=WIDTH,
+)
 
 
 class Policy(nn.Module):
@@ -32,36 +39,8 @@ class Policy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.dino = VisionTransformer(
-            img_size=224,
-            patch_size=14,
-            embed_dim=SIZES["dino_width"],
-            depth=SIZES["dino_depth"],
-            num_heads=16,
-            init_values=0.1,
-            reg_tokens=SIZES["dino_registers"],
-            no_embed_class=True,
-            num_classes=0,
-        )
-        self.siglip = VisionTransformer(
-            img_size=224,
-            patch_size=14,
-            embed_dim=SIZES["siglip_width"],
-            depth=SIZES["siglip_depth"],
-            num_heads=16,
-            mlp_ratio=SIZES["siglip_hidden"] / SIZES["siglip_width"],
-            class_token=False,
-            global_pool="map",
-            num_classes=0,
-        )
-        fused, inner = SIZES["dino_width"] + SIZES["siglip_width"], SIZES["projector_width"]
-        self.projector = nn.Sequential(
-            nn.Linear(fused, inner),
-            nn.GELU(),
-            nn.Linear(inner, WIDTH),
-            nn.GELU(),
-            nn.Linear(WIDTH, WIDTH),
-        )
+        self.towers = VisionTowers(SHAPE)
+        self.projector = Projector(SHAPE.dino_width + SHAPE.siglip_width, WIDTH)
         self.llama = LlamaForCausalLM(
             LlamaConfig(
                 hidden_size=WIDTH,
@@ -72,7 +51,7 @@ class Policy(nn.Module):
             )
         )
         self.llama.set_attn_implementation("sdpa")
-        self.head = ResidualMLP(Sizes(width=WIDTH))
+        self.head = ResidualMLP(SHAPE)
 
     def forward(self, pixels: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Actions [B, 8, 7] from pixels [B, 2, 3, 224, 224] and text [B, T, D]."""
@@ -81,8 +60,8 @@ class Policy(nn.Module):
             towers = [
                 tower.get_intermediate_layers(pixels[:, index], n=[depth - 2])[0]
                 for tower, depth in (
-                    (self.dino, SIZES["dino_depth"]),
-                    (self.siglip, SIZES["siglip_depth"]),
+                    (self.towers.featurizer, SHAPE.dino_depth),
+                    (self.towers.fused_featurizer, SHAPE.siglip_depth),
                 )
             ]
             seen.append(torch.cat(towers, -1))
