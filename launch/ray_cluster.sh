@@ -9,8 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-dry_run=false
-if [[ ${1:-} == --dry_run ]]; then dry_run=true; shift; fi
+. launch/dry_run.sh
 action=${1:-}
 if [[ $action != start && $action != stop ]]; then
   sed -n 's/^#  *\(launch\/.*\)/usage: \1/p' "$0" >&2
@@ -20,14 +19,6 @@ readonly PORT=6379 TOKEN=runs/ray_token
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$TOKEN
 head=$(hostname -I | cut -d ' ' -f 1)
 
-run() {
-  if $dry_run; then
-    printf '%q ' "$@"
-    echo
-  else
-    "$@"
-  fi
-}
 on_host() { run ssh -o BatchMode=yes "$1" "cd $(printf '%q' "$PWD") && $2"; }
 ray_environment="env RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$TOKEN"
 

@@ -7,8 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-dry_run=false
-if [[ ${1:-} == --dry_run ]]; then dry_run=true; shift; fi
+. launch/dry_run.sh
 if (($# < 4)); then
   sed -n 's/^#  *\(launch\/.*\)/usage: \1/p' "$0" >&2
   exit 1
@@ -21,14 +20,6 @@ case $type in
   *) image=tpu-ubuntu2204-base ;;
 esac
 
-run() {
-  if $dry_run; then
-    printf '%q ' "$@"
-    echo
-  else
-    "$@"
-  fi
-}
 tpu() { run gcloud compute tpus tpu-vm "$1" "${@:2}" --zone="$zone" --quiet; }
 on_vm() { tpu ssh "$vm" --command="$1"; }
 
