@@ -97,4 +97,5 @@ def _forces(axes: Axes, summary: DatasetSummary) -> None:
     axes.bar(labels, summary.forces, color=_CONTACT)
     axes.tick_params(axis="x", rotation=60)
     axes.set_xlabel("peak normal force (N)")
-    axes.set_title("Harmful contact records per force")
+    axes.set_ylabel("records, one per pair and step")
+    axes.set_title("Forces of harmful contacts")

@@ -141,7 +141,8 @@ def published(card: Mapping[str, Any]) -> Figure:
         axes.set(xlim=(0, 1), xlabel="AUROC", title=title)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
-    figure.suptitle("Published detectors out of sample, 95% cluster bootstrap", fontsize=10)
+    title = "Published detectors, all trained on failure, out of sample; 95% cluster bootstrap"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
