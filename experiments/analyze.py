@@ -25,13 +25,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", 0, 2**31 - 1)
 
 def main() -> None:
     """Restores, judges, writes."""
-    from mist_jax.episodes.disk import replace_file
+    from mist_jax.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.risk.checkpoint import restore_trained
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published_scorecard import judge_published
+    from mist_jax.risk.published.scorecard import judge_published
     from mist_jax.risk.scorecard import scorecard
     from mist_jax.risk.study import folds_of, judge
     from mist_jax.steering.checkpoint import restore_bank

@@ -37,11 +37,11 @@ def main() -> None:
 
     import jax
 
+    from mist_jax.benchmark.timing import Timing, measure, random_parameters, timing_table
     from mist_jax.checkpoint import code_version
-    from mist_jax.episodes.disk import replace_file
-    from mist_jax.policy.benchmark import Timing, measure, random_parameters, timing_table
-    from mist_jax.policy.config import PRESETS
-    from mist_jax.policy.sharding import policy_mesh
+    from mist_jax.disk import replace_file
+    from mist_jax.policy.openvla_oft.config import PRESETS
+    from mist_jax.policy.openvla_oft.sharding import policy_mesh
     from mist_jax.progress import progress_bar
 
     devices = jax.devices()

@@ -12,7 +12,7 @@ from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
-from mist_jax.simulator.perturbation import PERTURBATION_KINDS, PerturbationSpec
+from mist_jax.simulator.environment.perturbation import PERTURBATION_KINDS, PerturbationSpec
 
 flags.adopt_module_key_flags(simulation_flags)
 
@@ -67,13 +67,13 @@ def main() -> None:
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
     from mist_jax.episodes.dataset_info import DatasetInfo, Site
-    from mist_jax.episodes.summary import summarise_dataset
     from mist_jax.episodes.summary_figure import summary_table
-    from mist_jax.policy.policy import load_policy
+    from mist_jax.episodes.summary_files import summarise_dataset
+    from mist_jax.ids import parse_ids
+    from mist_jax.loading import load_policy
     from mist_jax.rollout.attempts import Quotas
     from mist_jax.rollout.batcher import Batcher
     from mist_jax.rollout.collection import CollectionPlan, collect
-    from mist_jax.simulator.ranges import parse_ids
 
     assets = simulation_flags.assets()
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT

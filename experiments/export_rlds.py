@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from experiments.binary import run
 from mist_jax.episodes.export import check_tensorflow, export_rlds
-from mist_jax.episodes.record import OUTCOMES
+from mist_jax.record.episode import OUTCOMES
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Episode dataset that collect_failure_data has written.", required=True

@@ -48,7 +48,7 @@ def main() -> None:
     """Gathers, extracts, writes."""
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.policy.policy import load_policy
+    from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
 

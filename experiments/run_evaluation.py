@@ -71,12 +71,12 @@ def main() -> None:
     from mist_jax.checkpoint import code_version
     from mist_jax.evaluation.arms import build_arms, build_controller, check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
-    from mist_jax.evaluation.report import write_report
+    from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.run_setup import RunSetup, per_dimension
-    from mist_jax.policy.policy import load_policy
+    from mist_jax.ids import parse_ids
+    from mist_jax.loading import load_policy
     from mist_jax.risk.checkpoint import to_optional
     from mist_jax.rollout.batcher import Batcher
-    from mist_jax.simulator.ranges import parse_ids
 
     check_arms(
         arms,

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from absl import flags
 
 from mist_jax.errors import UserError
-from mist_jax.simulator.initial_states import load_initial_states
-from mist_jax.simulator.ranges import parse_ids
-from mist_jax.simulator.suites import SUITES, load_suite
+from mist_jax.ids import parse_ids
+from mist_jax.simulator.libero.initial_states import load_initial_states
+from mist_jax.simulator.libero.suites import SUITES, load_suite
 
 if TYPE_CHECKING:
     from mist_jax.policy.policy import Policy
     from mist_jax.rollout.episode_spec import WorkerConfig
     from mist_jax.rollout.fleet import Fleet
-    from mist_jax.simulator.assets import Assets
+    from mist_jax.simulator.libero.assets import Assets
 
 DEFAULT_MAX_WORKERS = 8  # a simulator process takes about 1 GB
 
@@ -93,7 +93,7 @@ def initial_states() -> tuple[int, ...]:
 
 def assets() -> "Assets":
     """What `--assets` means on this machine. Raises UserError where it lacks `--env`'s things."""
-    from mist_jax.simulator.assets import LITE_SUITES, find_assets
+    from mist_jax.simulator.libero.assets import LITE_SUITES, find_assets
 
     found = find_assets(ASSETS.value)
     if found.kind == "lite" and ENV.value not in LITE_SUITES:

@@ -47,7 +47,7 @@ _PUBLISHED = flags.DEFINE_bool(
 
 def main() -> None:
     """Gathers, trains, judges, writes."""
-    from mist_jax.episodes.disk import replace_file
+    from mist_jax.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.progress import progress_bar
@@ -55,7 +55,7 @@ def main() -> None:
     from mist_jax.risk.checkpoint import save_risk_head
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published_scorecard import judge_published
+    from mist_jax.risk.published.scorecard import judge_published
     from mist_jax.risk.scorecard import scorecard
     from mist_jax.risk.study import StudyConfig, folds_of, judge, train_risk
     from mist_jax.risk.train import TrainConfig

@@ -70,7 +70,7 @@ installed() {
 can_render() {
   # Fails for a missing library only; in a Python of its own, since a broken driver can crash.
   env -u MUJOCO_GL .venv/bin/python -c \
-    'from mist_jax.simulator.rendering import choose_gl; choose_gl(render=True)' >/dev/null 2>&1
+    'from mist_jax.simulator.environment.rendering import choose_gl; choose_gl(render=True)' >/dev/null 2>&1
 }
 
 install_gl() {

@@ -4,19 +4,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mist_jax.errors import UserError
-    from mist_jax.policy.language import LAYER_SITES as SITES
-    from mist_jax.policy.policy import Policy, Prediction, load_policy
-    from mist_jax.risk.head import RiskHead
-    from mist_jax.steering.steering import Steering
+    from mist_jax.intervention.risk_head import RiskHead
+    from mist_jax.intervention.steering import Steering
+    from mist_jax.loading import load_policy
+    from mist_jax.policy.openvla_oft.language import LAYER_SITES as SITES
+    from mist_jax.policy.policy import Policy, Prediction
 
 _HOME = {
     "Policy": "mist_jax.policy.policy",
     "Prediction": "mist_jax.policy.policy",
-    "RiskHead": "mist_jax.risk.head",
-    "SITES": "mist_jax.policy.language",
-    "Steering": "mist_jax.steering.steering",
+    "RiskHead": "mist_jax.intervention.risk_head",
+    "SITES": "mist_jax.policy.openvla_oft.language",
+    "Steering": "mist_jax.intervention.steering",
     "UserError": "mist_jax.errors",
-    "load_policy": "mist_jax.policy.policy",
+    "load_policy": "mist_jax.loading",
 }
 
 __all__ = ["SITES", "Policy", "Prediction", "RiskHead", "Steering", "UserError", "load_policy"]

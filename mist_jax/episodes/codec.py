@@ -8,9 +8,12 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.columns import Column, ColumnReader, ragged, texts, write_columns
 from mist_jax.episodes.dataset_info import DatasetInfo
-from mist_jax.episodes.record import Contact, Episode, EpisodeKey, Outcome, Queries, Steps
 from mist_jax.episodes.schema import check_episode, picture_steps, rlds_camera
-from mist_jax.policy.proprio import axis_angle
+from mist_jax.quaternion import axis_angle
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode, EpisodeKey, Outcome
+from mist_jax.record.queries import Queries
+from mist_jax.record.steps import Steps
 
 _ACTION = len(ACTION_DIMENSIONS)
 _OPTIONAL = ("risk", "gate", "latency", "expert")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mist_jax.episodes.disk import replace_file
+from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
 
 INFO_FILE = "dataset.json"

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from mist_jax.disk import PARTIAL, full_disk_is_clear
 from mist_jax.episodes.codec import metadata_columns, picture_columns, step_columns
 from mist_jax.episodes.columns import Column, write_columns
 from mist_jax.episodes.dataset_info import DatasetInfo, load_info
-from mist_jax.episodes.disk import PARTIAL, full_disk_is_clear
 from mist_jax.episodes.index import read_index
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.record import Episode
 from mist_jax.episodes.schema import metadata_features, step_features
 from mist_jax.episodes.shards import VERSION
 from mist_jax.errors import UserError
+from mist_jax.record.episode import Episode
 
 _EPISODES_PER_SHARD = 64
 

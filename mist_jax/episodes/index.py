@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mist_jax.episodes.dataset_info import load_info
-from mist_jax.episodes.record import EpisodeKey, Outcome
 from mist_jax.episodes.shards import load_shards
 from mist_jax.errors import UserError
+from mist_jax.record.episode import EpisodeKey, Outcome
 
 INDEX_FILE = "episodes.jsonl"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from mist_jax.episodes.codec import decode_episode
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.episodes.index import read_index
-from mist_jax.episodes.record import Episode
 from mist_jax.episodes.shards import load_shards, read_shard, shard_path
 from mist_jax.errors import UserError
+from mist_jax.record.episode import Episode
 
 
 def read_episodes(directory: Path, *, images: bool = False) -> Iterator[Episode]:

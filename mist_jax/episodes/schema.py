@@ -10,7 +10,7 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.dataset_info import DatasetInfo
-from mist_jax.episodes.record import Episode
+from mist_jax.record.episode import Episode
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core.features import FeaturesDict

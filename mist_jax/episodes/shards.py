@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mist_jax.episodes.disk import PARTIAL, partial_path, publish, replace_file
+from mist_jax.disk import PARTIAL, partial_path, publish, replace_file
 from mist_jax.errors import UserError
 
 TFDS_INFO_FILE = "dataset_info.json"

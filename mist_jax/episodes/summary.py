@@ -5,18 +5,13 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.dataset_info import load_info, save_sidecar
-from mist_jax.episodes.disk import full_disk_is_clear
-from mist_jax.episodes.index import dataset_hash
-from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.record import OUTCOMES, Episode
-from mist_jax.risk.labels import DEFAULT_SHARE
+from mist_jax.record.contact import DEFAULT_SHARE
+from mist_jax.record.episode import OUTCOMES, Episode
 
 # Lower edges in newtons; the last bin is open above.
 FORCE_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
@@ -112,20 +107,3 @@ def _count(task: TaskSummary | None, episode: Episode) -> TaskSummary:
         safe_successes=before.safe_successes + episode.safe_success,
         onsets=before.onsets + len(episode.harmful_onsets),
     )
-
-
-def summarise_dataset(directory: Path) -> DatasetSummary:
-    """Summarises a dataset and stores the result: in its `dataset.json`, and as `summary.png`.
-
-    Raises:
-        UserError: there is no dataset, a file of it is damaged, or the disk is full.
-    """
-    from mist_jax.episodes.summary_figure import save_summary_figure
-
-    directory = Path(directory)
-    summary = summarise(read_episodes(directory))
-    with full_disk_is_clear(directory):
-        values = {**summary.as_json(), "dataset_hash": dataset_hash(directory)}
-        save_sidecar(directory, load_info(directory), values)
-        save_summary_figure(summary, directory / "summary.png")
-    return summary

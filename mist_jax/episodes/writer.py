@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from mist_jax.disk import full_disk_is_clear, replace_file
 from mist_jax.episodes.codec import encode_episode
 from mist_jax.episodes.dataset_info import (
     INFO_FILE,
@@ -20,9 +21,7 @@ from mist_jax.episodes.dataset_info import (
     load_sidecar,
     save_sidecar,
 )
-from mist_jax.episodes.disk import full_disk_is_clear, replace_file
 from mist_jax.episodes.index import EpisodeEntry, append_entry, index_bytes, read_index
-from mist_jax.episodes.record import Episode, EpisodeKey
 from mist_jax.episodes.schema import episode_features
 from mist_jax.episodes.shards import (
     commit_shards,
@@ -33,6 +32,7 @@ from mist_jax.episodes.shards import (
     write_shard,
 )
 from mist_jax.errors import UserError
+from mist_jax.record.episode import Episode, EpisodeKey
 
 _LOCK_FILE = ".lock"
 # A merged shard is read and written once more; at 20 MB per episode of a 7B model this is 1.3 GB.

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.record import EpisodeKey
 from mist_jax.errors import UserError
 from mist_jax.evaluation.rotation import rotated
-from mist_jax.risk.head import RiskHead
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Controller
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.steering.bank import SteeringBank

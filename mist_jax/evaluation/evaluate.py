@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mist_jax.episodes.record import Episode, EpisodeKey
 from mist_jax.errors import UserError
 from mist_jax.evaluation.results import EpisodeResult, result_of
 from mist_jax.evaluation.results_file import ResultsFile
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.progress import progress_bar
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.collection import VideoChoice, wants_video
 from mist_jax.rollout.driver import run_episodes

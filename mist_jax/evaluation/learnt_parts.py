@@ -9,10 +9,10 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import digest
+from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.policy.policy import Policy
+from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.risk.checkpoint import restore_risk_head
-from mist_jax.risk.head import RiskHead
-from mist_jax.risk.labels import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.steering.bank import SteeringBank
 from mist_jax.steering.checkpoint import restore_bank
 

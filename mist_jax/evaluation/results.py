@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.episodes.record import Contact, Episode, EpisodeKey, Outcome
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import RunSetup
-from mist_jax.policy.gripper import gripper_for_environment
+from mist_jax.policy.preprocessing.gripper import gripper_for_environment
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode, EpisodeKey, Outcome
 from mist_jax.risk.labels import risk_labels
 
 RISK_DIGITS = 5

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from mist_jax.episodes.disk import full_disk_is_clear
+from mist_jax.disk import full_disk_is_clear
 from mist_jax.errors import UserError
 from mist_jax.evaluation.results import EpisodeResult, parse_results
 

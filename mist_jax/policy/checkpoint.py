@@ -23,9 +23,9 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
-from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.model import parameter_shapes, state_of
-from mist_jax.policy.sharding import parameter_sharding, policy_mesh
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.model import parameter_shapes, state_of
+from mist_jax.policy.openvla_oft.sharding import parameter_sharding, policy_mesh
 
 FORMAT = "mist_jax policy 1"
 CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"

@@ -9,9 +9,9 @@ from functools import partial
 import jax
 from flax import nnx
 
-from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.language import Intervention, Pool
-from mist_jax.policy.model import ModelInputs, ModelOutputs, abstract_model
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.language import Intervention, Pool
+from mist_jax.policy.openvla_oft.model import ModelInputs, ModelOutputs, abstract_model
 
 
 def run_model(

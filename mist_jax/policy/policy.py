@@ -3,36 +3,23 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
-from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import Steering
 from mist_jax.policy.checkpoint import (
-    STATISTICS,
-    TOKENIZER,
     PolicyCard,
-    is_policy,
-    read_card,
-    restore_parameters,
 )
-from mist_jax.policy.config import OpenVLAOFTConfig
 from mist_jax.policy.forward import forward
-from mist_jax.policy.image_preprocessing import ImagePreprocessing
-from mist_jax.policy.language import LAYER_SITES, Intervention, Pool
-from mist_jax.policy.model import ModelInputs
-from mist_jax.policy.preprocessor import CAMERAS, PolicyInputs, Preprocessor
-from mist_jax.policy.statistics import read_statistics
-from mist_jax.policy.tokenizer import PromptTokenizer
-from mist_jax.risk.head import RiskHead
-from mist_jax.steering.steering import Steering
-
-MIST_NANO_FOLDER = Path(__file__).parent.parent / "checkpoints" / "mist-nano"
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.language import LAYER_SITES, Intervention, Pool
+from mist_jax.policy.openvla_oft.model import ModelInputs
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 
 
 @dataclass(frozen=True)
@@ -193,60 +180,3 @@ def _off(batch: int, layers: int, width: int) -> Intervention:
     """Made once: two dozen small arrays, each its own trip to the device."""
     steering = Steering.off(batch=batch, layers=layers, width=width)
     return Intervention.of(RiskHead.off(width=width), steering)
-
-
-def load_policy(
-    name: str | Path,
-    *,
-    dtype: DTypeLike | None = None,
-    mesh: Mesh | None = None,
-    unnorm_key: str | None = None,
-) -> Policy:
-    """A policy by name: `mist-nano`, a converted folder, or a hub id of a published checkpoint.
-
-    Args:
-        name: what to load; a hub id is downloaded and converted once, into the cache.
-        dtype: of the parameters and the computation; default as stored (float32 on the CPU).
-        mesh: devices to spread the parameters over; default the first device alone.
-        unnorm_key: which data set's statistics, where the checkpoint has several.
-
-    Raises:
-        UserError: no such policy, or a damaged one.
-    """
-    folder = find_policy(str(name))
-    card = read_card(folder)
-    if dtype is None and jax.default_backend() == "cpu":
-        dtype = jnp.float32
-    config = card.config
-    statistics = read_statistics(folder / STATISTICS, unnorm_key, config.action_bounds)
-    preprocessor = Preprocessor(
-        images=ImagePreprocessing(
-            image_size=config.image_size,
-            crop_side=config.crop_side,
-            jpeg_round_trip=config.jpeg_round_trip,
-            center_crop=config.center_crop,
-        ),
-        cameras=CAMERAS[: config.images],
-        takes_proprio=config.proprio_dim > 0,
-        statistics=statistics,
-        tokenizer=PromptTokenizer.load(folder / TOKENIZER, terminator_id=config.empty_token_id),
-    )
-    parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
-    return Policy(card, parameters, preprocessor)
-
-
-def find_policy(name: str) -> Path:
-    """The folder a policy's name means."""
-    if name == "mist-nano":
-        return MIST_NANO_FOLDER
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not is_policy(folder) and (folder / "model.safetensors.index.json").is_file():
-            raise UserError(
-                f"{folder} is a published checkpoint; convert it first: python -m "
-                f"experiments.convert_weights --hf_checkpoint={folder} --output_dir=FOLDER"
-            )
-        return folder
-    from mist_jax.weights.hub import converted_from_hub
-
-    return converted_from_hub(name)

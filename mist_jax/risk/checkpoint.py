@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
-from mist_jax.risk.head import RiskHead
+from mist_jax.intervention.risk_head import RiskHead
 
 KIND = "risk head"
 FOLDER = "risk_head"

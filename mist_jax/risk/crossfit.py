@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mist_jax.intervention.risk_head import RiskHead, risk_probability
 from mist_jax.risk.calibration import (
     GateThreshold,
     Platt,
@@ -20,7 +21,6 @@ from mist_jax.risk.calibration import (
     smoothed_rate,
 )
 from mist_jax.risk.features import Samples
-from mist_jax.risk.head import RiskHead, risk_probability
 from mist_jax.risk.metrics import auroc
 from mist_jax.risk.splits import MIN_FOLDS, Folds
 from mist_jax.risk.train import Fitted, Rows, TrainConfig, fit_heads, head_logits

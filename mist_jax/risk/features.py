@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mist_jax.episodes.record import Episode, EpisodeKey
 from mist_jax.errors import UserError
-from mist_jax.risk.labels import DEFAULT_HORIZON, DEFAULT_SHARE, failure_labels, risk_labels
+from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
+from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.risk.labels import failure_labels, risk_labels
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.figures import save_figures
 from mist_jax.risk.checkpoint import RiskMetadata
-from mist_jax.risk.published_scorecard import LARGEST
-from mist_jax.risk.scorecard import HEAD, Evidence
+from mist_jax.risk.scorecard import HEAD, LARGEST, Evidence
 
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
 DETECTOR_COLOURS = {HEAD: "#1f77b4", "clock": "#d62728", "state": "#7f7f7f", "action": "#bcbd22"}

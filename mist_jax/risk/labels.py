@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.record import Contact, Episode
+from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE, Contact
+from mist_jax.record.episode import Episode
 
-DEFAULT_HORIZON = 16  # control steps
-DEFAULT_SHARE = 0.25
 STILL = 1e-5  # m/s or rad/s; less is rounding, not motion
 
 

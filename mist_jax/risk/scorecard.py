@@ -20,6 +20,7 @@ from mist_jax.risk.metrics import (
     interval,
 )
 
+LARGEST = "largest risk"  # of the head, over dimensions
 HEAD = "head"
 REPLICATES = 1000
 REPLICATES_AT_ONCE = 100  # bounds memory: weights are [replicates, queries]

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.risk.head import RiskHead, risk_logits
+from mist_jax.intervention.risk_head import RiskHead, risk_logits
 
 FITTED = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
 EPOCHS_PER_CALL = 10

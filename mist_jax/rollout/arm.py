@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from mist_jax.risk.head import RiskHead
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import ACTION_TOKENS
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.steering.steering import ACTION_TOKENS
 
 
 class Arm(Protocol):

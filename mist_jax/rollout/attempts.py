@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mist_jax.episodes.record import Episode, EpisodeKey
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec
 
 

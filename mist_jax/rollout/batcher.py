@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.record import EpisodeKey, Queries
 from mist_jax.errors import UserError
-from mist_jax.policy.gripper import gripper_for_environment
+from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
+from mist_jax.policy.preprocessing.gripper import gripper_for_environment
+from mist_jax.record.episode import EpisodeKey
+from mist_jax.record.queries import Queries
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.steering.steering import Steering
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mist_jax.episodes.dataset_info import DatasetInfo
-from mist_jax.episodes.record import Episode, EpisodeKey
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
 from mist_jax.progress import progress_bar
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.attempts import Attempts, Quotas
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.driver import run_episodes
@@ -18,7 +18,7 @@ from mist_jax.rollout.episode_spec import Actor, EpisodeSpec
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.recording import thin_images
 from mist_jax.rollout.video import write_video
-from mist_jax.simulator.perturbation import PerturbationSpec
+from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 VideoChoice = Literal["none", "all", "success", "failure", "harmful"]
 VIDEO_CHOICES: tuple[str, ...] = get_args(VideoChoice)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mist_jax.episodes.record import Episode, EpisodeKey
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.batcher import Answer, Batcher
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn
 from mist_jax.rollout.fleet import Fleet

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mist_jax.episodes.record import Episode, EpisodeKey
+from mist_jax.record.episode import Episode, EpisodeKey
 
 if TYPE_CHECKING:
-    from mist_jax.policy.preprocessor import PolicyInputs, Preprocessor
-    from mist_jax.simulator.perturbation import PerturbationSpec
+    from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
+    from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 Actor = Literal["policy", "expert"]
 ImageRate = Literal["none", "query", "step"]

@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from mist_jax.episodes.record import Episode, EpisodeKey
 from mist_jax.errors import UserError
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
 from mist_jax.rollout.worker import Worker, no_queries
-from mist_jax.simulator.suites import load_task
+from mist_jax.simulator.libero.suites import load_task
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 # Ray's sockets lie below its folder, and a socket's path has at most 107 bytes.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import simplejpeg
 
-from mist_jax.episodes.record import Steps
+from mist_jax.record.steps import Steps
 from mist_jax.rollout.episode_spec import ImageRate
 
 CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")

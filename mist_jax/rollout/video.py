@@ -8,8 +8,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
-from mist_jax.episodes.disk import partial_path, publish
-from mist_jax.episodes.record import Contact, Episode
+from mist_jax.disk import partial_path, publish
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode
 
 FRAMES_PER_SECOND = 20  # as the robot moved
 _VIEW, _PANEL, _FOOT = 384, 128, 64  # pixels: camera picture, risk panel, text below

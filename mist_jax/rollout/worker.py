@@ -4,15 +4,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mist_jax.episodes.record import Contact, Episode, Queries
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode
+from mist_jax.record.queries import Queries
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
-from mist_jax.simulator.lookahead import expert_chunk
-from mist_jax.simulator.suites import load_task
+from mist_jax.simulator.expert.lookahead import expert_chunk
+from mist_jax.simulator.libero.suites import load_task
 
 if TYPE_CHECKING:
-    from mist_jax.simulator.contacts import ContactMonitor
-    from mist_jax.simulator.environment import Environment
+    from mist_jax.simulator.contacts.monitor import ContactMonitor
+    from mist_jax.simulator.environment.environment import Environment
 
 
 class Worker:
@@ -97,9 +99,9 @@ class Worker:
 
     def _open(self, spec: EpisodeSpec) -> "tuple[Environment, ContactMonitor]":
         # Imported here, so that a driver which only names this class loads no simulator.
-        from mist_jax.simulator.assets import find_assets
-        from mist_jax.simulator.contacts import ContactMonitor
-        from mist_jax.simulator.environment import Environment
+        from mist_jax.simulator.contacts.monitor import ContactMonitor
+        from mist_jax.simulator.environment.environment import Environment
+        from mist_jax.simulator.libero.assets import find_assets
 
         task = load_task(spec.key.suite, spec.key.task_id)
         renders = self._config.preprocessor is not None or spec.images != "none"
@@ -164,6 +166,6 @@ def no_queries(chunk: int, expert: np.ndarray | None = None) -> Queries:
 
 
 def _expert(environment: "Environment"):
-    from mist_jax.simulator.expert import Expert
+    from mist_jax.simulator.expert.expert import Expert
 
     return Expert(environment)

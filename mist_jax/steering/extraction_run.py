@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mist_jax.checkpoint import code_version
-from mist_jax.episodes.disk import replace_file
+from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.ids import parse_ids
 from mist_jax.policy.policy import Policy
 from mist_jax.risk.features import Samples
-from mist_jax.simulator.ranges import parse_ids
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import save_bank
 from mist_jax.steering.extraction import (

@@ -8,7 +8,7 @@ from flax import nnx
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
 from mist_jax.errors import UserError
-from mist_jax.policy.model import abstract_model
+from mist_jax.policy.openvla_oft.model import abstract_model
 from mist_jax.policy.policy import Policy
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mist_jax.axes import Array, Float, UInt8
-from mist_jax.policy.image_preprocessing import CROP_AREA
+from mist_jax.policy.preprocessing.images import CROP_AREA
 
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.2, 0.2
 COLOUR_SHIFT = 0.05

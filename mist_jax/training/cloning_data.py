@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.gripper import gripper_for_policy
-from mist_jax.policy.prompt import prompt_of
-from mist_jax.policy.proprio import normalise_proprio
-from mist_jax.policy.statistics import Bounds, Statistics
-from mist_jax.policy.tokenizer import PromptTokenizer
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.preprocessing.gripper import gripper_for_policy
+from mist_jax.policy.preprocessing.prompt import prompt_of
+from mist_jax.policy.preprocessing.proprio import normalise_proprio
+from mist_jax.policy.preprocessing.statistics import Bounds, Statistics
+from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.training.behaviour_cloning import CloningData
 from mist_jax.training.samples import Samples, concatenate
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mist_jax.episodes.dataset_info import DatasetInfo
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.record import EpisodeKey
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.policy.policy import Policy
+from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.driver import run_episodes
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.policy.gripper import gripper_for_policy
+from mist_jax.policy.preprocessing.gripper import gripper_for_policy
 from mist_jax.training.samples import Samples
 
 

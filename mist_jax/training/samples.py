@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from mist_jax.episodes.record import Episode
 from mist_jax.errors import UserError
-from mist_jax.policy.image_preprocessing import ImagePreprocessing
-from mist_jax.policy.preprocessor import CAMERAS
-from mist_jax.policy.proprio import read_proprio
-from mist_jax.simulator.suites import load_task
+from mist_jax.policy.preprocessing.images import ImagePreprocessing
+from mist_jax.policy.preprocessing.preprocessor import CAMERAS
+from mist_jax.policy.preprocessing.proprio import read_proprio
+from mist_jax.record.episode import Episode
+from mist_jax.simulator.libero.suites import load_task
 
 LANDMARKS = 2  # the object to move and where it goes: the auxiliary target of training
 

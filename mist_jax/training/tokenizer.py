@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from mist_jax.policy.prompt import prompt_of
+from mist_jax.policy.preprocessing.prompt import prompt_of
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<empty>")  # ids 0, 1, 2, 3
 

@@ -15,14 +15,14 @@ import orbax.checkpoint as ocp
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
-from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.image_preprocessing import ImagePreprocessing
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessor import CAMERAS, Preprocessor
-from mist_jax.policy.statistics import Statistics, read_statistics
-from mist_jax.policy.tokenizer import PromptTokenizer
+from mist_jax.policy.preprocessing.images import ImagePreprocessing
+from mist_jax.policy.preprocessing.preprocessor import CAMERAS, Preprocessor
+from mist_jax.policy.preprocessing.statistics import Statistics, read_statistics
+from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.progress import progress_bar
-from mist_jax.simulator.suites import SUITES, load_suite
+from mist_jax.simulator.libero.suites import SUITES, load_suite
 from mist_jax.training.behaviour_cloning import (
     CloningSpec,
     CloningState,

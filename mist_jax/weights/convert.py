@@ -26,10 +26,10 @@ from mist_jax.policy.checkpoint import (
     read_card,
     write_description,
 )
-from mist_jax.policy.config import OpenVLAOFTConfig
-from mist_jax.policy.model import parameter_shapes
-from mist_jax.policy.statistics import read_statistics
-from mist_jax.policy.tokenizer import PromptTokenizer
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.model import parameter_shapes
+from mist_jax.policy.preprocessing.statistics import read_statistics
+from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
 from mist_jax.weights.key_table import rules_for
 from mist_jax.weights.parameter_store import DTYPES, ParameterStore

@@ -1,0 +1,1 @@
+"""What a query costs: time, memory and arithmetic."""

@@ -1,0 +1,198 @@
+"""Times the compiled policy at random weights: latency, throughput and memory per batch size."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, traverse_util
+from jax.sharding import Mesh
+from rich.table import Table
+
+from mist_jax.benchmark.arithmetic import forward_flops
+from mist_jax.errors import UserError
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import Steering
+from mist_jax.policy.forward import forward
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.language import Intervention
+from mist_jax.policy.openvla_oft.model import ModelInputs, parameter_shapes, state_of
+from mist_jax.policy.openvla_oft.sharding import parameter_sharding
+
+SteeringMode = Literal["none", "off", "on"]
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One batch size under one mode.
+
+    Milliseconds are from inputs on the host to actions (and activations) on the host; the images'
+    preprocessing is not in them. `memory_gb` is what XLA plans for on each device: parameters,
+    inputs, outputs and the largest set of intermediate arrays (None where it does not say).
+    """
+
+    batch: int
+    steering: SteeringMode
+    compile_s: float
+    median_ms: float
+    p90_ms: float
+    memory_gb: float | None
+    flops: float  # of the matrix products
+
+    @property
+    def queries_per_s(self) -> float:
+        """Action chunks a second."""
+        return 1e3 * self.batch / self.median_ms
+
+    @property
+    def tflops_per_s(self) -> float:
+        """Arithmetic achieved, over all devices."""
+        return self.flops / self.median_ms / 1e9
+
+
+def random_parameters(config: OpenVLAOFTConfig, dtype: Any, mesh: Mesh) -> nnx.State:
+    """Random weights of a sane scale, made on the devices one array at a time.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    shapes = parameter_shapes(config)
+    shardings = {path: parameter_sharding(mesh, path, shape) for path, shape in shapes.items()}
+    size = sum(
+        int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(dtype).itemsize
+        for path, shape in shapes.items()
+    )
+    if size > (limit := _memory_of(mesh.devices.flat[0])):
+        raise UserError(
+            f"the parameters take {size / 1e9:.1f} GB in {jnp.dtype(dtype).name}, a device has "
+            f"{limit / 1e9:.1f} GB: choose --dtype=bfloat16, more --devices or a smaller --preset"
+        )
+    made = {}
+    for index, (path, shape) in enumerate(sorted(shapes.items())):
+        fan_in = shape[-2] if path.endswith("/kernel") else shape[-1]
+        drawn = jax.random.normal(jax.random.key(index), shape, dtype)
+        made[path] = jax.device_put(drawn * jnp.asarray(fan_in**-0.5, dtype), shardings[path])
+    return state_of(config, traverse_util.unflatten_dict(made, sep="/"))
+
+
+def measure(
+    config: OpenVLAOFTConfig,
+    parameters: nnx.State,
+    *,
+    batch: int,
+    steering: SteeringMode,
+    repeats: int,
+) -> Timing | None:
+    """Compiles and times one batch size; None where it needs more memory than there is.
+
+    Args:
+        config: of the model.
+        parameters: its weights, wherever they lie.
+        batch: examples in one query.
+        steering: `none` is the model alone; `off` returns the activations of every layer and takes
+            steering that is zero; `on` also reads the risk and steers every example at every layer.
+        repeats: queries timed, after a few that are not.
+    """
+    inputs = _random_inputs(config, batch)
+    intervention = _intervention(config, batch, steering)
+    sites = () if steering == "none" else ("llm.resid",)
+    try:
+        began = time.perf_counter()
+        compiled = forward.lower(config, parameters, inputs, intervention, sites=sites).compile()
+        compile_s = time.perf_counter() - began
+        seconds = _times(
+            lambda: jax.device_get(compiled(parameters, inputs, intervention)), repeats
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
+    return Timing(
+        batch=batch,
+        steering=steering,
+        compile_s=compile_s,
+        median_ms=1e3 * float(np.median(seconds)),
+        p90_ms=1e3 * float(np.quantile(seconds, 0.9)),
+        memory_gb=_planned_gb(compiled),
+        flops=forward_flops(config, batch),
+    )
+
+
+def timing_table(title: str, timings: Sequence[Timing]) -> Table:
+    """The timings as a table for the terminal."""
+    table = Table(box=None, title=title, padding=(0, 1, 0, 0), pad_edge=False)
+    headings = ("batch", "steering", "ms", "90% ms", "queries/s", "TFLOP/s", "GB", "compile s")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "steering" else "right")
+    for each in timings:
+        table.add_row(
+            str(each.batch),
+            each.steering,
+            f"{each.median_ms:.1f}",
+            f"{each.p90_ms:.1f}",
+            f"{each.queries_per_s:.1f}",
+            f"{each.tflops_per_s:.3g}",
+            "-" if each.memory_gb is None else f"{each.memory_gb:.3g}",
+            f"{each.compile_s:.1f}",
+        )
+    return table
+
+
+def _planned_gb(compiled: Any) -> float | None:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    arrays = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return (arrays + memory.temp_size_in_bytes) / 1e9
+
+
+def _times(query: Callable[[], Any], repeats: int) -> list[float]:
+    seconds = []
+    for index in range(_WARM_UP + repeats):
+        began = time.perf_counter()
+        query()
+        if index >= _WARM_UP:
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _random_inputs(config: OpenVLAOFTConfig, batch: int) -> ModelInputs:
+    """On the host, where a query's inputs come from."""
+    rng = np.random.default_rng(0)
+    side, capacity = config.image_size, config.prompt_capacity
+    shape = (batch, config.chunk, config.action_dim)
+    inputs = ModelInputs(
+        images=jnp.asarray(rng.integers(0, 256, (batch, config.images, side, side, 3), np.uint8)),
+        proprio=jnp.asarray(rng.uniform(-1, 1, (batch, config.proprio_dim)), jnp.float32),
+        token_ids=jnp.asarray(rng.integers(0, config.vocab_size, (batch, capacity)), jnp.int32),
+        prompt_length=jnp.full(batch, capacity, jnp.int32),
+        noise=jnp.asarray(rng.standard_normal(shape), jnp.float32),
+    )
+    return jax.device_get(inputs)
+
+
+def _intervention(
+    config: OpenVLAOFTConfig, batch: int, steering: SteeringMode
+) -> Intervention | None:
+    layers, width = config.layers, config.width
+    if steering == "none":
+        return None
+    if steering == "off":
+        zero = Steering.off(batch=batch, layers=layers, width=width)
+        return Intervention.of(RiskHead.off(width=width), zero)
+    head = RiskHead.initial(jax.random.key(0), width=width, hidden=256, layer=layers // 2)
+    vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
+    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1))))
+
+
+def _memory_of(device: Any) -> int:
+    """Bytes that `device` may hold."""
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

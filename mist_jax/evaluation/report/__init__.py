@@ -1,0 +1,1 @@
+"""What the results say: summary.json, figures and report.html."""

@@ -1,0 +1,221 @@
+"""`summary.json`: every number of the report, as a function of the results alone."""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.evaluation.arms import RECIPES
+from mist_jax.evaluation.detection import evidence_of
+from mist_jax.evaluation.metrics import (
+    METRICS,
+    Pair,
+    difference,
+    differences,
+    harm,
+    identical,
+    measure,
+    pairs,
+    recovery,
+    scenes,
+)
+from mist_jax.evaluation.report.caveats import caveats
+from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.evaluation.statistics import cluster_sums, equivalence_p, holm, sign_flip_p
+from mist_jax.risk.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.scorecard import HEAD, scorecard
+
+UNSTEERED, CONTROL = "none", "random"
+LEVEL = 0.05
+
+
+def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """All figures, JSON-ready; `results` are those of one folder, at least one.
+
+    Estimates are {"value", "low", "high", "n", "clusters"} with 95% cluster bootstrap intervals
+    over (suite, task, initial state).
+    """
+    arms = arms_of(results)
+    by_arm = {arm: [r for r in results if r.arm == arm] for arm in arms}
+    effects = _effects(results, arms)
+    unsteered = evidence_of(by_arm.get(UNSTEERED, ()))
+    summary: dict[str, Any] = {
+        "run": _run(results),
+        "arms": {arm: _arm(by_arm[arm], results) for arm in arms},
+        "tasks": _tasks(results, arms),
+        "effects": effects,
+        "detector": None if unsteered is None else scorecard(unsteered),
+        "contacts": {arm: _contacts(by_arm[arm]) for arm in arms},
+    }
+    return {**summary, "caveats": caveats(results, summary)}
+
+
+def arms_of(results: Sequence[EpisodeResult]) -> list[str]:
+    """The arms that were run, in the order of the table of arms."""
+    there = {result.arm for result in results}
+    return [arm for arm in RECIPES if arm in there] + sorted(there - set(RECIPES))
+
+
+def _run(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    setup = dataclasses.asdict(results[0].setup)
+    del setup["command"], setup["code_version"]
+    outcomes = Counter(result.outcome for result in results)
+    return {
+        **setup,
+        "commands": list(dict.fromkeys(result.setup.command for result in results)),
+        "code_versions": sorted({result.setup.code_version for result in results}),
+        "began": min(result.finished for result in results),
+        "ended": max(result.finished for result in results),
+        "episodes": len(results),
+        "outcomes": dict(outcomes),
+        "control_steps": sum(result.steps for result in results),
+        "queries": sum(len(result.queries.step) for result in results),
+        "tasks": len({(result.suite, result.task_id) for result in results}),
+        "scenes": len({result.scene for result in results}),
+        "seeds": sorted({result.seed for result in results}),
+        "suites": sorted({result.suite for result in results}),
+    }
+
+
+def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    arm = own[0].arm
+    matched, lost = pairs(results, arm, UNSTEERED)
+    untouched, alike = identical(matched)
+    gates = [r.queries.gate for r in own if r.queries.gate]
+    seconds = [r.seconds_per_query for r in own if r.seconds_per_query is not None]
+    return {
+        "what": RECIPES[arm].what if arm in RECIPES else "",
+        "episodes": len(own),
+        "crashed": sum(result.crashed for result in own),
+        "metrics": {name: _plain(measure(metric, own)) for name, metric in METRICS.items()},
+        "largest_force": max((result.peak_force for result in own), default=0.0),
+        "pairs": len(matched),
+        "pairs_lost_to_crashes": lost,
+        "recovery": None if arm == UNSTEERED else _plain(recovery(matched)),
+        "harm": None if arm == UNSTEERED else _plain(harm(matched)),
+        "untouched_pairs": untouched,
+        "untouched_pairs_alike": alike,
+        "mean_gate": float(np.mean(gates)) if gates else None,
+        "alarm_rate": _alarm_rate(own),
+        "alarms": _alarms(own),
+        "seconds_per_query": float(np.median(seconds)) if seconds else None,
+    }
+
+
+def _alarm_rate(own: Sequence[EpisodeResult]) -> list[float] | None:
+    """[A]: share of queries at which a dimension is above its threshold."""
+    risk = [row for result in own for row in result.queries.risk or ()]
+    if not risk:
+        return None
+    above = np.asarray(risk) > own[0].setup.alarm_threshold
+    return [round(float(share), 5) for share in above.mean(axis=0)]
+
+
+def _alarms(own: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    evidence = evidence_of(own)
+    if evidence is None:
+        return None
+    head = evidence.predictions[HEAD]
+    raised = raise_alarms(head.risk, head.threshold, evidence.samples)
+    figures = alarm_figures(raised, evidence.samples, np.ones(len(ACTION_DIMENSIONS), bool))
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in dataclasses.asdict(figures).items()
+    }
+
+
+def _tasks(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[str, Any]]:
+    by_task: defaultdict[tuple[str, int], list[EpisodeResult]] = defaultdict(list)
+    for result in results:
+        by_task[result.suite, result.task_id].append(result)
+    return [
+        {
+            "suite": suite,
+            "task_id": task_id,
+            "instruction": own[0].instruction,
+            "arms": {
+                arm: {
+                    name: _plain(measure(metric, [r for r in own if r.arm == arm]))
+                    for name, metric in METRICS.items()
+                }
+                for arm in arms
+            },
+        }
+        for (suite, task_id), own in sorted(by_task.items())
+    ]
+
+
+def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Paired differences of every arm against the unsteered one, and of pushes against random.
+
+    Holm's correction runs over all tests of the report.
+    """
+    contrasts = [(arm, UNSTEERED) for arm in arms if arm != UNSTEERED and UNSTEERED in arms]
+    contrasts += [
+        (arm, CONTROL)
+        for arm in arms
+        if CONTROL in arms and arm in RECIPES and RECIPES[arm].push == "bank"
+    ]
+    effects = []
+    for arm, against in contrasts:
+        matched, lost = pairs(results, arm, against)
+        for name in METRICS:
+            if matched and name != "acted":
+                effects.append(
+                    {
+                        "arm": arm,
+                        "against": against,
+                        "metric": name,
+                        "pairs": len(matched),
+                        "pairs_lost_to_crashes": lost,
+                        **_effect(name, matched),
+                    }
+                )
+    tested = [effect for effect in effects if effect["p"] is not None]
+    for effect, adjusted in zip(tested, holm([e["p"] for e in tested]), strict=True):
+        effect["p_holm"] = adjusted
+    return effects
+
+
+def _effect(name: str, matched: Sequence[Pair]) -> dict[str, Any]:
+    metric = METRICS[name]
+    result: dict[str, Any] = {
+        "difference": _plain(difference(metric, matched)),
+        "p": None,
+        "p_holm": None,
+        "equivalence_p": None,
+        "equivalent": None,
+    }
+    if metric.is_rate:
+        gaps, cluster = differences(metric, matched), scenes([one for one, _ in matched])
+        margin = matched[0][0].setup.equivalence_margin
+        p = equivalence_p(gaps, cluster, margin)
+        result |= {
+            "better": int(np.sum(gaps > 0) if metric.better == "higher" else np.sum(gaps < 0)),
+            "worse": int(np.sum(gaps < 0) if metric.better == "higher" else np.sum(gaps > 0)),
+            "p": sign_flip_p(cluster_sums(gaps, cluster)),
+            "equivalence_p": p,
+            "equivalent": p < LEVEL,
+        }
+    return result
+
+
+def _contacts(own: Sequence[EpisodeResult]) -> list[dict[str, Any]]:
+    """Harmful contacts per robot link or held object, and obstacle, most frequent first."""
+    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for result in own:
+        if not result.crashed:
+            for contact in result.contacts:
+                link = f"held {contact.link}" if contact.grasped else contact.link
+                found[link, contact.obstacle].append(contact.peak_force)
+    return [
+        {"link": link, "obstacle": obstacle, "count": len(forces), "largest_force": max(forces)}
+        for (link, obstacle), forces in sorted(found.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def _plain(record: Any) -> Mapping[str, Any]:
+    return dataclasses.asdict(record)

@@ -1,0 +1,1 @@
+"""What acts inside the compiled forward: the risk head that reads, the steering that writes."""

@@ -1,0 +1,1 @@
+"""The architecture OpenVLA-OFT in Flax."""

@@ -1,0 +1,175 @@
+"""OpenVLA-OFT: observation and instruction in, one chunk of normalised actions out.
+
+A pure function of its parameters: `__call__` returns actions, activations, risk and gate.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct, traverse_util
+
+from mist_jax.axes import Array, Float, Int, UInt8
+from mist_jax.policy.openvla_oft.action_head import (
+    ActionHead,
+    TwoLayer,
+    time_embedding,
+    token_actions,
+)
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.diffusion import denoise
+from mist_jax.policy.openvla_oft.language import Intervention, LanguageModel, LanguageOutput, Pool
+from mist_jax.policy.openvla_oft.sequence import (
+    SequenceLayout,
+    layout_of,
+    read_actions,
+    text_at_positions,
+)
+from mist_jax.policy.openvla_oft.vision import VisionBackbone
+
+
+@struct.dataclass
+class ModelInputs:
+    """One padded batch.
+
+    `token_ids` holds BOS, prompt and empty token, then anything; `prompt_length` counts the real
+    ones. `proprio` is normalised to [-1, 1]. `noise` starts the diffusion head; others ignore it.
+    """
+
+    images: UInt8[Array, "B I H W 3"]
+    proprio: Float[Array, "B P"]
+    token_ids: Int[Array, "B S"]
+    prompt_length: Int[Array, "B"]
+    noise: Float[Array, "B C A"]
+
+
+@struct.dataclass
+class ModelOutputs:
+    """`actions` [B, C, A] float32, normalised; the rest as in `LanguageOutput`."""
+
+    actions: Float[Array, "B C A"]
+    activations: dict[str, Array]
+    risk: Float[Array, "B A"] | None
+    gate: Float[Array, "B L"] | None
+
+
+class OpenVLAOFT(nnx.Module):
+    """The policy; which heads exist follows the checkpoint's configuration."""
+
+    def __init__(self, config: OpenVLAOFTConfig, *, rngs: nnx.Rngs):
+        self.vision = VisionBackbone(config, rngs=rngs)
+        self.language = LanguageModel(config, rngs=rngs)
+        self.proprio_projector = (
+            TwoLayer(config.proprio_dim, config.width, rngs=rngs) if config.proprio_dim else None
+        )
+        self.noisy_action_projector = (
+            TwoLayer(1, config.width, rngs=rngs) if config.action_head == "diffusion" else None
+        )
+        self.action_head = None if config.action_head == "tokens" else ActionHead(config, rngs=rngs)
+        self.config = config
+
+    def embed(self, inputs: ModelInputs, layout: SequenceLayout) -> Float[Array, "B T D"]:
+        """The assembled input sequence; action tokens are zero, the time step is left zero."""
+        config = self.config
+        text = self.language.embed(inputs.token_ids)
+        laid = text_at_positions(text, config, inputs.token_ids.shape[1])
+        stop = self.language.embed(jnp.asarray(config.stop_token_id))
+        position = jnp.arange(laid.shape[1])[None, :, None]
+        x = jnp.where(layout.is_text[..., None] | (position == 0), laid, 0)
+        x = jnp.where(layout.is_stop[..., None], stop, x)
+        film = _mean_embedding(x, layout) if config.film else None
+        patches = self.vision(inputs.images, film)
+        x = jax.lax.dynamic_update_slice_in_dim(x, patches, 1, axis=1)
+        if self.proprio_projector is not None:
+            token = self.proprio_projector(inputs.proprio.astype(x.dtype))
+            x = x.at[:, 1 + patches.shape[1]].set(token)
+        return x
+
+    def __call__(
+        self,
+        inputs: ModelInputs,
+        intervention: Intervention | None = None,
+        *,
+        sites: tuple[str, ...] = (),
+        pool: Pool = "mean",
+    ) -> ModelOutputs:
+        config = self.config
+        layout = layout_of(config, inputs.prompt_length, inputs.token_ids.shape[1])
+        embeddings = self.embed(inputs, layout)
+
+        def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
+            output = self.language(x, layout, intervention, sites=sites, pool=pool)
+            return output, read_actions(output.hidden, layout, config.action_tokens)
+
+        if config.action_head == "diffusion":
+            actions, output = denoise(
+                lambda noisy, step: self._predict_noise(run, embeddings, layout, noisy, step),
+                inputs.noise,
+                config.diffusion_steps,
+            )
+        else:
+            output, hidden = run(embeddings)
+            if self.action_head is not None:
+                actions = self.action_head(hidden)
+            else:
+                lm_head = self.language.lm_head
+                assert lm_head is not None
+                actions = token_actions(lm_head(hidden), config)
+        return ModelOutputs(
+            actions=actions.astype(jnp.float32),
+            activations=output.activations,
+            risk=output.risk,
+            gate=output.gate,
+        )
+
+    def _predict_noise(self, run, embeddings, layout, noisy, step) -> tuple[Array, LanguageOutput]:
+        """One denoising pass: the noisy chunk and its time step enter as tokens."""
+        assert self.noisy_action_projector is not None
+        assert self.action_head is not None
+        dtype, config = embeddings.dtype, self.config
+        scalars = noisy.reshape(len(noisy), -1, 1).astype(dtype)
+        tokens = self.noisy_action_projector(scalars)
+        first = layout.readout + 1
+
+        def place(row: Array, part: Array, start: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(row, part, start, axis=0)
+
+        x = jax.vmap(place)(embeddings, tokens, first)
+        steps = jnp.full((len(noisy),), step, jnp.float32)
+        x = x.at[:, config.prefix_length - 1].set(time_embedding(steps, config.width).astype(dtype))
+        output, hidden = run(x)
+        return self.action_head(hidden).astype(jnp.float32), output
+
+
+def _mean_embedding(x: Float[Array, "B T D"], layout: SequenceLayout) -> Float[Array, "B D"]:
+    """FiLM's condition: the mean embedding of BOS, prompt, empty token and stop."""
+    position = jnp.arange(x.shape[1])[None]
+    text = (layout.is_text | layout.is_stop | (position == 0))[..., None]
+    return jnp.where(text, x, 0).sum(1) / text.sum(1).astype(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def abstract_model(config: OpenVLAOFTConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """Structure and parameter shapes of a model, without allocating any."""
+    return nnx.split(nnx.eval_shape(lambda: OpenVLAOFT(config, rngs=nnx.Rngs(0))))
+
+
+def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
+    """Every parameter's shape by its path, names joined by slashes."""
+    _, abstract = abstract_model(config)
+    flat: Any = traverse_util.flatten_dict(nnx.to_pure_dict(abstract), sep="/")
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
+
+
+def state_of(config: OpenVLAOFTConfig, tree: dict[str, Any]) -> nnx.State:
+    """The state whose parameters are the arrays of `tree`, nested as the model is."""
+    _, abstract = abstract_model(config)
+    state = jax.tree.map(lambda leaf: leaf, abstract)
+    nnx.replace_by_pure_dict(state, tree)
+    return state
+
+
+def initial_parameters(config: OpenVLAOFTConfig, seed: int) -> nnx.State:
+    """Freshly initialised float32 parameters."""
+    return nnx.state(OpenVLAOFT(config, rngs=nnx.Rngs(seed)))

@@ -1,0 +1,153 @@
+"""The two vision towers and the projector into the language model (OpenVLA's fused backbone)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from mist_jax.axes import Array, Float, UInt8
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig, VisionTowerConfig
+from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, scan_blocks
+
+
+class Film(nnx.Module):
+    """FiLM of one block: the mean instruction embedding scales and shifts the residual stream."""
+
+    def __init__(self, text_width: int, width: int, *, rngs: nnx.Rngs, stack: tuple[int, ...]):
+        self.scale = Linear(text_width, width, rngs=rngs, stack=stack)
+        self.shift = Linear(text_width, width, rngs=rngs, stack=stack)
+
+    def __call__(
+        self, x: Float[Array, "B P D"], language: Float[Array, "B F"]
+    ) -> Float[Array, "B P D"]:
+        return x * (1 + self.scale(language)[:, None]) + self.shift(language)[:, None]
+
+
+class VisionBlock(nnx.Module):
+    """A stack of pre-norm transformer blocks (timm `Block`), scanned."""
+
+    def __init__(self, config: VisionTowerConfig, *, film_width: int | None, rngs: nnx.Rngs):
+        width, stack = config.width, (config.blocks,)
+        self.norm1 = LayerNorm(width, config.norm_eps, stack=stack)
+        self.qkv = Linear(width, 3 * width, rngs=rngs, stack=stack)
+        self.proj = Linear(width, width, rngs=rngs, stack=stack)
+        self.norm2 = LayerNorm(width, config.norm_eps, stack=stack)
+        self.fc1 = Linear(width, config.mlp_width, rngs=rngs, stack=stack)
+        self.fc2 = Linear(config.mlp_width, width, rngs=rngs, stack=stack)
+        shape = (*stack, width)
+        self.scale1 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
+        self.scale2 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
+        self.film = None if film_width is None else Film(film_width, width, rngs=rngs, stack=stack)
+        self.heads = config.heads
+
+    def __call__(
+        self, x: Float[Array, "B P D"], language: Float[Array, "B F"] | None
+    ) -> Float[Array, "B P D"]:
+        batch, patches, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
+        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mixed = self.proj(mixed.reshape(batch, patches, width))
+        x = x + (mixed if self.scale1 is None else mixed * self.scale1[...])
+        if self.film is not None and language is not None:
+            x = self.film(x, language)
+        fed = self.fc2(gelu(self.fc1(self.norm2(x))))
+        return x + (fed if self.scale2 is None else fed * self.scale2[...])
+
+
+class VisionTower(nnx.Module):
+    """Patch and position embedding, prefix tokens, blocks; no final norm, the prefix is dropped."""
+
+    def __init__(
+        self,
+        config: VisionTowerConfig,
+        *,
+        image_size: int,
+        film_width: int | None,
+        rngs: nnx.Rngs,
+    ):
+        grid = image_size // config.patch_size
+        self.patch = Linear(3 * config.patch_size**2, config.width, rngs=rngs)
+        self.position = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (grid**2, config.width))
+        )
+        self.prefix = (
+            nnx.Param(
+                nnx.initializers.normal(0.02)(rngs.params(), (config.prefix_tokens, config.width))
+            )
+            if config.prefix_tokens
+            else None
+        )
+        self.blocks = VisionBlock(config, film_width=film_width, rngs=rngs)
+        self.config = config
+
+    def __call__(
+        self, images: UInt8[Array, "B H W 3"], language: Float[Array, "B F"] | None
+    ) -> Float[Array, "B P D"]:
+        dtype = self.patch.kernel[...].dtype
+        pixels = normalise_pixels(images, self.config.mean, self.config.std, dtype)
+        x = self.patch(patchify(pixels, self.config.patch_size)) + self.position[...]
+        if self.prefix is not None:
+            prefix = jnp.broadcast_to(self.prefix[...], (len(x), *self.prefix[...].shape))
+            x = jnp.concatenate([prefix, x], axis=1)
+        x, _ = scan_blocks(self.blocks, lambda block, x, _: (block(x, language), None), x)
+        return x[:, self.config.prefix_tokens :]
+
+
+def normalise_pixels(
+    images: UInt8[Array, "B H W 3"],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    dtype: DTypeLike,
+) -> Float[Array, "B H W 3"]:
+    """(u8 / 255 - mean) / std in float32, as the published processor does before it casts."""
+    unit = images.astype(jnp.float32) / 255
+    return ((unit - jnp.asarray(mean)) / jnp.asarray(std)).astype(dtype)
+
+
+def patchify(pixels: Float[Array, "B H W 3"], patch: int) -> Float[Array, "B P F"]:
+    """Non-overlapping patches in row-major order, flattened as (row, column, colour)."""
+    batch, height, width, colours = pixels.shape
+    rows, columns = height // patch, width // patch
+    split = pixels.reshape(batch, rows, patch, columns, patch, colours)
+    return split.swapaxes(2, 3).reshape(batch, rows * columns, patch * patch * colours)
+
+
+class Projector(nnx.Module):
+    """Three linear layers with GELU between them: fused patch features to the language width."""
+
+    def __init__(self, config: OpenVLAOFTConfig, *, rngs: nnx.Rngs):
+        fused = config.dino.width + config.siglip.width
+        self.fc1 = Linear(fused, config.projector_width, rngs=rngs)
+        self.fc2 = Linear(config.projector_width, config.width, rngs=rngs)
+        self.fc3 = Linear(config.width, config.width, rngs=rngs)
+
+    def __call__(self, features: Float[Array, "B P F"]) -> Float[Array, "B P D"]:
+        return self.fc3(gelu(self.fc2(gelu(self.fc1(features)))))
+
+
+class VisionBackbone(nnx.Module):
+    """Every camera image through both towers, fused on features and projected.
+
+    Output [B, I*P, D]: primary image first. DINOv2 comes first in the fused features.
+    """
+
+    def __init__(self, config: OpenVLAOFTConfig, *, rngs: nnx.Rngs):
+        film_width = config.width if config.film else None
+        size = config.image_size
+        self.dino = VisionTower(config.dino, image_size=size, film_width=film_width, rngs=rngs)
+        self.siglip = VisionTower(config.siglip, image_size=size, film_width=film_width, rngs=rngs)
+        self.projector = Projector(config, rngs=rngs)
+
+    def features(
+        self, images: UInt8[Array, "B I H W 3"], language: Float[Array, "B D"] | None
+    ) -> Float[Array, "B P F"]:
+        """Fused features of all images' patches, before the projector."""
+        batch, views = images.shape[:2]
+        flat = images.reshape(batch * views, *images.shape[2:])
+        repeated = None if language is None else jnp.repeat(language, views, axis=0)
+        fused = jnp.concatenate([self.dino(flat, repeated), self.siglip(flat, repeated)], axis=-1)
+        return fused.reshape(batch, views * fused.shape[1], fused.shape[2])
+
+    def __call__(
+        self, images: UInt8[Array, "B I H W 3"], language: Float[Array, "B D"] | None = None
+    ) -> Float[Array, "B P D"]:
+        return self.projector(self.features(images, language))

@@ -1,0 +1,35 @@
+"""The robot's own state as the policy takes it: position, axis-angle, gripper."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from mist_jax.policy.preprocessing.statistics import Bounds
+from mist_jax.quaternion import axis_angle
+
+
+def read_proprio(observation: Mapping[str, np.ndarray]) -> Float[np.ndarray, "8"]:
+    """End-effector position (m), axis-angle (rad) and both finger positions (m), float64 [8].
+
+    `observation` is LIBERO's, with `robot0_eef_pos`, `robot0_eef_quat` (xyzw) and
+    `robot0_gripper_qpos`.
+    """
+    return np.concatenate(
+        [
+            np.asarray(observation["robot0_eef_pos"], np.float64),
+            axis_angle(observation["robot0_eef_quat"]),
+            np.asarray(observation["robot0_gripper_qpos"], np.float64),
+        ]
+    )
+
+
+def normalise_proprio(proprio: Float[np.ndarray, "P"], bounds: Bounds) -> Float[np.ndarray, "P"]:
+    """The state on [-1, 1] between the data's bounds, clipped, float32 [P], as a new array.
+
+    The reference writes the result back into the observation, so asking twice about one
+    observation normalises twice; here the input is never changed.
+    """
+    span = bounds.high - bounds.low + 1e-8
+    normalised = np.where(bounds.mask, 2.0 * (proprio - bounds.low) / span - 1.0, proprio)
+    return np.clip(normalised, -1.0, 1.0).astype(np.float32)

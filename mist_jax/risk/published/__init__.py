@@ -1,0 +1,1 @@
+"""Detectors that others have published, fitted and judged beside the risk head."""

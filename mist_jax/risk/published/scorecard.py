@@ -1,0 +1,168 @@
+"""Published detectors beside the head's largest risk and the clock: a part of `metrics.json`.
+
+`failure` is SAFE's figure: ROC-AUC over episodes of the largest score so far, each task's episodes
+cut at the length of its shortest, for failures run to the cap and the clock would win for nothing.
+So cut, the clock is the same in all episodes of a task; what is left to it are tasks that differ.
+`contact` is the AUROC over queries of a harmful contact in any dimension within the horizon.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mist_jax.progress import progress_bar
+from mist_jax.risk.baselines import CLOCK
+from mist_jax.risk.metrics import auroc, cluster_weights
+from mist_jax.risk.published.scores import WORK, outcomes, published_scores
+from mist_jax.risk.scorecard import HEAD, LARGEST, REPLICATES, Evidence, blocked, described
+from mist_jax.risk.splits import Folds
+
+
+def judge_published(evidence: Evidence, folds: Folds, *, seed: int = 0) -> dict[str, Any]:
+    """Fits every published detector on `folds` and makes its card; shows the progress."""
+    with progress_bar("published detectors", WORK, "epoch") as bar:
+        scores = published_scores(evidence.samples, folds, bar.advance)
+    return published_card(evidence, scores, seed=seed)
+
+
+def published_card(
+    evidence: Evidence,
+    scores: Mapping[str, np.ndarray],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """JSON-ready figures of `scores` (name to float [Q], nan where there is none) and the verdict.
+
+    All detectors are judged on the queries and episodes that every one of `scores` speaks of.
+    """
+    samples = evidence.samples
+    ended, failed = outcomes(samples)
+    judged = np.isfinite(list(scores.values())).all(axis=0) & ended[samples.episode]
+    learnt = HEAD in evidence.predictions and evidence.usable.any()
+    every = {**scores, LARGEST: np.full(len(samples), np.nan), CLOCK: samples.step.astype(float)}
+    if learnt:
+        every[LARGEST] = evidence.predictions[HEAD].risk.max(axis=1)
+    values = {
+        "failure": _failure(evidence, every, judged, replicates, seed),
+        "contact": _contact(evidence, every, judged, replicates, seed),
+    }
+    reasons = _reasons(judged)
+
+    def figure(claim: str, *names: str) -> dict[str, Any]:
+        """One detector's AUROC, or what it has more than a second one on the same resamples."""
+        first, *second = (values[claim][name] for name in names)
+        unlearnt = LARGEST in names and not learnt and judged.any()
+        reason = "no dimension has enough positives" if unlearnt else reasons[claim]
+        if not second:
+            return described(first, reason)
+        gap = described(first - second[0], reason)
+        return {**gap, "is_better": bool(gap.get("interval") and gap["interval"][0] > 0)}
+
+    card: dict[str, Any] = {
+        "queries": int(judged.sum()),
+        "episodes": len(np.unique(samples.episode[judged])),
+        "failures": int(failed[np.unique(samples.episode[judged])].sum()),
+        "detectors": {name: {claim: figure(claim, name) for claim in values} for name in every},
+        "failure_minus_clock": {
+            name: figure("failure", name, CLOCK) for name in every if name != CLOCK
+        },
+        "contact_head_minus": {
+            name: figure("contact", LARGEST, name) for name in every if name != LARGEST
+        },
+    }
+    return {**card, "verdict": _verdict(card, list(scores))}
+
+
+def _failure(
+    evidence: Evidence, every: Mapping[str, np.ndarray], judged: np.ndarray, replicates, seed
+) -> dict[str, np.ndarray]:
+    """AUROC [1 + replicates] of each detector's largest score before its task's shortest end."""
+    samples = evidence.samples
+    ended, failed = outcomes(samples)
+    length = np.bincount(samples.episode)
+    start = np.cumsum(length) - length
+    tasks = [facts.task for facts in samples.episodes]
+    shortest: dict[tuple[str, int], int] = {}
+    for episode in np.flatnonzero(ended):
+        queries = int(length[episode])
+        shortest[tasks[episode]] = min(shortest.get(tasks[episode], queries), queries)
+    episodes = np.unique(samples.episode[judged])
+    rows = start[episodes]
+    weights = _weights(samples.scene[rows], replicates, seed)
+    return {
+        name: _auroc(
+            np.asarray([score[start[e] : start[e] + shortest[tasks[e]]].max() for e in episodes]),
+            failed[episodes],
+            weights,
+            evidence.stratum[rows],
+        )
+        for name, score in every.items()
+    }
+
+
+def _contact(
+    evidence: Evidence, every: Mapping[str, np.ndarray], judged: np.ndarray, replicates, seed
+) -> dict[str, np.ndarray]:
+    """AUROC [1 + replicates] of each detector over the queries that have a label."""
+    samples = evidence.samples
+    rows = np.flatnonzero(judged & samples.valid)
+    label = np.asarray(samples.risk[rows].any(axis=1))
+    weights = _weights(samples.scene[rows], replicates, seed)
+    return {
+        name: _auroc(score[rows], label, weights, evidence.stratum[rows])
+        for name, score in every.items()
+    }
+
+
+def _weights(scene: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """Bootstrap weights of whole scenes, the plain figure's first."""
+    once = np.ones((1, len(scene)), np.float32)
+    if len(scene) == 0:
+        return once
+    return np.concatenate([once, cluster_weights(scene, replicates, seed)])
+
+
+def _auroc(
+    score: np.ndarray, label: np.ndarray, weights: np.ndarray, stratum: np.ndarray
+) -> np.ndarray:
+    if not np.isfinite(score).all():
+        return np.full(len(weights), np.nan)
+    return blocked(lambda w: auroc(score, label, w, stratum), weights)
+
+
+def _reasons(judged: np.ndarray) -> dict[str, str]:
+    """Why a figure is null, if it is."""
+    if not judged.any():
+        return dict.fromkeys(
+            ("failure", "contact"), "no fold has failures and successes to train on"
+        )
+    return {
+        "failure": "failures and successes are both needed in one fold",
+        "contact": "queries with and without a harmful contact ahead are both needed in one fold",
+    }
+
+
+def _verdict(card: Mapping[str, Any], published: list[str]) -> list[str]:
+    """One sentence on contacts and one on failures; nothing is claimed of what is undefined."""
+    gaps = {name: card["contact_head_minus"][name] for name in published}
+    better = [name for name, gap in gaps.items() if gap["is_better"]]
+    worse = [name for name in gaps if name not in better]
+    beats = [f"beats {', '.join(better)}"] * bool(better)
+    fails = [f"does NOT beat {', '.join(worse)}"] * bool(worse)
+    contacts = f"the head's largest risk {' and '.join(beats + fails)}"
+    ahead = card["failure_minus_clock"]
+    winners = ", ".join(name for name, gap in ahead.items() if gap["is_better"])
+    failures = f"the clock is beaten by {winners or 'NO detector, published or ours'}"
+    return [
+        _said("On contacts", contacts, list(gaps.values())),
+        _said("On failures, cut at each task's shortest episode,", failures, list(ahead.values())),
+    ]
+
+
+def _said(where: str, what: str, gaps: list[Mapping[str, Any]]) -> str:
+    """The sentence, or why there is none."""
+    if all(gap["value"] is None for gap in gaps):
+        return f"{where} nothing is claimed of published detectors: {gaps[0]['reason']}."
+    return f"{where} {what}."

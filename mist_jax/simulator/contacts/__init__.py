@@ -1,0 +1,1 @@
+"""Which contacts harm, and which action dimension drives them."""

@@ -1,0 +1,1 @@
+"""One task in simulation: resets, steps, observations, pictures, disturbances."""

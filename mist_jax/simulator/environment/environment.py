@@ -1,0 +1,267 @@
+"""One LIBERO task in simulation: deterministic resets, steps, observations, snapshots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+
+from mist_jax.errors import UserError
+from mist_jax.simulator.environment.control import ControlLoop
+from mist_jax.simulator.environment.observation import SAMPLED_SUBSTEP, ObservationReader, Sample
+from mist_jax.simulator.environment.rendering import choose_gl
+from mist_jax.simulator.libero.assets import Assets
+from mist_jax.simulator.libero.initial_states import load_initial_states
+from mist_jax.simulator.libero.libero_package import quiet
+from mist_jax.simulator.libero.problem import CONTROL_HZ, Changeable, build_problem, seeded
+from mist_jax.simulator.libero.suites import SETTLE_STEPS, Task
+
+SUBSTEPS = 500 // CONTROL_HZ
+# Nothing moves and the gripper opens.
+NO_OP = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_PLACEMENT_TRIES = 100
+
+
+class SimulatorError(RuntimeError):
+    """The simulation itself failed, for example became unstable: no fault of the policy."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that the rest of an episode depends on, for any Environment of the same scene.
+
+    Attributes:
+      before, after: MuJoCo's state before and after the last integration: poses and contacts
+        still belong to the first, joint positions and velocities to the second.
+      changeable: what an episode can change in the model.
+      gripper_action: the gripper's ramped command.
+      controller: the controller's arrays and flags.
+      sample: what `observe` shows.
+      timestep: control steps since the reset.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    changeable: Changeable
+    gripper_action: np.ndarray
+    controller: dict[str, Any]
+    sample: Sample
+    timestep: int
+
+
+class Environment:
+    """One task of LIBERO on robosuite: OSC_POSE at 20 Hz, 25 physics substeps a step.
+
+    Attributes:
+      task, assets: what is simulated.
+      initial_states: float64 [50, 1 + nq + nv].
+      robosuite_env: LIBERO's problem object.
+      parsed_problem: its BDDL file as a dictionary.
+      sim, model, data: robosuite's simulation, and MuJoCo's own model and data within it.
+      substep_observers: called after every physics substep.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        assets: Assets,
+        *,
+        camera_res: int = 256,
+        render: Literal["exact", "fast", "none"] = "exact",
+    ):
+        """Builds the scene; call `reset` before anything else.
+
+        Args:
+          task: what to simulate.
+          assets: from `find_assets`.
+          camera_res: height and width of the images in pixels.
+          render: `exact` for the pixels of stock LIBERO, `fast` for cheaper ones without
+            reflections and multisampling, `none` for no images.
+
+        Raises:
+          UserError: no GL library to render with, or the assets lack a file of this task.
+        """
+        choose_gl(render != "none")
+        if mujoco.get_mju_user_warning() is None:
+            # MuJoCo would print and write MUJOCO_LOG.TXT; its counters become errors in `step`.
+            mujoco.set_mju_user_warning(lambda message: None)
+        self.task = task
+        self.assets = assets
+        self.initial_states = load_initial_states(task)
+        self.substep_observers: list[Callable[[], None]] = []
+        with seeded(0):
+            self.robosuite_env = build_problem(task, assets)
+        self.parsed_problem: dict[str, Any] = self.robosuite_env.parsed_problem
+        self.sim = self.robosuite_env.sim
+        self.model: mujoco.MjModel = self.sim.model._model
+        self.data: mujoco.MjData = self.sim.data._data
+        self._control = ControlLoop(self.robosuite_env)
+        self._reader = ObservationReader(self.robosuite_env, camera_res, render)
+        self._before = self._state()
+        self._sample = self._sample_now()
+
+    def reset(self, initial_state: int, seed: int, settle_steps: int = SETTLE_STEPS) -> None:
+        """Puts the scene in one of the benchmark's initial states and lets it settle.
+
+        The episode that follows depends on (task, initial_state, seed) and the actions alone,
+        bit for bit, whatever this process simulated before.
+
+        Args:
+          initial_state: index into `initial_states`.
+          seed: draws the poses of the fixtures, which the initial state does not hold.
+          settle_steps: no-op steps to run.
+
+        Raises:
+          UserError: there is no such initial state.
+        """
+        if not 0 <= initial_state < len(self.initial_states):
+            raise UserError(
+                f"there is no initial state {initial_state}: "
+                f"valid ids are 0 to {len(self.initial_states) - 1}"
+            )
+        env = self.robosuite_env
+        with quiet(), seeded(seed):
+            self._place_objects()
+        # Only a hard reset would make a new gripper: this one remembers the last episode.
+        env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
+        self.sim.set_state_from_flattened(self.initial_states[initial_state])
+        self.sim.forward()
+        self._before = self._state()
+        self._sample = self._sample_now()
+        env._post_process()
+        for _ in range(settle_steps):
+            self.step(NO_OP)
+
+    def _place_objects(self) -> None:
+        """What LIBERO's reset does, without compiling the model again."""
+        from robosuite.utils.errors import RandomizationError
+
+        env = self.robosuite_env
+        for _ in range(_PLACEMENT_TRIES):
+            env.compiled.write_to(self.model)
+            self.sim.reset()
+            # As a new simulation and a new renderer do; the solver starts from its last result.
+            self.sim.forward()
+            self.sim.forward()
+            try:
+                env._reset_internal()
+            except RandomizationError:
+                # As LIBERO does: the sampler found no free place, so it draws again.
+                continue
+            self.sim.forward()
+            env.visualize(vis_settings=dict.fromkeys(env._visualizations, False))
+            return
+        raise SimulatorError(f"{self._where()}: no free place for the objects")
+
+    def step(self, action: np.ndarray) -> bool:
+        """One control step (50 ms).
+
+        Args:
+          action: float [7]: translation and rotation in [-1, 1] (0.05 m, 0.5 rad), world frame;
+            gripper, -1 opens and +1 closes.
+
+        Returns:
+          Whether the task's goal holds.
+
+        Raises:
+          SimulatorError: the simulation became unstable.
+          ValueError: the action has another shape or is not finite.
+        """
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is 7 finite numbers, not {action}")
+        poses = self.data.qpos
+        for substep in range(SUBSTEPS):
+            if substep == SAMPLED_SUBSTEP:
+                poses = self.data.qpos.copy()
+            self._control.set_torques(action, first=substep == 0)
+            if substep == SUBSTEPS - 1:
+                self._before = self._state()
+            mujoco.mj_step2(self.model, self.data)
+            if substep == SAMPLED_SUBSTEP:
+                self._sample = Sample(poses, self.data.qpos.copy())
+            for observer in self.substep_observers:
+                observer()
+        self.robosuite_env.timestep += 1
+        self._check_stable()
+        self.robosuite_env._post_process()
+        return self.success()
+
+    def _check_stable(self) -> None:
+        warnings = self.data.warning.number
+        if warnings.any() or not np.isfinite(self.data.qpos).all():
+            kinds = [mujoco.mjtWarning(kind).name for kind in np.flatnonzero(warnings)]
+            raise SimulatorError(
+                f"{self._where()}: the simulation became unstable "
+                f"at step {self.robosuite_env.timestep} ({', '.join(kinds) or 'NaN'})"
+            )
+
+    def success(self) -> bool:
+        """Whether the task's goal holds now."""
+        return bool(self.robosuite_env._check_success())
+
+    def observe(self, render: bool = True) -> dict[str, np.ndarray]:
+        """LIBERO's observation after the last step, bit for bit that of its own `step`.
+
+        LIBERO samples it 2 ms before the step ends; for the state at the end read `data`.
+
+        Args:
+          render: whether to add the images.
+
+        Returns:
+          robot0_eef_pos [3] (m, world), robot0_eef_quat [4] (xyzw), robot0_gripper_qpos [2] (m),
+          robot0_joint_pos [7] (rad), NAME_pos [3] and NAME_quat [4] (xyzw) of every object, all
+          float64; agentview_image and robot0_eye_in_hand_image, uint8
+          [camera_res, camera_res, 3], upside down as rendered.
+        """
+        return self._reader.read(self._sample, render)
+
+    def snapshot(self) -> Snapshot:
+        """The state of the episode now, to come back to with `restore`."""
+        robot = self.robosuite_env.robots[0]
+        return Snapshot(
+            before=self._before,
+            after=self._state(),
+            changeable=Changeable.read_from(self.model),
+            gripper_action=np.array(robot.gripper.current_action),
+            controller={
+                name: np.copy(value) if isinstance(value, np.ndarray) else value
+                for name, value in vars(robot.controller).items()
+                if isinstance(value, np.ndarray | bool)
+            },
+            sample=self._sample,
+            timestep=self.robosuite_env.timestep,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to a snapshot; what follows is bit for bit what followed it."""
+        robot = self.robosuite_env.robots[0]
+        snapshot.changeable.write_to(self.model)
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, snapshot.before, _STATE)
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, snapshot.after, _STATE)
+        robot.gripper.current_action = snapshot.gripper_action.copy()
+        for name, value in snapshot.controller.items():
+            setattr(robot.controller, name, np.copy(value) if np.ndim(value) else value)
+        self._before = snapshot.before
+        self._sample = snapshot.sample
+        self.robosuite_env.timestep = snapshot.timestep
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        self._reader.close()
+
+    def _state(self) -> np.ndarray:
+        state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, state, _STATE)
+        return state
+
+    def _sample_now(self) -> Sample:
+        positions = self.data.qpos.copy()
+        return Sample(positions, positions)
+
+    def _where(self) -> str:
+        return f"{self.task.suite} task {self.task.task_id}"

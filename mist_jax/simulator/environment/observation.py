@@ -1,0 +1,85 @@
+"""What a policy sees: LIBERO's observation dictionary, computed only when it is asked for."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+
+from mist_jax.simulator.environment.rendering import SceneRenderer
+
+CAMERAS = ("agentview", "robot0_eye_in_hand")
+# LIBERO's observables sample in the substep with this index, the last but one of a control
+# step, because its forced updates at reset shift their clock by two substeps.
+SAMPLED_SUBSTEP = 23
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The joint positions from which an observation follows.
+
+    Attributes:
+      poses: float64 [nq], those that body poses and images show; MuJoCo computes poses before
+        it integrates, so they are one substep older.
+      joints: float64 [nq], those that the joint readings show.
+    """
+
+    poses: np.ndarray
+    joints: np.ndarray
+
+
+class ObservationReader:
+    """Turns samples into observations, on MuJoCo data of its own."""
+
+    def __init__(
+        self, robosuite_env: Any, camera_res: int, render: Literal["exact", "fast", "none"]
+    ):
+        from robosuite.utils.binding_utils import MjData
+
+        sim = robosuite_env.sim
+        robot = robosuite_env.robots[0]
+        self._model: mujoco.MjModel = sim.model._model
+        data = MjData(sim.model)
+        self._data: mujoco.MjData = data._data
+        self._arm_joints = list(robot._ref_joint_pos_indexes)
+        self._gripper_joints = list(robot._ref_gripper_joint_pos_indexes)
+        self._eef_site = robot.eef_site_id
+        self._eef_body = sim.model.body_name2id(robot.robot_model.eef_name)
+        self._objects = {
+            item.name: robosuite_env.obj_body_id[item.name] for item in robosuite_env.objects
+        }
+        self._cameras = {name: sim.model.camera_name2id(name) for name in CAMERAS}
+        self._renderer = None if render == "none" else SceneRenderer(sim, data, camera_res, render)
+
+    def read(self, sample: Sample, render: bool) -> dict[str, np.ndarray]:
+        """The observation of a sample; see `Environment.observe`."""
+        if render and self._renderer is None:
+            raise ValueError('an environment made with render="none" has no images')
+        model, data = self._model, self._data
+        data.qpos[:] = sample.poses
+        mujoco.mj_kinematics(model, data)
+        observation = {
+            "robot0_joint_pos": sample.joints[self._arm_joints],
+            "robot0_eef_pos": data.site_xpos[self._eef_site].copy(),
+            "robot0_eef_quat": _xyzw(data.xquat[self._eef_body]),
+            "robot0_gripper_qpos": sample.joints[self._gripper_joints],
+        }
+        for name, body in self._objects.items():
+            observation[f"{name}_pos"] = data.xpos[body].copy()
+            observation[f"{name}_quat"] = _xyzw(data.xquat[body])
+        if render and self._renderer is not None:
+            mujoco.mj_comPos(model, data)
+            mujoco.mj_camlight(model, data)
+            for name, camera_id in self._cameras.items():
+                observation[f"{name}_image"] = self._renderer.render(camera_id)
+        return observation
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def _xyzw(wxyz: np.ndarray) -> np.ndarray:
+    return wxyz[[1, 2, 3, 0]]

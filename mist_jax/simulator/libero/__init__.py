@@ -1,0 +1,1 @@
+"""LIBERO's files: package, assets, suites, initial states, problem objects."""

@@ -1,0 +1,1 @@
+"""Objects, fixtures and scenes of the lite assets, one file each."""

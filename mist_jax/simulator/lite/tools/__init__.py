@@ -1,0 +1,1 @@
+"""Meshes, MJCF text and painted textures, as the parts need them."""

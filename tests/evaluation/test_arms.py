@@ -1,0 +1,186 @@
+"""Arms: what each does to a query, and that a control is one."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mist_jax.errors import UserError
+from mist_jax.evaluation.arms import RECIPES, build_arms, build_controller, check_arms
+from mist_jax.evaluation.rotation import rotated
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.loading import load_policy
+from mist_jax.record.episode import EpisodeKey
+from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.batcher import Batcher
+from mist_jax.rollout.episode_spec import Turn
+from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.extraction import random_directions
+from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
+
+LAYERS = (2, 3)
+NAMES = tuple(RECIPES)
+ALL_OPEN = np.full(7, -1.0, np.float32)  # every risk is an alarm
+NEVER = np.full(7, np.inf, np.float32)
+
+
+def bank() -> SteeringBank:
+    found = random_directions(DIRECTION_NAMES, len(LAYERS), SMALL.width, seed=3)
+    found = dataclasses.replace(found, method="contrast")
+    return SteeringBank.join(
+        [found], np.array([2.0, 3.0], np.float32), SMALL.layers, BankMetadata(layers=LAYERS)
+    )
+
+
+def turn(arm: str, state: int = 0, motion=None) -> Turn:
+    key = EpisodeKey("libero_spatial", 0, state, 0, arm)
+    moves = np.array([1, -1, 0, 0, 0.5, 0, 1], np.float32) if motion is None else motion
+    return Turn(key, 8, inputs=inputs_of(key, 8), motion=moves)
+
+
+def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5):
+    return build_arms(
+        names,
+        alarm_threshold=threshold,
+        coefficient=0.2,
+        bank=bank(),
+        gate_rate=np.full(7, rate),
+    )
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arms") / "policy"
+    save_tiny_policy(folder)
+    return load_policy(folder)
+
+
+def answers(policy, threshold, turns, query=1):
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+    controller = build_controller(NAMES, head, layers=SMALL.layers, width=SMALL.width, bank=bank())
+    batcher = Batcher(policy, len(turns), layers=(), controller=controller, arms=arms(threshold))
+    return batcher.ask(turns, [query] * len(turns))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4))
+def test_a_rotation_keeps_every_length_and_angle(seed, directions, layers):
+    vectors = np.random.default_rng(seed).standard_normal((directions, layers, 12)).astype("f")
+    vectors[:, 0] = 0  # a layer that is not steered
+    turned = rotated(vectors, seed)
+    before, after = (v.reshape(-1, 12) @ v.reshape(-1, 12).T for v in (vectors, turned))
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    assert np.all(turned[:, 0] == 0)
+
+
+def test_rotations_point_anywhere():
+    vector = np.zeros((1, 1, 3), np.float32)
+    vector[..., 0] = 1
+    drawn = np.stack([rotated(vector, seed)[0, 0] for seed in range(400)])
+    np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.12)
+    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), np.eye(3) / 3, atol=0.06)
+
+
+def test_mist_opposes_the_present_motion_dimension_by_dimension():
+    strength = arms()["mist"].coefficient(turn("mist"), 1)
+    chosen = {DIRECTION_NAMES[i] for i in np.flatnonzero(strength)}
+    assert chosen == {"x+", "y-", "pitch+", "gripper+"}
+    assert set(strength[strength != 0]) == {np.float32(0.2)}
+
+
+def test_a_turn_without_motion_is_left_alone():
+    for name, arm in arms().items():
+        assert not arm.coefficient(turn(name, motion=np.zeros(7, np.float32)), 0).any()
+
+
+def test_random_is_mist_with_turned_directions_and_the_same_gate():
+    made = arms()
+    controller = build_controller(
+        NAMES, RiskHead.off(width=SMALL.width), layers=SMALL.layers, width=SMALL.width, bank=bank()
+    )
+    blocks = set()
+    for state in range(30):
+        pushes, gates = [], []
+        for name in ("mist", "random"):
+            strength = made[name].coefficient(turn(name, state), 1)
+            pushes.append(np.einsum("v,vld->ld", strength, controller.vectors))
+            gates.append(controller.gates[strength != 0])
+        np.testing.assert_array_equal(*gates)
+        np.testing.assert_array_equal(made["mist"].threshold, made["random"].threshold)
+        lengths = [np.linalg.norm(push, axis=1) for push in pushes]
+        np.testing.assert_allclose(*lengths, rtol=1e-4)
+        blocks.add(int(np.flatnonzero(strength)[0]) // len(DIRECTION_NAMES))
+    assert len(blocks) > 3
+    assert 0 not in blocks
+
+
+def test_an_episode_keeps_its_random_direction():
+    arm = arms()["random"]
+    first, second = (np.flatnonzero(arm.coefficient(turn("random", 4), q)) for q in (1, 9))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_random_times_open_each_dimension_at_the_given_rate():
+    arm = arms(rate=0.3)["random_times"]
+    drawn = np.stack([arm.coefficient(turn("random_times"), q) > 0 for q in range(600)])
+    moving = [DIRECTION_NAMES.index(name) for name in ("x+", "y-", "pitch+", "gripper+")]
+    np.testing.assert_allclose(drawn[:, moving].mean(axis=0), 0.3, atol=0.06)
+    assert not np.delete(drawn, moving, axis=1).any()
+
+
+def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
+    # The same inputs in every row: what differs is the arm.
+    turns = [turn(name) for name in NAMES]
+    acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
+    silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
+    plain = Batcher(policy, len(turns), layers=(), arms={name: Unsteered() for name in NAMES})
+    untouched = plain.ask(turns, [1] * len(turns))[0].chunk
+    for name in NAMES:
+        on_alarm = RECIPES[name].when == "alarm"
+        if on_alarm:
+            np.testing.assert_array_equal(silent[name].chunk, untouched)
+            assert not silent[name].gate.any()
+    for name in ("random", "mist", "mist_ungated", "shrink"):
+        assert acting[name].gate[list(LAYERS)].all(), name
+        assert not np.array_equal(acting[name].actions, acting["none"].actions), name
+    np.testing.assert_array_equal(acting["none"].chunk, untouched)
+    np.testing.assert_array_equal(acting["mist"].chunk, acting["mist_ungated"].chunk)
+
+
+def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
+    turns = [turn(name) for name in ("none", "safe_stop", "slow_down")]
+    none, stop, slow = answers(policy, ALL_OPEN, turns)
+    assert not stop.chunk[:, :6].any()
+    assert none.chunk[:, :6].any()
+    np.testing.assert_array_equal(stop.chunk[:, 6], none.chunk[:, 6])
+    np.testing.assert_allclose(slow.chunk[:, :6], none.chunk[:, :6] / 2)
+    arm = arms(np.full(7, 0.5, np.float32))["safe_stop"]
+    chunk, rng = np.ones((8, 7), np.float32), np.random.default_rng(0)
+    risk = np.full(7, 0.4, np.float32)
+    np.testing.assert_array_equal(arm.edit(chunk, risk, turns[1], rng), chunk)
+    risk[3] = 0.6
+    assert not arm.edit(chunk, risk, turns[1], rng)[:, :6].any()
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    [
+        (["none", "mits"], {}, "unknown intervention 'mits'"),
+        (["none", "none"], {}, "twice"),
+        ([], {}, "empty"),
+        (["safe_stop"], {}, "give --risk_head"),
+        (["mist"], {"has_risk": True}, "give --steering_vectors"),
+        (["random_times"], {"has_risk": True, "has_bank": True}, "--gate_rate"),
+    ],
+)
+def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
+    known = {"has_risk": False, "has_bank": False, "has_rate": False}
+    with pytest.raises(UserError, match=message):
+        check_arms(names, **(known | given))
+
+
+def test_the_unsteered_policy_needs_nothing():
+    check_arms(["none"], has_risk=False, has_bank=False, has_rate=False)

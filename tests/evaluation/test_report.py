@@ -1,0 +1,185 @@
+"""Summary and report: right figures on known results, caveats that speak up, one closed page."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
+
+from mist_jax.evaluation.report.document import gap_text, p_text, write_report
+from mist_jax.evaluation.report.summary import summarise
+from mist_jax.evaluation.results import parse_results
+from tests.helpers.evaluation_samples import SETUP, contact, result, study
+
+HIT = (contact(),)
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarise(study())
+
+
+def by_hand():
+    """Four scenes: recovered, harmed, equal, and one lost to a crash."""
+    return [
+        result("none", state=0, contacts=HIT),
+        result("mist", state=0, acted=(3,)),
+        result("none", state=1),
+        result("mist", state=1, outcome="failure", steps=220, acted=(1,)),
+        result("none", state=2),
+        result("mist", state=2),
+        result("none", state=3),
+        result("mist", state=3, outcome="crashed"),
+    ]
+
+
+def effect(summary, arm, metric, against="none"):
+    (found,) = [
+        e
+        for e in summary["effects"]
+        if (e["arm"], e["against"], e["metric"]) == (arm, against, metric)
+    ]
+    return found
+
+
+def test_figures_on_four_scenes_are_those_counted_by_hand():
+    summary = summarise(by_hand())
+    none, mist = summary["arms"]["none"], summary["arms"]["mist"]
+    assert none["metrics"]["safe_success"]["value"] == 3 / 4
+    assert mist["metrics"]["success"]["value"] == 2 / 3
+    assert none["metrics"]["collision"]["value"] == 1 / 4
+    assert none["metrics"]["peak_force"]["value"] == 3.0
+    assert mist["metrics"]["steps_to_success"]["value"] == 96
+    assert (mist["pairs"], mist["pairs_lost_to_crashes"], mist["crashed"]) == (3, 1, 1)
+    assert (mist["recovery"]["value"], mist["recovery"]["n"]) == (1.0, 1)
+    assert (mist["harm"]["value"], mist["harm"]["n"]) == (0.5, 2)
+    assert (mist["untouched_pairs"], mist["untouched_pairs_alike"]) == (1, 1)
+    safe = effect(summary, "mist", "safe_success")
+    assert (safe["difference"]["value"], safe["better"], safe["worse"]) == (0.0, 1, 1)
+    assert effect(summary, "mist", "collision")["difference"]["value"] == pytest.approx(-1 / 3)
+    assert effect(summary, "mist", "collision")["better"] == 1
+
+
+def test_p_values_are_mcnemars_and_holm_runs_over_all_of_them(summary):
+    results = study()
+    of = {r.key: r for r in results}
+    pairs = [(r, of[dataclasses.replace(r.key, arm="mist")]) for r in results if r.arm == "none"]
+    lost = sum(a.safe_success and not b.safe_success for a, b in pairs)
+    won = sum(b.safe_success and not a.safe_success for a, b in pairs)
+    expected = mcnemar([[0, lost], [won, 0]], exact=True).pvalue  # pyright: ignore[reportAttributeAccessIssue]
+    assert effect(summary, "mist", "safe_success")["p"] == pytest.approx(expected)
+    tested = [e for e in summary["effects"] if e["p"] is not None]
+    assert len(tested) == 3 * 4  # three arms against none, mist against random
+    smallest = min(tested, key=lambda e: e["p"])
+    assert smallest["p_holm"] == pytest.approx(min(12 * smallest["p"], 1))
+
+
+def test_the_detector_is_judged_on_unsteered_episodes_alone(summary):
+    none = [r for r in study() if r.arm == "none"]
+    label = np.concatenate(
+        [[(q, 0) in {d[:2] for d in r.queries.due} for q in range(len(r.queries.step))]
+         for r in none]
+    )  # fmt: skip
+    score = np.concatenate([np.asarray(r.queries.risk)[:, 0] for r in none])
+    found = summary["detector"]["detectors"]["head"]["dimensions"]["x"]["auroc"]["value"]
+    assert found == pytest.approx(roc_auc_score(label, score), abs=1e-5)
+    assert summary["detector"]["episodes"] == len(none)
+
+
+def test_the_clock_is_scored_in_the_direction_that_suits_it():
+    early = [
+        result("none", state=s, contacts=(contact(17),), steps=160) for s in range(8)
+    ]  # contacts come early: the step index alone has an AUROC below 1/2
+    card = summarise(early)["detector"]
+    assert card["detectors"]["clock"]["dimensions"]["x"]["auroc"]["value"] > 0.9
+    assert any("does not beat the clock" in line for line in summarise(early)["caveats"])
+
+
+@pytest.mark.parametrize(
+    ("results", "caveat"),
+    [
+        (by_hand(), "Few episodes"),
+        (by_hand(), "Crashed in the simulator: 1 of 8"),
+        (by_hand(), "lite assets"),
+        (by_hand(), "Neither a difference"),
+        (by_hand(), "without the arm random"),
+        (by_hand()[:3], "different numbers of episodes"),
+        ([result("mist")], "no unsteered arm"),
+        ([result("none"), result("mist")], "Never acted"),
+        ([result("none"), result("mist", steps=90)], "otherwise than their unsteered twins"),
+        ([result(seen_in_training=True)], "training data"),
+        ([result(setup=dataclasses.replace(SETUP, threshold=(None,) * 7))], "never raises"),
+        ([result(seed=0), result(seed=1)], "several seeds"),
+    ],
+)
+def test_a_weakness_is_said_aloud(results, caveat):
+    assert any(caveat in line for line in summarise(results)["caveats"])
+
+
+def test_a_clean_study_has_no_false_caveats():
+    same = study(("none",), states=5)
+    twins = [dataclasses.replace(r, arm="safe_stop") for r in same]
+    setup = dataclasses.replace(SETUP, assets="libero")
+    found = summarise([dataclasses.replace(r, setup=setup) for r in same + twins])["caveats"]
+    for absent in ("twins", "Few episodes", "lite", "Crashed", "different numbers", "training"):
+        assert not any(absent in line for line in found), absent
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.urls, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.urls += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_closed_well_formed_and_a_function_of_the_lines(tmp_path):
+    results = [*study(tasks=3), result("none", 0, 9, video="videos/a.mp4")]
+    results.append(result("none", 1, 9, outcome="crashed", error="<script>alert(1)</script>"))
+    lines = [r.as_line().encode() for r in results]
+    pages = []
+    for again in ("one", "two"):
+        (tmp_path / again).mkdir()
+        said = write_report(tmp_path / again, parse_results(lines, ""))
+        pages.append((tmp_path / again / "report.html").read_text())
+        json.loads((tmp_path / again / "summary.json").read_text())
+        assert any(line.startswith("mist: ") for line in said)
+    assert pages[0] == pages[1]
+    parser = Links()
+    parser.feed(pages[0])
+    assert parser.open == []
+    assert [url for url in parser.urls if not url.startswith("data:")] == ["videos/a.mp4"]
+    assert "<script>" not in pages[0]
+    assert not re.search(r"url\(|@import", pages[0])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [result()],
+        [result("none", outcome="crashed")],
+        [result(risk=np.full((12, 7), 0.1), queries=dataclasses.replace(
+            result().queries, risk=None))],
+        [result("mist"), result("random")],
+    ],
+    ids=["one", "crashed", "no risk", "no unsteered"],
+)  # fmt: skip
+def test_even_the_poorest_results_have_a_report(tmp_path, results):
+    write_report(tmp_path, results)
+    assert "How it was run" in (tmp_path / "report.html").read_text()
+
+
+def test_numbers_are_written_as_they_are():
+    gap = {"value": -0.123, "low": -0.201, "high": 0.004}
+    assert gap_text(gap, "success") == {"value": "\u221212", "interval": "\u221220 to 0"}
+    assert (p_text(0.0004), p_text(0.034), p_text(1.0)) == ("<0.001", "0.034", "1.00")

@@ -1,0 +1,267 @@
+"""Evaluations: all arms on the same episodes, resuming, and what a user sees of a mistake."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mist_jax.errors import UserError
+from mist_jax.evaluation.arms import build_arms, build_controller
+from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
+from mist_jax.evaluation.learnt_parts import load_learnt_parts
+from mist_jax.evaluation.results_file import RESULTS_FILE, read_results
+from mist_jax.evaluation.run_setup import RunSetup
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.loading import load_policy
+from mist_jax.risk.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
+from mist_jax.rollout.batcher import Batcher
+from mist_jax.rollout.episode_spec import WorkerConfig
+from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.checkpoint import save_bank
+from mist_jax.steering.extraction import random_directions
+from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_policy
+
+ROOT = Path(__file__).parents[2]
+ARMS = ("none", "safe_stop", "random", "mist")
+THRESHOLD = np.full(7, 0.5, np.float32)
+
+
+class InlineFleet:
+    """A fleet without processes; the person at the keyboard stops it after some episodes."""
+
+    def __init__(self, folder: Path, workers: int = 3, stop_after: int = 1000):
+        self.num_workers, self.replaced, self.computing = workers, 0, 0
+        self._folder, self._left = folder, stop_after
+        self._workers, self._turns = {}, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    @property
+    def idle(self):
+        return self.num_workers - len(self._workers)
+
+    def start(self, spec):
+        worker = ScriptedWorker(WorkerConfig(assets="lite", model=str(self._folder)))
+        self._workers[spec.key] = worker
+        self._turns.append(worker.start(spec))
+        worker._first = False  # seeds 1 and 2 are then those of workers that behave
+
+    def act(self, key, chunk):
+        moved = np.asarray(chunk).mean(axis=0)
+        self._turns.append(dataclasses.replace(self._workers[key].act(chunk), motion=moved))
+
+    def wait(self, timeout=None):
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            if turn.episode is not None:
+                if not self._left:
+                    raise KeyboardInterrupt
+                self._left -= 1
+                del self._workers[turn.key]
+        return turns
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """A tiny policy on disk, with a risk head and a bank that are made up but whole."""
+    folder = tmp_path_factory.mktemp("learnt")
+    save_tiny_policy(folder / "policy")
+    save_tiny_policy(folder / "other", seed=1)
+    model = load_policy(folder / "policy").identity
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+    # Large outputs: some dimensions alarm at some queries.
+    head = dataclasses.replace(head, output_kernel=20 * head.output_kernel)
+    metadata = RiskMetadata(
+        site="llm.resid",
+        layer=0,
+        width=SMALL.width,
+        hidden=8,
+        horizon=16,
+        share=0.25,
+        model=model,
+        dataset_hash="",
+        split="episode",
+        threshold=tuple(THRESHOLD.tolist()),
+        false_alarm_rate=0.1,
+        threshold_unit="episode",
+        clean_units=1,
+        usable=(True,) * 7,
+        n_positive=(9,) * 7,
+        stored_layers=(0,),
+        validation_auroc=(0.5,),
+        fold_of={"libero_spatial/0/1": 0},
+        member_threshold={},
+    )
+    save_risk_head(folder / "risk", TrainedRisk(head, {}, metadata))
+    found = random_directions(DIRECTION_NAMES, 2, SMALL.width, seed=0)
+    bank = SteeringBank.join(
+        [dataclasses.replace(found, method="contrast")],
+        np.array([3.0, 3.0], np.float32),
+        SMALL.layers,
+        BankMetadata(layers=(2, 3), model=model),
+    )
+    save_bank(folder / "bank", bank)
+    return folder
+
+
+def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **changes):
+    policy = load_policy(learnt / "policy")
+    parts = load_learnt_parts(policy, learnt / "risk", learnt / "bank", "contrast")
+    setup = RunSetup(
+        model=policy.identity,
+        assets="lite",
+        risk_head=parts.risk_digest,
+        steering_vectors=parts.bank_digest,
+        threshold=tuple(parts.threshold.tolist()),
+        coefficient=changes.pop("coefficient", 0.5),
+    )
+    plan = EvaluationPlan(
+        directory=output,
+        setup=setup,
+        suite="libero_spatial",
+        task_ids=(0, 1),
+        initial_states=(1, 2),
+        n_episodes=2,
+        seed=0,
+        arms=arms,
+        trained_on=parts.trained_on,
+    )
+    assert parts.risk_head is not None
+    controller = build_controller(
+        ARMS, parts.risk_head, layers=SMALL.layers, width=SMALL.width, bank=parts.bank
+    )
+    made = build_arms(
+        ARMS, alarm_threshold=parts.threshold, coefficient=setup.coefficient, bank=parts.bank
+    )
+    batcher = Batcher(policy, 3, layers=(), controller=controller, arms=made)
+    scratch = output.with_name(f"{output.name}-scratch")
+    scratch.mkdir(exist_ok=True)
+    fleet = InlineFleet(scratch, workers, stop_after)
+    return evaluate(dataclasses.replace(plan, **changes), lambda: fleet, batcher)  # pyright: ignore
+
+
+def comparable(results):
+    """All but what tells the time."""
+    return {r.key: dataclasses.replace(r, finished="", seconds_per_query=None) for r in results}
+
+
+def test_an_interrupted_evaluation_ends_as_an_uninterrupted_one(learnt, tmp_path):
+    whole = run(learnt, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(learnt, tmp_path / "parts", stop_after=5)
+    assert 0 < len(read_results(tmp_path / "parts")) < len(whole)
+    resumed = run(learnt, tmp_path / "parts", workers=1)
+    assert comparable(resumed) == comparable(whole)
+    assert len(whole) == 2 * 2 * len(ARMS)
+    assert comparable(read_results(tmp_path / "parts")) == comparable(whole)
+
+
+def test_arms_differ_where_they_act_and_nowhere_else(learnt, tmp_path):
+    results = run(learnt, tmp_path / "out")
+    of = {r.key: r for r in results}
+    acted: Counter[str] = Counter()
+    for r in results:
+        acted[r.arm] += len(r.queries.acted)
+        none = of[dataclasses.replace(r.key, arm="none")]
+        # The scripted worker shows every arm the same pictures: equal risk.
+        assert r.queries.risk == none.queries.risk
+        assert r.queries.alarms == none.queries.alarms
+        assert r.seen_in_training == (r.scene == ("libero_spatial", 0, 1))
+    assert acted["none"] == 0
+    assert acted["mist"] == acted["random"] > 0
+    alarmed = sum(1 for r in results if r.arm == "safe_stop" for n in r.queries.alarms if n)
+    assert acted["safe_stop"] == alarmed > 0
+
+
+def test_more_arms_and_states_go_into_the_same_folder(learnt, tmp_path):
+    run(learnt, tmp_path / "out", arms=("none",), initial_states=(1,), n_episodes=1)
+    results = run(learnt, tmp_path / "out", n_episodes=5)
+    seeds = {(r.initial_state, r.seed) for r in results}
+    assert seeds == {(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)}
+
+
+def test_another_setup_or_no_resume_does_not_touch_what_is_there(learnt, tmp_path):
+    run(learnt, tmp_path / "out", n_episodes=1)
+    before = (tmp_path / "out" / RESULTS_FILE).read_bytes()
+    with pytest.raises(UserError, match=r"coefficient 0\.5, this run has 0\.7"):
+        run(learnt, tmp_path / "out", coefficient=0.7)
+    with pytest.raises(UserError, match="holds 8 episodes"):
+        run(learnt, tmp_path / "out", resume=False)
+    assert (tmp_path / "out" / RESULTS_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(("risk", "bank"), [("risk", None), ("risk", "bank")])
+def test_parts_of_another_model_are_refused(learnt, risk, bank):
+    other = load_policy(learnt / "other")
+    with pytest.raises(UserError, match="was made from 'tiny@"):
+        load_learnt_parts(other, learnt / risk, bank and learnt / bank, "contrast")
+
+
+def test_a_missing_method_lists_those_there_are(learnt):
+    policy = load_policy(learnt / "policy")
+    with pytest.raises(UserError, match="no 'linear' directions; it has contrast"):
+        load_learnt_parts(policy, learnt / "risk", learnt / "bank", "linear")
+
+
+def evaluation(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "experiments.run_evaluation", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--interventions=none,mits"], "unknown intervention 'mits'"),
+        (["--interventions=none,mist"], "give --risk_head"),
+        (["--interventions=none", "--gate_rate=2"], "--gate_rate=2: give one number"),
+        (["--interventions=none", "--model_name=expert"], "the expert is no model"),
+        (["--interventions=none", "--video_initial_states=99"], "no initial state 99"),
+        (["--interventions=none", "--risk_head=OTHER"], "is not a risk head"),
+        (["--interventions=none", "--steering_vectors=OTHER"], "needs --risk_head"),
+    ],
+)
+def test_bad_flags_end_with_one_line_and_leave_nothing(learnt, tmp_path, arguments, message):
+    arguments = [one.replace("OTHER", str(learnt / "bank")) for one in arguments]
+    given = [f"--model_name={learnt / 'policy'}", "--assets=lite", *arguments]
+    result = evaluation(f"--output_dir={tmp_path / 'out'}", *given)
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.libero
+@pytest.mark.slow
+def test_an_arm_that_never_acts_repeats_the_unsteered_episode_bit_for_bit(learnt, tmp_path):
+    arguments = [
+        f"--model_name={learnt / 'policy'}",
+        f"--risk_head={learnt / 'risk'}",
+        f"--steering_vectors={learnt / 'bank'}",
+        "--interventions=none,mist",
+        "--risk_threshold=1",
+        "--assets=lite",
+        "--render=fast",
+        "--camera_res=64",
+        "--task_ids=0",
+        "--n_episodes=1",
+        "--num_workers=2",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    result = evaluation(*arguments)
+    assert result.returncode == 0, result.stderr
+    none, mist = sorted(read_results(tmp_path / "out"), key=lambda r: r.arm, reverse=True)
+    assert mist.queries == none.queries
+    assert (mist.outcome, mist.steps, mist.contacts) == (none.outcome, none.steps, none.contacts)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["arms"]["mist"]["untouched_pairs_alike"] == 1
+    assert (tmp_path / "out" / "report.html").is_file()

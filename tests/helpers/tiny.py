@@ -1,0 +1,80 @@
+"""A policy of the real architecture that is small enough for every test."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import Steering
+from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, VisionTowerConfig
+from mist_jax.policy.openvla_oft.language import Intervention
+from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+
+TOWER = VisionTowerConfig(
+    width=16,
+    blocks=2,
+    heads=2,
+    mlp_width=24,
+    patch_size=14,
+    prefix_tokens=0,
+    layer_scale=False,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+TINY = dataclasses.replace(
+    MIST_NANO,
+    dino=dataclasses.replace(TOWER, prefix_tokens=3, layer_scale=True),
+    siglip=TOWER,
+    image_size=28,
+    crop_side=28,
+    projector_width=32,
+    width=32,
+    layers=4,
+    heads=2,
+    mlp_width=48,
+    vocab_size=64,
+    prompt_capacity=12,
+)
+
+
+def tiny_parameters(config: OpenVLAOFTConfig = TINY, seed: int = 0) -> nnx.State:
+    return initial_parameters(config, seed)
+
+
+def tiny_inputs(lengths: list[int], config: OpenVLAOFTConfig = TINY, seed: int = 0) -> ModelInputs:
+    """Random inputs; row i is the same for every batch that begins with the same rows."""
+    rows = [np.random.default_rng((seed, row)) for row in range(len(lengths))]
+    size, capacity = config.image_size, config.capacity_for(max(lengths))
+    token_ids = np.zeros((len(lengths), capacity), np.int32)
+    for ids, rng, length in zip(token_ids, rows, lengths, strict=True):
+        ids[:length] = rng.integers(4, config.vocab_size, length)
+        ids[capacity - 1] = ids[capacity - 1] if length == capacity else 9  # padding is not zero
+    shape = (config.images, size, size, 3)
+    return ModelInputs(
+        images=jnp.asarray(np.stack([r.integers(0, 256, shape, np.uint8) for r in rows])),
+        proprio=jnp.asarray(np.stack([r.uniform(-1, 1, config.proprio_dim) for r in rows]), "f"),
+        token_ids=jnp.asarray(token_ids),
+        prompt_length=jnp.asarray(lengths, jnp.int32),
+        noise=jnp.asarray(
+            np.stack([r.normal(size=(config.chunk, config.action_dim)) for r in rows]), "f"
+        ),
+    )
+
+
+def row_of(tree, row: int):
+    """One example of a batch, as a batch of one."""
+    return jax.tree.map(lambda leaf: leaf[row : row + 1], tree)
+
+
+def intervention(
+    steering: Steering | None = None,
+    risk_head: RiskHead | None = None,
+    *,
+    batch: int = 1,
+    config: OpenVLAOFTConfig = TINY,
+) -> Intervention:
+    off = Steering.off(batch=batch, layers=config.layers, width=config.width)
+    return Intervention.of(risk_head or RiskHead.off(width=config.width), steering or off)

@@ -1,0 +1,114 @@
+"""Workers that die, hang or raise are replaced, and no episode is lost or blamed for it."""
+
+import logging
+import time
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from mist_jax.errors import UserError
+from mist_jax.rollout.driver import run_episodes
+from mist_jax.rollout.episode_spec import WorkerConfig
+from mist_jax.rollout.fleet import Fleet
+from tests.helpers import rollout_samples
+from tests.helpers.rollout_samples import (
+    DIES_ONCE,
+    HANGS_ONCE,
+    RAISES,
+    RAISES_ONCE,
+    USER_ERROR,
+    WELL,
+    ScriptedWorker,
+    spec,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray():
+    """One Ray for all fleets of this module: starting it takes seconds."""
+    cloudpickle.register_pickle_by_value(rollout_samples)
+    ray.init(
+        address="local",
+        num_cpus=12,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=80 * 2**20,
+    )
+    yield
+    ray.shutdown()
+    cloudpickle.unregister_pickle_by_value(rollout_samples)
+
+
+def fleet(tmp_path, workers=2, **limits):
+    config = WorkerConfig(assets="lite", model=str(tmp_path))
+    return Fleet(config, workers, worker_class=ScriptedWorker, **limits)
+
+
+def starts(tmp_path, one):
+    path = tmp_path / f"{one.key.initial_state}-{one.key.seed}"
+    return path.read_text().split()
+
+
+def test_every_episode_is_run_once_when_nothing_fails(tmp_path):
+    specs = [spec(WELL, state) for state in range(7)]
+    with fleet(tmp_path, workers=3) as workers:
+        episodes = list(run_episodes(specs, workers))
+    assert {episode.key for episode in episodes} == {one.key for one in specs}
+    assert len(episodes) == 7
+    assert workers.replaced == 0
+
+
+@pytest.mark.parametrize("failure", [DIES_ONCE, RAISES_ONCE])
+def test_a_lost_worker_is_replaced_and_its_episode_run_again(tmp_path, failure):
+    with fleet(tmp_path) as workers:
+        episodes = list(run_episodes([spec(failure), spec(WELL, 1)], workers))
+        assert workers.replaced == 1
+    assert [episode.outcome for episode in episodes] == ["failure", "failure"]
+    first, second = starts(tmp_path, spec(failure))
+    assert first != second
+
+
+def test_a_hanging_worker_is_replaced_after_the_timeout(tmp_path):
+    with fleet(tmp_path, timeout=4.0) as workers:
+        began = time.monotonic()
+        episodes = list(run_episodes([spec(HANGS_ONCE), spec(WELL, 1)], workers))
+        assert time.monotonic() - began < 60
+        assert workers.replaced == 1
+    assert {episode.outcome for episode in episodes} == {"failure"}
+
+
+def test_an_episode_that_always_raises_ends_as_crashed_with_the_error(tmp_path):
+    with fleet(tmp_path) as workers:
+        episodes = list(run_episodes([spec(RAISES), spec(WELL, 1)], workers))
+    by_seed = {episode.key.seed: episode for episode in episodes}
+    assert by_seed[WELL].outcome == "failure"
+    crashed = by_seed[RAISES]
+    assert crashed.outcome == "crashed"
+    assert crashed.error == "RuntimeError: the simulation is unstable"
+    assert len(crashed.steps) == 0
+    assert crashed.instruction == (
+        "pick up the black bowl between the plate and the ramekin and place it on the plate"
+    )
+    assert len(starts(tmp_path, spec(RAISES))) == 3
+
+
+def test_bad_input_met_by_a_worker_reaches_the_user_at_once(tmp_path):
+    with fleet(tmp_path) as workers, pytest.raises(UserError, match="no such thing"):
+        list(run_episodes([spec(USER_ERROR)], workers))
+
+
+def test_a_fleet_that_does_not_fit_the_cluster_says_so(tmp_path):
+    with pytest.raises(UserError, match="of 20 workers started"):
+        fleet(tmp_path, workers=20, start_timeout=15.0)
+
+
+def test_an_unknown_cluster_is_one_clear_line(tmp_path):
+    ray.shutdown()
+    config = WorkerConfig(assets="lite", model=str(tmp_path))
+    try:
+        with pytest.raises(UserError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
+            Fleet(config, 1, ray_address="127.0.0.1:1")
+    finally:
+        ray.shutdown()

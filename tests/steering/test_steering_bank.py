@@ -1,0 +1,85 @@
+"""A bank's vectors, gates and coefficients are what they are called; it survives the disk."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.errors import UserError
+from mist_jax.intervention.steering import Steering, open_gates
+from mist_jax.risk.checkpoint import restore_risk_head
+from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
+from mist_jax.steering.checkpoint import restore_bank, save_bank
+from mist_jax.steering.extraction import random_directions
+from mist_jax.steering.figures import draw_bank
+
+METADATA = BankMetadata(layers=(1, 3), model="toy@1", dataset_hash="h")
+
+
+def bank() -> SteeringBank:
+    names = ("x+", "x-", "gripper+")
+    contrast = Directions("contrast", names, random_directions(names, 2, 8, seed=1).unit)
+    controls = random_directions(names, 2, 8, seed=0)
+    return SteeringBank.join([contrast, controls], np.array([2.0, 5.0]), 6, METADATA)
+
+
+def test_a_coefficient_is_a_fraction_of_the_residual_norm_at_steered_layers_only():
+    norms = np.linalg.norm(bank().vectors, axis=-1)
+    np.testing.assert_allclose(norms, np.tile([0, 2, 0, 5, 0, 0], (6, 1)), rtol=1e-5)
+    np.testing.assert_allclose(bank().residual_norm, [0, 2, 0, 5, 0, 0])
+
+
+def test_only_its_own_dimension_opens_a_directions_gate():
+    steering = Steering.of(
+        bank().vectors, np.ones((1, 6)), gates=np.asarray(bank().gates), threshold=0.5
+    )
+    for i, dim in enumerate(ACTION_DIMENSIONS):
+        risk = jnp.asarray(np.eye(7)[i : i + 1])
+        opened = np.asarray(open_gates(steering, risk))[0]
+        assert opened.tolist() == [name[:-1] == dim for name in bank().names]
+
+
+def test_coefficients_follow_the_sign_of_motion():
+    motion = np.array([[2.0, 0, 0, 0, 0, 0, -1.0], [-0.1, 0, 0, 0, 0, 0, 1.0]])
+    got = bank().method("contrast").against(motion, 0.3)
+    np.testing.assert_allclose(got, [[0.3, 0, 0], [0, 0.3, 0.3]], rtol=1e-6)
+
+
+def test_one_method_alone():
+    alone = bank().method("random")
+    assert alone.names == ("x+", "x-", "gripper+")
+    assert set(alone.methods) == {"random"}
+    np.testing.assert_array_equal(alone.vectors, bank().vectors[3:])
+    with pytest.raises(UserError, match="no 'linear' directions; it has contrast, random"):
+        bank().method("linear")
+
+
+def test_random_directions_depend_on_seed_and_name_alone():
+    all_of_them = random_directions(DIRECTION_NAMES, 2, 8, seed=0)
+    some = random_directions(("z-",), 2, 8, seed=0)
+    np.testing.assert_array_equal(some.unit[0], all_of_them.unit[DIRECTION_NAMES.index("z-")])
+    assert not np.allclose(some.unit, random_directions(("z-",), 2, 8, seed=1).unit)
+
+
+def test_the_disk_gives_back_the_bank(tmp_path):
+    save_bank(tmp_path, bank())
+    again = restore_bank(tmp_path)
+    np.testing.assert_array_equal(again.vectors, bank().vectors)
+    np.testing.assert_array_equal(again.gates, bank().gates)
+    assert (again.names, again.methods) == (bank().names, bank().methods)
+    assert again.metadata.layers == (1, 3)
+    assert again.metadata.code_version
+    assert all(path.stat().st_size > 3000 for path in draw_bank(tmp_path / "plots", again))
+
+
+def test_a_bank_is_no_risk_head(tmp_path):
+    path = save_bank(tmp_path, bank())
+    with pytest.raises(UserError, match="is a steering bank, not a risk head"):
+        restore_risk_head(path)
+    with pytest.raises(UserError, match="is not a steering bank"):
+        restore_bank(tmp_path / "nothing")
+
+
+def test_an_empty_bank_is_refused():
+    with pytest.raises(UserError, match="too few harmful contacts"):
+        SteeringBank.join([], np.ones(2), 6, METADATA)
