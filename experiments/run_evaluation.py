@@ -68,6 +68,8 @@ def main() -> None:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
 
     # Imported after the flags were found right: this takes seconds.
+    from mist_jax.rollout.batcher import Batcher
+
     from mist_jax.checkpoint import code_version
     from mist_jax.evaluation.arms import build_arms, build_controller, check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
@@ -76,7 +78,6 @@ def main() -> None:
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.risk.checkpoint import to_optional
-    from mist_jax.rollout.batcher import Batcher
 
     check_arms(
         arms,

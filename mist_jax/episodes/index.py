@@ -26,6 +26,7 @@ class EpisodeEntry:
     key: EpisodeKey
     outcome: Outcome
     surplus: bool
+    harmful: bool  # it had a harmful contact
     sha256: str
 
     def as_line(self) -> bytes:

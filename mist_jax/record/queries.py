@@ -16,6 +16,7 @@ class Queries:
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # site -> layer of each L
     risk: np.ndarray | None = None  # float32 [Q, A]
     gate: np.ndarray | None = None  # float32 [Q, L]
+    edited: np.ndarray | None = None  # bool [Q]: the arm changed the chunk
     latency: np.ndarray | None = None  # float32 [Q], seconds per query
     expert: np.ndarray | None = None  # float32 [Q, C, A]: what the expert would do (DAgger)
     # camera -> Q JPEGs, the steps' images at `step`; empty unless every query has one

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from mist_jax.rollout.batcher import Batcher
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms import build_arms, build_controller
@@ -20,7 +21,6 @@ from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.risk.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
-from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import save_bank
