@@ -27,6 +27,7 @@ class EpisodeEntry:
     outcome: Outcome
     surplus: bool
     harmful: bool  # it had a harmful contact
+    stored: str  # UTC, ISO 8601
     sha256: str
 
     def as_line(self) -> bytes:
@@ -98,7 +99,7 @@ def dataset_hash(directory: Path) -> str:
         UserError: there is no dataset, or its index is damaged.
     """
     info = load_info(directory).as_json()
-    for name in ("command", "code_version"):
+    for name in ("commands", "code_versions"):
         del info[name]
     digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
     for checksum in sorted(entry.sha256 for entry in read_index(directory)):

@@ -130,7 +130,7 @@ def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path: Path, change: 
 
 def test_another_suite_and_command_may_go_on_in_the_same_folder(tmp_path: Path):
     collect(tmp_path)
-    run = dataclasses.replace(INFO, suites=("libero_object",), command="again")
+    run = dataclasses.replace(INFO, suites=("libero_object",), commands=("again",))
     EpisodeWriter(tmp_path, run).close()
     assert load_info(tmp_path).suites == ("libero_object", "libero_spatial")
 

@@ -65,7 +65,7 @@ def test_quotas_caps_and_states_hold_also_after_an_interruption(
     first = run(attempts(quotas), lambda _: next(drawn), workers, stop_after)
     again = attempts(quotas)
     for key, outcome, _ in first:
-        again.recall(EpisodeEntry(key, outcome, False, False, ""))
+        again.recall(EpisodeEntry(key, outcome, False, False, "", ""))
     done = first + run(again, lambda _: next(drawn), workers)
     assert again.missing == 0
     assert len({key for key, _, _ in done}) == len(done)

@@ -1,20 +1,20 @@
 """Which episodes become videos, and where those lie."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.sinks.film import FILMED, write_video
 
 VideoChoice = Literal["none", "all", "success", "failure", "harmful"]
-VIDEO_CHOICES: tuple[str, ...] = get_args(VideoChoice)
 
 
 class VideoSink:
     """Draws the chosen episodes, of those whose every step has a picture."""
 
     def __init__(self, directory: Path, choice: VideoChoice):
-        self._directory, self._choice = directory, choice
+        self._directory = directory
+        self._choice: VideoChoice = choice
 
     def put(self, episode: Episode) -> None:
         """Writes the video beside the dataset."""
