@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.record.observation import CAMERAS
 
 INFO_FILE = "dataset.json"
 
 ImageMode = Literal["none", "query", "step"]
 ActivationDtype = Literal["float32", "float16"]
+DatasetKind = Literal["collection", "evaluation"]
 
 # These may differ between the runs that fill one folder; all else must be equal.
 _FREE = ("suites", "command", "code_version")
@@ -37,7 +39,8 @@ class DatasetInfo:
 
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
-    every step. Activations are stored in `activation_dtype` and always read as float32.
+    every step. Activations are stored in `activation_dtype` and always read as float32. `kind` says
+    what the folder is, `setup` (JSON-ready) what else its episodes depend on.
     """
 
     model: str
@@ -46,11 +49,13 @@ class DatasetInfo:
     sites: Mapping[str, Site] = field(default_factory=dict)
     chunk: int = 8
     camera_res: int = 256
-    cameras: tuple[str, ...] = ("agentview_image", "robot0_eye_in_hand_image")
+    cameras: tuple[str, ...] = CAMERAS
     images: ImageMode = "none"
     activation_dtype: ActivationDtype = "float32"
     min_force: float = 1.0  # N
     perturbation: str = "none"
+    kind: DatasetKind = "collection"
+    setup: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     code_version: str = ""
 
@@ -121,16 +126,3 @@ def continue_dataset(there: DatasetInfo, run: DatasetInfo, directory: Path) -> D
                 f"{new[name]!r}; use another folder or the same settings"
             )
     return dataclasses.replace(run, suites=tuple(sorted({*there.suites, *run.suites})))
-
-
-def check_model(info: DatasetInfo, model: str) -> None:
-    """Makes sure that the activations of a dataset are those of `model` (name and hash).
-
-    Raises:
-        UserError: they are another model's.
-    """
-    if info.model != model:
-        raise UserError(
-            f"the dataset was collected with model {info.model!r}, not {model!r}; "
-            "name the model it was collected with, or collect again"
-        )

@@ -21,12 +21,16 @@ INDEX_FILE = "episodes.jsonl"
 
 @dataclass(frozen=True)
 class EpisodeEntry:
-    """What the index knows of one stored episode; `sha256` is that of its record."""
+    """What the index knows of one stored episode.
+
+    `sha256` is that of its record, `stored` when it was appended: UTC, ISO 8601 to the second.
+    """
 
     key: EpisodeKey
     outcome: Outcome
     surplus: bool
     sha256: str
+    stored: str
 
     def as_line(self) -> bytes:
         """The entry as one line of the index."""

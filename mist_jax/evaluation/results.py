@@ -245,7 +245,7 @@ def _trace(episode: Episode, setup: RunSetup) -> QueryTrace:
 def _edited(episode: Episode) -> np.ndarray:
     """bool [Q]: what was commanded is not what the policy said."""
     queries, commanded = episode.queries, episode.steps.commanded
-    said = np.clip(gripper_for_environment(queries.actions), -1.0, 1.0)
+    said = np.clip(gripper_for_environment(queries.raw_actions), -1.0, 1.0)
     edited = np.zeros(len(queries), bool)
     for query, step in enumerate(queries.step):
         done = commanded[step : step + said.shape[1]]

@@ -118,7 +118,7 @@ class Batcher:
         """The record of one episode's answers (at least one), in order."""
         return Queries(
             step=np.array([answer.step for answer in answers], np.int32),
-            actions=np.stack([answer.actions for answer in answers]).astype(np.float32),
+            raw_actions=np.stack([answer.actions for answer in answers]).astype(np.float32),
             activations={
                 site: np.stack([answer.activations[site] for answer in answers])
                 for site in self.sites

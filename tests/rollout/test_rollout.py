@@ -127,7 +127,7 @@ def test_scheduling_does_not_change_an_episode(policy, tmp_path):
         other = runs[1][key]
         np.testing.assert_array_equal(one.steps.action, other.steps.action)
         np.testing.assert_array_equal(one.queries.step, [0, 8, 16])
-        np.testing.assert_array_equal(one.queries.actions, other.queries.actions)
+        np.testing.assert_array_equal(one.queries.raw_actions, other.queries.raw_actions)
         activations = one.queries.activations[SITE]
         assert activations.shape == (3, 2, SMALL.width)
         np.testing.assert_array_equal(activations, other.queries.activations[SITE])
