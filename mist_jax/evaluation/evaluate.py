@@ -12,6 +12,7 @@ from mist_jax.evaluation.results_file import ResultsFile
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.progress import progress_bar
 from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.observation import AGENT_CAMERA
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.collection import VideoChoice, wants_video
 from mist_jax.rollout.driver import run_episodes
@@ -154,7 +155,7 @@ def _run(
 
 def _result(plan: EvaluationPlan, episode: Episode) -> EpisodeResult:
     key, video = episode.key, None
-    filmed = len(episode.steps) and "agentview_image" in episode.steps.images
+    filmed = len(episode.steps) and AGENT_CAMERA in episode.steps.images
     if filmed and wants_video(plan.video, episode):
         name = f"{key.suite}_task{key.task_id}_state{key.initial_state}_seed{key.seed}_{key.arm}"
         video = f"videos/{name}.mp4"

@@ -176,5 +176,5 @@ def _steps_of(worker, one, chunk, turns=3):
 
 
 def _no_preprocessing(observation, instruction):
-    assert observation["agentview_image"].shape == (64, 64, 3)
+    assert observation.images["agentview"].shape == (64, 64, 3)
     return None
