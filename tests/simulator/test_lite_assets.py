@@ -179,7 +179,7 @@ def push_the_object(environment: Environment) -> list[np.ndarray]:
     for step in range(60):
         observation = environment.observe(render=False)
         position = observation.object_pose[wanted][:3]
-        way = 3.2 * (position + [0.045, 0, 0.01] - observation.eef_pos) / 0.05
+        way = 3.2 * (position - observation.eef_pos + np.array([0.045, 0, 0.01])) / 0.05
         action = np.r_[way.clip(-1, 1), 0, 0, 0.2, 1.0 if step > 40 else -1.0]
         environment.step(action)
         actions.append(action)
