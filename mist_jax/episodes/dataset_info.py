@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.record.observation import CAMERAS
 
 INFO_FILE = "dataset.json"
 
@@ -49,7 +50,7 @@ class DatasetInfo:
     sites: Mapping[str, Site] = field(default_factory=dict)
     chunk: int = 8
     camera_res: int = 256
-    cameras: tuple[str, ...] = ("agentview_image", "robot0_eye_in_hand_image")
+    cameras: tuple[str, ...] = CAMERAS
     images: ImageMode = "none"
     activation_dtype: ActivationDtype = "float32"
     min_force: float = 1.0  # N

@@ -21,13 +21,16 @@ INDEX_FILE = "episodes.jsonl"
 
 @dataclass(frozen=True)
 class EpisodeEntry:
-    """What the index knows of one stored episode; `sha256` is that of its record."""
+    """What the index knows of one stored episode.
+
+    `sha256` is that of its record, `stored` when it was appended: UTC, ISO 8601 to the second.
+    """
 
     key: EpisodeKey
     outcome: Outcome
     surplus: bool
     harmful: bool  # it had a harmful contact
-    stored: str  # UTC, ISO 8601
+    stored: str
     sha256: str
 
     def as_line(self) -> bytes:

@@ -132,7 +132,7 @@ class PolicyActor:
 
         return Queries(
             step=np.array([answer.step for answer in answers], np.int32),
-            actions=stacked("raw_actions"),
+            raw_actions=stacked("raw_actions"),
             activations={
                 site: np.stack([answer.activations[site] for answer in answers])
                 for site in self.sites

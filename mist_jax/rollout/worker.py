@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
+from mist_jax.record.observation import Observation
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
@@ -15,6 +17,8 @@ from mist_jax.simulator.libero.suites import load_task
 if TYPE_CHECKING:
     from mist_jax.simulator.contacts.monitor import ContactMonitor
     from mist_jax.simulator.environment.environment import Environment
+
+_STILL = np.zeros(len(ACTION_DIMENSIONS))
 
 
 class Worker:
@@ -88,7 +92,7 @@ class Worker:
                 action=executed,
                 commanded=commanded,
                 perturbed=perturbed,
-                success=success,
+                reward=float(success),
                 displacement=monitor.displacement(),
                 grasped=monitor.grasped,
             )
@@ -118,7 +122,7 @@ class Worker:
             self._built = (task, renders)
         return self._environment, self._monitor
 
-    def _observe(self, render: bool) -> dict[str, np.ndarray]:
+    def _observe(self, render: bool) -> Observation:
         assert self._environment is not None
         return self._environment.observe(render=render)
 
@@ -136,10 +140,10 @@ class Worker:
             self._spec.key,
             self._step,
             inputs=inputs,
-            eef_pos=self._asked["robot0_eef_pos"],
-            eef_quat=self._asked["robot0_eef_quat"],
-            gripper_qpos=self._asked["robot0_gripper_qpos"],
-            motion=np.asarray(np.mean(self._executed or [np.zeros(7)], axis=0), np.float32),
+            eef_pos=self._asked.eef_pos,
+            eef_quat=self._asked.eef_quat,
+            gripper_qpos=self._asked.gripper_qpos,
+            motion=np.asarray(np.mean(self._executed or [_STILL], axis=0), np.float32),
         )
 
     def _episode(self, success: bool) -> Episode:
@@ -161,8 +165,8 @@ class Worker:
 
 def no_queries(chunk: int, expert: np.ndarray | None = None) -> Queries:
     """The queries of an episode in which no policy was asked, or none yet: `expert` [Q, C, A]."""
-    actions = np.zeros((0, chunk, 7), np.float32)
-    return Queries(step=np.zeros(0, np.int32), actions=actions, expert=expert)
+    said = np.zeros((0, chunk, len(ACTION_DIMENSIONS)), np.float32)
+    return Queries(step=np.zeros(0, np.int32), raw_actions=said, expert=expert)
 
 
 def _expert(environment: "Environment"):

@@ -26,7 +26,7 @@ def line_of(made, **queries):
 
 def as_commanded(made):
     """The episode with the commands that its policy's actions (zeros) mean."""
-    said = gripper_for_environment(made.queries.actions).reshape(-1, 7)[: len(made.steps)]
+    said = gripper_for_environment(made.queries.raw_actions).reshape(-1, 7)[: len(made.steps)]
     return dataclasses.replace(
         made, steps=dataclasses.replace(made.steps, commanded=said.astype(np.float32))
     )

@@ -128,7 +128,7 @@ def test_scheduling_does_not_change_an_episode(policy, tmp_path):
         other = runs[1][key]
         np.testing.assert_array_equal(one.steps.action, other.steps.action)
         np.testing.assert_array_equal(one.queries.step, [0, 8, 16])
-        np.testing.assert_array_equal(one.queries.actions, other.queries.actions)
+        np.testing.assert_array_equal(one.queries.raw_actions, other.queries.raw_actions)
         activations = one.queries.activations[SITE]
         assert activations.shape == (3, 2, SMALL.width)
         np.testing.assert_array_equal(activations, other.queries.activations[SITE])
@@ -177,5 +177,5 @@ def _steps_of(worker, one, chunk, turns=3):
 
 
 def _no_preprocessing(observation, instruction):
-    assert observation["agentview_image"].shape == (64, 64, 3)
+    assert observation.images["agentview"].shape == (64, 64, 3)
     return None
