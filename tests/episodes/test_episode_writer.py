@@ -126,7 +126,7 @@ def test_the_same_command_again_stores_nothing_twice(tmp_path: Path):
 )
 def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path: Path, change: dict):
     collect(tmp_path)
-    with pytest.raises(UserError, match=next(iter(change))):
+    with pytest.raises(UserError, match=next(iter(change.get("setup", change)))):
         EpisodeWriter(tmp_path, dataclasses.replace(INFO, **change))
     assert len(load_episodes(tmp_path)) == len(EPISODES)
 
