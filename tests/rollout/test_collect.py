@@ -106,12 +106,12 @@ def collect(*arguments: str, check=True) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--env=libero_bowls"], "value should be one of"),
+        (["--env=libero_bowls"], "valid ones are libero_spatial, "),
         (["--env=libero_goal"], "the lite assets hold libero_spatial and libero_object"),
         (["--task_ids=3,12"], "there is no task 12: valid ids are 0 to 9"),
         (["--task_ids=3-x"], "neither an id nor a range"),
         (["--initial_states=60"], "there is no initial state 60"),
-        (["--perturbation=push"], "value should be one of"),
+        (["--perturbation=push"], "valid ones are libero_spatial, "),
         (["--perturbation=noop", "--perturbation_onset=9,3"], "the smaller number first"),
         (["--perturbation=noop", "--perturbation_onset=soon"], "give two numbers"),
         (["--n_success=0", "--n_failure=0"], "nothing to collect"),

@@ -7,7 +7,7 @@ from mist_jax.simulator.contacts.bodies import scene_bodies
 from mist_jax.simulator.contacts.goals import read_intent
 from mist_jax.simulator.environment.environment import Environment
 from mist_jax.simulator.libero.assets import find_assets
-from mist_jax.simulator.libero.suites import load_suite, load_task
+from mist_jax.simulator.libero.suites import find_suite, load_suite, load_task
 
 pytestmark = pytest.mark.libero
 
@@ -15,7 +15,7 @@ ASSETS = find_assets("auto", allow_download=False)
 
 
 def build(task) -> Environment:
-    if ASSETS.kind == "lite" and task.suite not in ("libero_spatial", "libero_object"):
+    if ASSETS.kind == "lite" and "lite" not in find_suite(task.suite).asset_kinds:
         pytest.skip(f"the lite assets do not hold {task.suite}: set MIST_LIBERO_ASSETS")
     return Environment(task, ASSETS, render="none")
 

@@ -11,10 +11,10 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.initial_states import load_initial_states
-from mist_jax.simulator.libero.suites import SUITES, load_suite, load_task
+from mist_jax.simulator.libero.suites import load_suite, load_task, suites
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", suites())
 def test_states_are_those_that_torch_reads(suite):
     torch = pytest.importorskip("torch", reason="the oracle is torch.load")
     for task in load_suite(suite)[:10]:

@@ -68,7 +68,7 @@ def _orient(raw: Sequence[_RawPoints]) -> _Points:
 
 
 class ContactMonitor:
-    """Contacts of the robot side with the rest of the scene (DESIGN section 5).
+    """Contacts of the robot side with the rest of the scene, as docs/definitions.md has them.
 
     Use: `begin_episode()` after the environment's reset, then around each control step
     `begin_step()` and `end_step(step)`. Between those two it sees every physics substep; outside
@@ -87,7 +87,12 @@ class ContactMonitor:
         self._environment = environment
         self._min_force = min_force
         self.bodies = scene_bodies(environment)
-        self.intent = read_intent(environment.model, self.bodies, environment.parsed_problem)
+        self.intent = read_intent(
+            environment.model,
+            self.bodies,
+            environment.parsed_problem,
+            environment.task.predicates,
+        )
         self.object_names = self.bodies.object_names
         self._pairs = ContactPairs(self.bodies, self.intent)
         self._motion = RealisedMotion(environment.model, self.bodies)

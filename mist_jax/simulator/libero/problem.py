@@ -12,7 +12,7 @@ import numpy as np
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.assets import Assets
 from mist_jax.simulator.libero.libero_package import import_libero, quiet
-from mist_jax.simulator.libero.suites import Task
+from mist_jax.simulator.libero.suite import Task
 
 CONTROL_HZ = 20
 
