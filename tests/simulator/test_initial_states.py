@@ -62,3 +62,31 @@ def test_missing_file_is_one_clear_line(tmp_path):
     task = dataclasses.replace(load_task("libero_spatial", 0), initial_states_file=path)
     with pytest.raises(UserError, match="no initial states at"):
         load_initial_states(task)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (None, "no initial states at"),
+        (b"no numpy file", "damaged"),
+        (np.zeros(3), "no float64 tab"),
+    ],
+)
+def test_a_numpy_file_that_is_no_table_is_one_clear_line(tmp_path, table, reason):
+    path = tmp_path / "states.npy"
+    if isinstance(table, bytes):
+        path.write_bytes(table)
+    elif table is not None:
+        np.save(path, table)
+    task = dataclasses.replace(load_task("libero_spatial", 0), initial_states_file=path)
+    with pytest.raises(UserError, match=reason) as caught:
+        load_initial_states(task)
+    assert "numpy.save" in str(caught.value)
+
+
+def test_a_numpy_table_is_read_as_it_is(tmp_path):
+    table = np.random.default_rng(0).normal(size=(4, 9))
+    np.save(tmp_path / "states.npy", table)
+    task = load_task("libero_spatial", 0)
+    task = dataclasses.replace(task, initial_states_file=tmp_path / "states.npy")
+    np.testing.assert_array_equal(load_initial_states(task), table)
