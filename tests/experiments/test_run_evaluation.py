@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
 from mist_jax.evaluation.results_file import RESULTS_FILE, read_results
