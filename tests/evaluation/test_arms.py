@@ -182,5 +182,9 @@ def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
         check_arms(names, given)
 
 
+def test_every_arm_has_words_and_a_colour_of_its_own():
+    assert len({row.colour for row in ARMS}) == len({row.what for row in ARMS}) == len(ARMS)
+
+
 def test_the_unsteered_policy_needs_nothing():
     check_arms(["none"], [])

@@ -83,6 +83,56 @@ def test_contacts_are_judged_by_the_goal_of_the_suites_bddl_file(registered):
     assert any(contact.harmful for contact in found)
 
 
+GOAL = """
+import numpy as np
+from pathlib import Path
+from mist_jax.simulator.libero.suite import Predicates, Suite, TaskFiles
+
+HERE = Path(__file__).parent
+FILES = (TaskFiles("near", "put the bowl near the plate", HERE / "near.bddl", HERE / "near.npy"),)
+
+def prepare():
+    from libero.libero.envs.predicates import VALIDATE_PREDICATE_FN_DICT as known
+    assert "near" not in known  # once in a process
+    known["near"] = lambda one, other: distance(one, other) < 1.0
+
+def distance(one, other):
+    return np.linalg.norm(one.get_geom_state()["pos"] - other.get_geom_state()["pos"])
+
+SUITES = (
+    Suite(
+        "near", lambda: FILES, max_steps=9, settle_steps=2, asset_kinds=("libero", "lite"),
+        predicates=Predicates(places=("on", "in", "near")), prepare=prepare,
+    ),
+)
+"""
+
+
+def test_a_goal_in_words_of_the_suites_own_is_checked_and_means_contacts(
+    files, tmp_path, monkeypatch
+):
+    (tmp_path / "near_extension.py").write_text(GOAL)
+    scene = (files / "near_bowl.bddl").read_text()
+    goal = "(And (Near akita_black_bowl_1 plate_1))"
+    (tmp_path / "near.bddl").write_text(
+        scene.replace("(And (On akita_black_bowl_1 plate_1))", goal)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(VARIABLE, "near_extension")
+    for _ in range(2):
+        environment = Environment(load_task("near", 0), find_assets("auto"), render="none")
+        assert environment.success()  # within a metre, and not yet on the plate
+        monitor = ContactMonitor(environment)
+        moved = {monitor.bodies.body_names[body] for body in monitor.intent.to_move}
+        assert moved == {"akita_black_bowl_1_main"}
+    states = [environment.draw_initial_state(seed) for seed in (3, 4, 3)]
+    np.testing.assert_array_equal(states[0], states[2])
+    assert not np.array_equal(states[0], states[1])
+    np.save(tmp_path / "near.npy", np.stack(states))
+    environment.reset(1, seed=0)
+    assert environment.robosuite_env.timestep == 2  # the suite's own settling
+
+
 def test_states_of_another_scene_are_refused_with_one_line(registered, tmp_path):
     wrong = tmp_path / "wrong.npy"
     np.save(wrong, np.zeros((2, 5)))

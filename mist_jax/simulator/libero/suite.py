@@ -54,6 +54,7 @@ class Task:
       max_steps: the cap on control steps, settling steps not counted.
       settle_steps: no-op steps between a reset and the first observation.
       predicates: how its goal is read.
+      prepare: called once in a process before a scene of it is built.
     """
 
     suite: str
@@ -65,6 +66,7 @@ class Task:
     max_steps: int
     settle_steps: int = 10
     predicates: Predicates = Predicates()
+    prepare: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class Suite:
       asset_kinds: which scene assets it can be simulated with.
       asset_files: what a folder of assets must hold for it, relative; told before work starts.
       predicates: how its goals are read. A BDDL file states the goal; LIBERO checks it.
+      prepare: registers with LIBERO the objects, fixtures and predicates that only this suite
+        has. Called once in a process, before a scene is built: LIBERO can be imported there, and
+        not when this row is made.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Suite:
     asset_kinds: tuple[AssetKind, ...] = ("libero",)
     asset_files: tuple[str, ...] = ()
     predicates: Predicates = Predicates()
+    prepare: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that a dataset's keys cannot hold."""
@@ -113,6 +119,7 @@ def _tasks(suite: Suite) -> tuple[Task, ...]:
             max_steps=suite.max_steps,
             settle_steps=suite.settle_steps,
             predicates=suite.predicates,
+            prepare=suite.prepare,
         )
         for task_id, files in enumerate(suite.files())
     )
