@@ -25,6 +25,7 @@ from tests.helpers.rollout_samples import run_here
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).parent / "examples"
+ASSETS = find_assets("auto", allow_download=False)
 pytestmark = pytest.mark.libero
 
 
@@ -57,7 +58,7 @@ def test_the_suite_is_listed_after_liberos_with_its_own_caps_and_words(registere
 
 
 def test_the_expert_does_the_task_in_a_worker_from_the_suites_own_states(registered):
-    worker = Worker(WorkerConfig(assets=find_assets("auto").kind, model="expert"))
+    worker = Worker(WorkerConfig(assets=ASSETS.kind, model="expert"))
     spec = EpisodeSpec(EpisodeKey("near_bowl", 0, 1, 0), actor="expert")
     episode = run_here(worker, spec)
     assert episode.outcome == "success"
@@ -68,7 +69,7 @@ def test_the_expert_does_the_task_in_a_worker_from_the_suites_own_states(registe
 
 
 def test_contacts_are_judged_by_the_goal_of_the_suites_bddl_file(registered):
-    environment = Environment(load_task("near_bowl", 0), find_assets("auto"), render="none")
+    environment = Environment(load_task("near_bowl", 0), ASSETS, render="none")
     assert len(environment.initial_states) == 3
     monitor = ContactMonitor(environment)
     moved = {monitor.bodies.body_names[body] for body in monitor.intent.to_move}
@@ -120,7 +121,7 @@ def test_a_goal_in_words_of_the_suites_own_is_checked_and_means_contacts(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv(VARIABLE, "near_extension")
     for _ in range(2):
-        environment = Environment(load_task("near", 0), find_assets("auto"), render="none")
+        environment = Environment(load_task("near", 0), ASSETS, render="none")
         assert environment.success()  # within a metre, and not yet on the plate
         monitor = ContactMonitor(environment)
         moved = {monitor.bodies.body_names[body] for body in monitor.intent.to_move}
@@ -137,7 +138,7 @@ def test_states_of_another_scene_are_refused_with_one_line(registered, tmp_path)
     wrong = tmp_path / "wrong.npy"
     np.save(wrong, np.zeros((2, 5)))
     task = dataclasses.replace(load_task("near_bowl", 0), initial_states_file=wrong)
-    environment = Environment(task, find_assets("auto"), render="none")
+    environment = Environment(task, ASSETS, render="none")
     with pytest.raises(UserError, match="rows of 5 numbers"):
         environment.reset(0, seed=0)
 
