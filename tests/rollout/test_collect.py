@@ -111,7 +111,7 @@ def collect(*arguments: str, check=True) -> subprocess.CompletedProcess:
         (["--task_ids=3,12"], "there is no task 12: valid ids are 0 to 9"),
         (["--task_ids=3-x"], "neither an id nor a range"),
         (["--initial_states=60"], "there is no initial state 60"),
-        (["--perturbation=push"], "valid ones are libero_spatial, "),
+        (["--perturbation=push"], "value should be one of"),
         (["--perturbation=noop", "--perturbation_onset=9,3"], "the smaller number first"),
         (["--perturbation=noop", "--perturbation_onset=soon"], "give two numbers"),
         (["--n_success=0", "--n_failure=0"], "nothing to collect"),
