@@ -16,10 +16,7 @@ from mist_jax.policy.checkpoint import (
     restore_parameters,
 )
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, Preprocessor
-from mist_jax.policy.preprocessing.statistics import read_statistics
-from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
+from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 
 MIST_NANO_FOLDER = Path(__file__).parent / "checkpoints" / "mist-nano"
 
@@ -46,19 +43,8 @@ def load_policy(
     card = read_card(folder)
     if dtype is None and jax.default_backend() == "cpu":
         dtype = jnp.float32
-    config = card.config
-    statistics = read_statistics(folder / STATISTICS, unnorm_key, config.action_bounds)
-    preprocessor = Preprocessor(
-        images=ImagePreprocessing(
-            image_size=config.image_size,
-            crop_side=config.crop_side,
-            jpeg_round_trip=config.jpeg_round_trip,
-            center_crop=config.center_crop,
-        ),
-        cameras=CAMERAS[: config.images],
-        takes_proprio=config.proprio_dim > 0,
-        statistics=statistics,
-        tokenizer=PromptTokenizer.load(folder / TOKENIZER, terminator_id=config.empty_token_id),
+    preprocessor = Preprocessor.of(
+        card.config.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
     )
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
     return Policy(card, parameters, preprocessor)

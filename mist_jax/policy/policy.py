@@ -20,6 +20,7 @@ from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.language import LAYER_SITES, Intervention, Pool
 from mist_jax.policy.openvla_oft.model import ModelInputs
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
+from mist_jax.record.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Policy:
 
     def predict(
         self,
-        observations: Sequence[Mapping[str, np.ndarray]],
+        observations: Sequence[Observation | Mapping[str, np.ndarray]],
         instructions: Sequence[str],
         *,
         sites: tuple[str, ...] = (),
@@ -70,7 +71,7 @@ class Policy:
         """One chunk of actions per observation.
 
         Args:
-            observations: LIBERO's dictionaries, images as rendered.
+            observations: LIBERO's dictionaries, images as rendered, or `Observation`s.
             instructions: one sentence per observation.
             sites: which activations to return, of `mist_jax.SITES`.
             pool: `mean` over the action tokens, or every one of the `tokens`.

@@ -21,8 +21,8 @@ from mist_jax.extensions import VARIABLE
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import Turn
+from mist_jax.rollout.policy_actor import PolicyActor
 from tests.helpers.evaluation_samples import study
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
@@ -44,11 +44,11 @@ def chunks(folder: Path, threshold: float) -> dict[str, np.ndarray]:
     controller = build_controller(NAMES, head, layers=SMALL.layers, width=SMALL.width)
     made = build_arms(NAMES, alarm_threshold=np.full(7, threshold, np.float32))
     policy = load_policy(folder / "policy")
-    batcher = Batcher(policy, len(NAMES), layers=(), controller=controller, arms=made)
+    actor = PolicyActor(policy, len(NAMES), layers=(), controller=controller, arms=made)
     keys = [EpisodeKey("libero_spatial", 0, 0, 0, name) for name in NAMES]
     inputs = inputs_of(keys[0], 8)
     turns = [Turn(key, 8, inputs=inputs, motion=np.ones(7, np.float32)) for key in keys]
-    answers = batcher.ask(turns, [1] * len(turns))
+    answers = actor.answer(turns, [1] * len(turns))
     return {name: answer.chunk for name, answer in zip(NAMES, answers, strict=True)}
 
 

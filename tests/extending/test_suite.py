@@ -59,7 +59,7 @@ def test_the_suite_is_listed_after_liberos_with_its_own_caps_and_words(registere
 
 def test_the_expert_does_the_task_in_a_worker_from_the_suites_own_states(registered):
     worker = Worker(WorkerConfig(assets=ASSETS.kind, model="expert"))
-    spec = EpisodeSpec(EpisodeKey("near_bowl", 0, 1, 0), actor="expert")
+    spec = EpisodeSpec(EpisodeKey("near_bowl", 0, 1, 0), "expert")
     episode = run_here(worker, spec)
     assert episode.outcome == "success"
     assert (episode.max_steps, episode.instruction) == (150, load_task("near_bowl", 0).language)
