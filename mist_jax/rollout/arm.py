@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import ACTION_TOKENS
 from mist_jax.rollout.episode_spec import Turn
@@ -58,7 +59,7 @@ class Unsteered:
     @property
     def threshold(self) -> np.ndarray:
         """Never opens a gate."""
-        return np.full(7, np.inf, np.float32)
+        return np.full(len(ACTION_DIMENSIONS), np.inf, np.float32)
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Zeros [V]."""

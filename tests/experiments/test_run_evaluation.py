@@ -14,7 +14,7 @@ import pytest
 from mist_jax.episodes.dataset_info import Site
 from mist_jax.episodes.index import INDEX_FILE
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
