@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,9 +118,10 @@ def test_stock_tfds_shows_a_further_field_of_any_record(tmp_path: Path):
 
 
 def test_a_worker_gathers_a_further_field_from_whoever_fills_it():
-    nowhere = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "joint_pos": 7}
+    widths = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "joint_pos": 7}
+    nowhere: dict[str, Any] = {name: np.zeros(width) for name, width in widths.items()}
     observation = Observation(
-        **{name: np.zeros(width) for name, width in nowhere.items()},
+        **nowhere,
         object_pose={"plate": np.arange(7.0), "bowl": np.arange(7.0) + 1},
     )
     recording = Recording(("bowl", "plate"), LongerSteps)
