@@ -105,13 +105,17 @@ def _metadata(reader: ColumnReader, columns: Mapping[str, Column]) -> dict[str, 
     for field, column in columns.items():
         name = f"{_META}/{column.name}"
         if column.dtype is str:
-            values = reader.texts(name)
+            texts_there = reader.texts(name)
+            record[field] = texts_there if column.axes else _only(texts_there)
         else:
             values = reader.array(name, column.dtype, *(column.shape({}) or (1,)))
-        if not column.axes:
-            (values,) = values if column.dtype is str else values.tolist()
-        record[field] = values
+            record[field] = values if column.axes else _only(values.tolist())
     return record
+
+
+def _only(values: Sequence[Any]) -> Any:
+    (value,) = values
+    return value
 
 
 def _rlds_columns(episode: Episode) -> dict[str, Values]:
