@@ -22,7 +22,7 @@ ActivationDtype = Literal["float32", "float16"]
 DatasetKind = Literal["collection", "evaluation"]
 
 # These may differ between the runs that fill one folder; all else must be equal.
-_FREE = ("suites", "command", "code_version")
+_JOINED = ("suites", "commands", "code_versions")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class DatasetInfo:
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
     every step. Activations are stored in `activation_dtype` and always read as float32. `kind` says
-    what the folder is, `setup` (JSON-ready) what else its episodes depend on.
+    what the folder is, `setup` what else the episodes of an evaluation depend on, as JSON values.
+    `commands` and `code_versions` list those of all runs that filled the folder.
     """
 
     model: str
@@ -56,8 +57,8 @@ class DatasetInfo:
     perturbation: str = "none"
     kind: DatasetKind = "collection"
     setup: Mapping[str, Any] = field(default_factory=dict)
-    command: str = ""
-    code_version: str = ""
+    commands: tuple[str, ...] = ()
+    code_versions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -70,7 +71,7 @@ class DatasetInfo:
             name: Site(tuple(site["layers"]), site["width"])
             for name, site in values["sites"].items()
         }
-        tuples = {name: tuple(values[name]) for name in ("suites", "cameras")}
+        tuples = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
         return DatasetInfo(**{**values, **tuples, "sites": sites})
 
 
@@ -118,11 +119,24 @@ def continue_dataset(there: DatasetInfo, run: DatasetInfo, directory: Path) -> D
     Raises:
         UserError: the run's episodes would not be comparable with those of the folder.
     """
-    old, new = there.as_json(), run.as_json()
-    for name in old:
-        if name not in _FREE and old[name] != new[name]:
+    before, now = _flat(there), _flat(run)
+    for name in before | now:
+        if name not in _JOINED and before.get(name) != now.get(name):
             raise UserError(
-                f"{directory} holds episodes with {name} = {old[name]!r}, this run has "
-                f"{new[name]!r}; use another folder or the same settings"
+                f"{directory} holds episodes with {name} = {_shown(before.get(name))}, this run "
+                f"has {_shown(now.get(name))}; use another folder or the same settings"
             )
-    return dataclasses.replace(run, suites=tuple(sorted({*there.suites, *run.suites})))
+    joined = {
+        name: tuple(dict.fromkeys((*getattr(there, name), *getattr(run, name)))) for name in _JOINED
+    }
+    return dataclasses.replace(run, **joined | {"suites": tuple(sorted(joined["suites"]))})
+
+
+def _flat(info: DatasetInfo) -> dict[str, Any]:
+    values = info.as_json()
+    return {**values.pop("setup"), **values}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

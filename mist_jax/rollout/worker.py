@@ -43,7 +43,7 @@ class Worker:
         Raises:
             UserError: an unknown task or initial state, or assets that are absent.
         """
-        if spec.actor == "policy" and self._config.preprocessor is None:
+        if spec.acting == "policy" and self._config.preprocessor is None:
             raise ValueError("a policy's episode needs a preprocessor in the worker's config")
         environment, monitor = self._open(spec)
         environment.reset(spec.key.initial_state, spec.key.seed, self._config.settle_steps)
@@ -54,7 +54,7 @@ class Worker:
         self._recording = Recording(monitor.object_names)
         self._labels: list[np.ndarray] = []
         self._executed: list[np.ndarray] = []
-        needs_expert = spec.actor == "expert" or spec.label
+        needs_expert = spec.acting == "expert" or spec.label
         self._expert = _expert(environment) if needs_expert else None
         self._perturbation = (
             spec.perturbation.begin(spec.key, environment.task.max_steps)
@@ -72,7 +72,7 @@ class Worker:
         self._executed = []
         for row in range(self._config.chunk if chunk is None else len(chunk)):
             observation = self._asked if row == 0 else self._observe(spec.images == "step")
-            if spec.actor == "expert":
+            if spec.acting == "expert":
                 assert self._expert is not None
                 commanded = self._expert.action()
             else:

@@ -183,7 +183,7 @@ def test_the_hash_follows_content_not_order_or_shards(tmp_path: Path):
         return dataset_hash(tmp_path / name)
 
     first = stored("first", range(3))
-    assert stored("reversed", reversed(range(3)), command="another") == first
+    assert stored("reversed", reversed(range(3)), commands=("another",)) == first
     assert stored("less", range(2)) != first
     assert stored("other", range(3), min_force=2.0) != first
 

@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 
 from mist_jax.rollout.recording import thin_images
-from mist_jax.rollout.video import draw_frames, write_video
+from mist_jax.rollout.sinks.film import draw_frames, write_video
 from tests.helpers.episode_samples import INFO, random_episode
 
 RED = np.array([255, 90, 79])
