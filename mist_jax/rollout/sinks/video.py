@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.sinks.film import FILMED, write_video
+from mist_jax.record.observation import AGENT_CAMERA
+from mist_jax.rollout.sinks.film import write_video
 
 VideoChoice = Literal["none", "all", "success", "failure", "harmful"]
 
@@ -18,7 +19,7 @@ class VideoSink:
 
     def put(self, episode: Episode) -> None:
         """Writes the video beside the dataset."""
-        filmed = len(episode.steps) and all(episode.steps.images.get(FILMED, (b"",)))
+        filmed = len(episode.steps) and all(episode.steps.images.get(AGENT_CAMERA, (b"",)))
         if filmed and wants_video(self._choice, episode):
             write_video(self._directory / video_name(episode.key), episode)
 
