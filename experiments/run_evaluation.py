@@ -128,7 +128,8 @@ def main() -> None:
     )
     controller = None
     if learnt.risk_head is not None:
-        size = {"layers": policy.config.layers, "width": policy.config.width}
+        resid = policy.sites["llm.resid"]
+        size = {"layers": resid.layers, "width": resid.width}
         controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
     batcher = Batcher(
         policy,

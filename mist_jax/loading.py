@@ -1,5 +1,6 @@
 """Policies by name: the shipped one, a converted folder, or a published checkpoint of the hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
+from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import (
     STATISTICS,
     TOKENIZER,
@@ -15,11 +17,8 @@ from mist_jax.policy.checkpoint import (
     read_card,
     restore_parameters,
 )
+from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, Preprocessor
-from mist_jax.policy.preprocessing.statistics import read_statistics
-from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 
 MIST_NANO_FOLDER = Path(__file__).parent / "checkpoints" / "mist-nano"
 
@@ -30,6 +29,7 @@ def load_policy(
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
     unnorm_key: str | None = None,
+    architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
     """A policy by name: `mist-nano`, a converted folder, or a hub id of a published checkpoint.
 
@@ -38,28 +38,16 @@ def load_policy(
         dtype: of the parameters and the computation; default as stored (float32 on the CPU).
         mesh: devices to spread the parameters over; default the first device alone.
         unnorm_key: which data set's statistics, where the checkpoint has several.
+        architectures: by the name in the policy's config.json; add your own.
 
     Raises:
         UserError: no such policy, or a damaged one.
     """
     folder = find_policy(str(name))
-    card = read_card(folder)
+    card = read_card(folder, architectures)
     if dtype is None and jax.default_backend() == "cpu":
         dtype = jnp.float32
-    config = card.config
-    statistics = read_statistics(folder / STATISTICS, unnorm_key, config.action_bounds)
-    preprocessor = Preprocessor(
-        images=ImagePreprocessing(
-            image_size=config.image_size,
-            crop_side=config.crop_side,
-            jpeg_round_trip=config.jpeg_round_trip,
-            center_crop=config.center_crop,
-        ),
-        cameras=CAMERAS[: config.images],
-        takes_proprio=config.proprio_dim > 0,
-        statistics=statistics,
-        tokenizer=PromptTokenizer.load(folder / TOKENIZER, terminator_id=config.empty_token_id),
-    )
+    preprocessor = card.model.preprocessor(folder / STATISTICS, folder / TOKENIZER, unnorm_key)
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
     return Policy(card, parameters, preprocessor)
 

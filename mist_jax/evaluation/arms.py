@@ -202,7 +202,7 @@ def build_controller(
     vectors, count = np.asarray(bank.vectors), rotations_for(names)
     blocks = [vectors, *(rotated(vectors, seed) for seed in range(count))]
     gates = np.tile(np.asarray(bank.gates), (1 + count, 1))
-    return Controller(np.concatenate(blocks), gates, risk_head)
+    return Controller(np.concatenate(blocks), gates, risk_head, site=bank.metadata.site)
 
 
 def rotations_for(names: Sequence[str]) -> int:

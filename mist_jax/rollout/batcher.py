@@ -11,9 +11,9 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
+from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
-from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
@@ -51,7 +51,7 @@ class Batcher:
         arms: Mapping[str, Arm] | None = None,
     ):
         """Raises UserError where the model has no such layer."""
-        depth = policy.config.layers
+        depth = policy.layers
         self.layers = tuple(range(depth)) if layers is None else tuple(layers)
         outside = [layer for layer in self.layers if not 0 <= layer < depth]
         if outside:
@@ -67,7 +67,11 @@ class Batcher:
                 np.zeros((batch_size, len(controller.vectors))),
                 gates=controller.gates,
                 tokens=controller.tokens,
+                site=controller.site,
             )
+            policy.intervention(
+                batch_size, self._steering, controller.risk_head
+            )  # fits, or refuses
 
     def ask(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[Answer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
@@ -95,14 +99,13 @@ class Batcher:
         chosen = list(self.layers)
         answers = []
         for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
-            actions, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
-            chunk = np.clip(gripper_for_environment(actions), -1.0, 1.0)
+            chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
             rng = np.random.default_rng(seed)
             answers.append(
                 Answer(
                     step=turn.step,
                     chunk=self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32),
-                    actions=actions,
+                    actions=np.array(prediction.raw_actions[row]),
                     activations={
                         site: np.array(prediction.activations[site][row][chosen])
                         for site in self.sites
@@ -137,6 +140,8 @@ class Batcher:
     def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:
         if self._steering is None:
             return None
+        gate = self._steering.gate
+        assert isinstance(gate, ThresholdGate)
         directions = self._steering.vectors.shape[0]
         coefficient = np.zeros((self.batch_size, directions), np.float32)
         threshold = np.full((self.batch_size, len(ACTION_DIMENSIONS)), np.inf, np.float32)
@@ -148,7 +153,7 @@ class Batcher:
         return dataclasses.replace(
             self._steering,
             coefficient=jnp.asarray(coefficient),
-            threshold=jnp.asarray(threshold),
+            gate=dataclasses.replace(gate, threshold=jnp.asarray(threshold)),
             shrink=jnp.asarray(shrink),
         )
 

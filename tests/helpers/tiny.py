@@ -1,17 +1,18 @@
 """A policy of the real architecture that is small enough for every test."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
+from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, VisionTowerConfig
-from mist_jax.policy.openvla_oft.language import Intervention
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 
 TOWER = VisionTowerConfig(
     width=16,
@@ -38,9 +39,10 @@ TINY = dataclasses.replace(
     vocab_size=64,
     prompt_capacity=12,
 )
+TINY_MODEL = OpenVLAOFTModel(TINY)
 
 
-def tiny_parameters(config: OpenVLAOFTConfig = TINY, seed: int = 0) -> nnx.State:
+def tiny_parameters(config: OpenVLAOFTConfig = TINY, seed: int = 0) -> dict[str, Any]:
     return initial_parameters(config, seed)
 
 

@@ -31,7 +31,8 @@ def policy():
 
 
 def test_a_prediction_has_the_shapes_the_design_promises(policy):
-    layers, width = policy.config.layers, policy.config.width
+    resid = policy.sites["llm.resid"]
+    layers, width = resid.layers, resid.width
     prediction = policy.predict(
         [observation(0), observation(1)], INSTRUCTIONS, sites=("llm.resid",)
     )

@@ -6,7 +6,7 @@ import pytest
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
-from mist_jax.intervention.steering import Steering, open_gates
+from mist_jax.intervention.steering import Steering
 from mist_jax.risk.checkpoint import restore_risk_head
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
@@ -35,7 +35,7 @@ def test_only_its_own_dimension_opens_a_directions_gate():
     )
     for i, dim in enumerate(ACTION_DIMENSIONS):
         risk = jnp.asarray(np.eye(7)[i : i + 1])
-        opened = np.asarray(open_gates(steering, risk))[0]
+        opened = np.asarray(steering.gate.opened(risk))[0]
         assert opened.tolist() == [name[:-1] == dim for name in bank().names]
 
 
