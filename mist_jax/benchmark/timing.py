@@ -16,7 +16,6 @@ from rich.table import Table
 from mist_jax.errors import UserError
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.site import DEFAULT_SITE, ModelSite
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
@@ -59,7 +58,7 @@ def random_parameters(model: PolicyModel, dtype: Any, mesh: Mesh) -> dict[str, A
     Raises:
         UserError: they do not fit.
     """
-    abstract = traverse_util.flatten_dict(model.abstract_parameters(), sep="/")
+    abstract: Any = traverse_util.flatten_dict(model.abstract_parameters(), sep="/")
     shapes = {path: tuple(leaf.shape) for path, leaf in abstract.items()}
     shardings = {path: model.parameter_sharding(mesh, path, s) for path, s in shapes.items()}
     size = sum(
@@ -98,8 +97,9 @@ def measure(
         repeats: queries timed, after a few that are not.
     """
     inputs = model.example_inputs(batch)
-    intervention = _intervention(model.sites[DEFAULT_SITE], batch, steering)
-    sites = () if steering == "none" else (DEFAULT_SITE,)
+    place = next(name for name, site in model.sites.items() if site.steerable)
+    intervention = _intervention(model, place, batch, steering)
+    sites = () if steering == "none" else (place,)
     try:
         began = time.perf_counter()
         compiled = forward.lower(model, parameters, inputs, intervention, sites=sites).compile()
@@ -160,16 +160,20 @@ def _times(query: Callable[[], Any], repeats: int) -> list[float]:
     return seconds
 
 
-def _intervention(site: ModelSite, batch: int, steering: SteeringMode) -> Intervention | None:
-    layers, width = site.layers, site.width
+def _intervention(
+    model: PolicyModel, place: str, batch: int, steering: SteeringMode
+) -> Intervention | None:
+    layers, width = model.sites[place].layers, model.sites[place].width
     if steering == "none":
         return None
     if steering == "off":
-        zero = Steering.off(batch=batch, layers=layers, width=width)
-        return Intervention.of(RiskHead.off(width=width), zero)
-    head = RiskHead.initial(jax.random.key(0), width=width, hidden=256, layer=layers // 2)
+        zero = Steering.of(np.zeros((1, layers, width)), np.zeros((batch, 1)), site=place)
+        return Intervention.of(RiskHead.off(width=width, site=place), zero)
+    head = RiskHead.initial(
+        jax.random.key(0), width=width, hidden=256, layer=layers // 2, site=place
+    )
     vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
-    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1))))
+    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1)), site=place))
 
 
 def _memory_of(device: Any) -> int:

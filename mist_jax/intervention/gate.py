@@ -5,10 +5,10 @@ A gate is the rule; `prediction.gate` is the record of how far it let steering a
 
 from typing import Any, Protocol, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 from jaxtyping import ArrayLike
 
 from mist_jax.axes import Array, Float
@@ -109,4 +109,4 @@ class ThresholdGate(Gate):
 
 def is_concrete(array: Any) -> bool:
     """Whether the values can be looked at: not under a trace."""
-    return not isinstance(array, jax.core.Tracer)
+    return not isinstance(array, Tracer)

@@ -33,6 +33,11 @@ class Intervention:
         )
 
     @property
+    def steers(self) -> bool:
+        """Whether anything may change activations."""
+        return bool(self.operators)
+
+    @property
     def reads(self) -> str | None:
         """The site that risk is read at."""
         return None if self.risk_head is None else self.risk_head.site
@@ -85,6 +90,9 @@ class Intervention:
         there = (reader.layer >= 0) & (reader.layer < count)
         return jnp.where(there, reader.probability(chosen), risk)
 
-    def reported(self, risk: Float[Array, "B A"]) -> Float[Array, "B A"]:
-        """Risk for the outputs: zero where none was read."""
-        return jnp.where(risk == UNREAD, 0.0, risk)
+    def reported(self, risk: Float[Array, "B A"]) -> Float[Array, "B A"] | None:
+        """Risk for the outputs: zero where none was read, None where nobody reads."""
+        return None if self.risk_head is None else jnp.where(risk == UNREAD, 0.0, risk)
+
+
+NO_INTERVENTION = Intervention(None)

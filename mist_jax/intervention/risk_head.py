@@ -54,9 +54,9 @@ class RiskHead:
         )
 
     @classmethod
-    def off(cls, *, width: int, hidden: int = 256) -> Self:
+    def off(cls, *, width: int, hidden: int = 256, site: str = DEFAULT_SITE) -> Self:
         """A head that reads nothing and reports zero risk."""
-        head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1)
+        head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1, site=site)
         return jax.tree.map(jnp.zeros_like, head).replace(layer=jnp.asarray(-1, jnp.int32))
 
     @property

@@ -44,8 +44,8 @@ class Watch:
 
     def pools(self, site: str) -> tuple[Pool, ...]:
         """How a site is to be pooled, at most once each way; nothing where nobody looks."""
-        asked = {self.pool} if site in self.sites else set()
-        return tuple(sorted(asked | ({"mean"} if site == self.reader else set())))
+        asked: list[Pool] = [self.pool] if site in self.sites else []
+        return tuple(dict.fromkeys([*asked, "mean"] if site == self.reader else asked))
 
 
 NOTHING = Watch()

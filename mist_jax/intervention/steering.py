@@ -105,7 +105,8 @@ class Steering(Operator):
     @property
     def extent(self) -> tuple[int | None, int, int]:
         """Examples, layers and width."""
-        return len(self.coefficient), *self.vectors.shape[1:]
+        _, layers, width = self.vectors.shape
+        return len(self.coefficient), layers, width
 
     def layered(self) -> Float[Array, "L V D"]:
         """The directions of every layer."""

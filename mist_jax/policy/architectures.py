@@ -12,7 +12,7 @@ from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 DEFAULT_ARCHITECTURE = OpenVLAOFTModel.name  # of checkpoints that name none
 
 ARCHITECTURES: Mapping[str, type[PolicyModel]] = MappingProxyType(
-    {OpenVLAOFTModel.name: OpenVLAOFTModel}  # pyright: ignore[reportArgumentType]
+    {OpenVLAOFTModel.name: OpenVLAOFTModel}
 )
 PRESETS: Mapping[str, PolicyModel] = MappingProxyType(
     {name: OpenVLAOFTModel(config) for name, config in OPENVLA_OFT_PRESETS.items()}

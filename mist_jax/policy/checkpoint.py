@@ -156,7 +156,7 @@ def restore_parameters(
     """
     mesh = mesh or policy_mesh(jax.devices()[:1])
     kind = jnp.dtype(dtype or card.dtype)
-    shapes = traverse_util.flatten_dict(card.model.abstract_parameters(), sep="/")
+    shapes: Any = traverse_util.flatten_dict(card.model.abstract_parameters(), sep="/")
     target = {
         path: jax.ShapeDtypeStruct(
             leaf.shape, kind, sharding=card.model.parameter_sharding(mesh, path, leaf.shape)

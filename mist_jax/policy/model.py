@@ -20,15 +20,34 @@ from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocesso
 class PolicyModel(Protocol):
     """An architecture of one size: hashable, because it is static in the one compiled forward.
 
-    A frozen dataclass that subclasses it gets the defaults below. Parameters are nested
-    dictionaries of arrays; inputs are any pytree whose arrays have the batch first.
+    A frozen dataclass on top of `PolicyModelDefaults` needs only what is not there. Parameters are
+    nested dictionaries of arrays; inputs are any pytree whose arrays have the batch first.
     """
 
-    name: str  # the architecture's, the row of `ARCHITECTURES`
-    action_dim: int
-    chunk: int  # actions per query
-    sites: Mapping[str, ModelSite]
-    token_roles: tuple[str, ...] = TOKEN_ROLES  # those that its tokens have
+    @property
+    def name(self) -> str:
+        """Of the architecture: its row in `ARCHITECTURES`."""
+        ...
+
+    @property
+    def action_dim(self) -> int:
+        """Dimensions of an action."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """Actions per query."""
+        ...
+
+    @property
+    def sites(self) -> Mapping[str, ModelSite]:
+        """Where activations can be read, and changed where a site says so, by name."""
+        ...
+
+    @property
+    def token_roles(self) -> tuple[str, ...]:
+        """Those of `TOKEN_ROLES` that its tokens have."""
+        ...
 
     def abstract_parameters(self) -> dict[str, Any]:
         """Shapes of the parameters (`jax.ShapeDtypeStruct`), nested as the parameters are."""
@@ -73,26 +92,50 @@ class PolicyModel(Protocol):
         ...
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
-        """Where a parameter lies; `path` is its names joined by slashes. Default: everywhere."""
-        return NamedSharding(mesh, PartitionSpec())
+        """Where a parameter lies; `path` is its names joined by slashes."""
+        ...
 
     def flops(self, batch: int) -> float:
-        """Floating-point operations of one forward; default: as XLA counts them."""
-        run = jax.jit(lambda parameters, inputs: self.apply(parameters, inputs, None).actions)
-        cost = run.lower(self.abstract_parameters(), self.example_inputs(batch)).cost_analysis()
-        return float((cost or {}).get("flops", 0.0))
+        """Floating-point operations of one forward, a multiply-add counting two."""
+        ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Its size, JSON-ready; default: the dataclass's fields."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """Its size, JSON-ready."""
+        ...
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "PolicyModel":
         """The inverse of `to_dict`.
 
         Raises:
             UserError: a field is unknown, missing or of another kind.
         """
+        ...
+
+
+class PolicyModelDefaults:
+    """What most small architectures leave as it is; for a frozen dataclass to inherit."""
+
+    token_roles: tuple[str, ...] = TOKEN_ROLES
+
+    def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
+        """Every parameter whole on every device."""
+        return NamedSharding(mesh, PartitionSpec())
+
+    def flops(self, batch: int) -> float:
+        """As XLA counts them."""
+        model: Any = self
+        run = jax.jit(lambda parameters, inputs: model.apply(parameters, inputs, None).actions)
+        cost = run.lower(model.abstract_parameters(), model.example_inputs(batch)).cost_analysis()
+        return float((cost or {}).get("flops", 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The dataclass's fields."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From the dataclass's fields."""
         try:
             return cls(**values)
         except TypeError as error:

@@ -10,9 +10,14 @@ import numpy as np
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
+from mist_jax.loading import MIST_NANO_FOLDER
+from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, PolicyCard
+from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, VisionTowerConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
+from mist_jax.policy.policy import Policy
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 
 TOWER = VisionTowerConfig(
     width=16,
@@ -69,6 +74,26 @@ def tiny_inputs(lengths: list[int], config: OpenVLAOFTConfig = TINY, seed: int =
 def row_of(tree, row: int):
     """One example of a batch, as a batch of one."""
     return jax.tree.map(lambda leaf: leaf[row : row + 1], tree)
+
+
+def tiny_policy(model: PolicyModel = TINY_MODEL, parameters: Any = None) -> Policy:
+    """In memory, with mist-nano's statistics; made for `tiny_policy_inputs`."""
+    files = MIST_NANO_FOLDER / STATISTICS, MIST_NANO_FOLDER / TOKENIZER
+    card = PolicyCard("tiny", model, "float32", "0" * 64)
+    return Policy(card, parameters or tiny_parameters(), model.preprocessor(*files))
+
+
+def tiny_policy_inputs(batch: int, seed: int = 0) -> list[PolicyInputs]:
+    rng, size = np.random.default_rng(seed), TINY.image_size
+    return [
+        PolicyInputs(
+            images=rng.integers(0, 256, (TINY.images, size, size, 3), np.uint8),
+            proprio=rng.uniform(-1, 1, TINY.proprio_dim).astype(np.float32),
+            token_ids=rng.integers(4, TINY.vocab_size, 6 + row).astype(np.int32),
+            prompt="",
+        )
+        for row in range(batch)
+    ]
 
 
 def intervention(

@@ -65,7 +65,8 @@ class Project(Operator):
     @property
     def extent(self) -> tuple[int | None, int, int]:
         """Examples, layers and width."""
-        return len(self.fraction), *self.directions.shape[1:]
+        _, layers, width = self.directions.shape
+        return len(self.fraction), layers, width
 
     def layered(self) -> Float[Array, "L V D"]:
         """The directions of every layer."""

@@ -4,12 +4,14 @@ Every block's parts go through `Intervention` in the same forward: risk is read 
 opens the gates of later ones. Activations leave as return values, steering enters as arrays.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
 from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
@@ -24,7 +26,7 @@ class LanguageOutput:
 
     hidden: Float[Array, "B T D"]
     activations: dict[str, Array]
-    risk: Float[Array, "B A"] | None
+    risk: Float[Array, "B A"]
     gate: Float[Array, "B L"] | None
 
 
@@ -108,7 +110,7 @@ class LanguageModel(nnx.Module):
         self,
         embeddings: Float[Array, "B T D"],
         layout: SequenceLayout,
-        intervention: Intervention | None = None,
+        intervention: Intervention = NO_INTERVENTION,
         risk: Float[Array, "B A"] | None = None,
         watch: Watch = NOTHING,
     ) -> LanguageOutput:
@@ -116,7 +118,9 @@ class LanguageModel(nnx.Module):
         rotation = rotary(embeddings.shape[1], config.width // config.heads, config.rope_theta)
         cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
         tapped = [site for site in watch.sites if split_site(site)[0] in PLACES]
-        read = intervention.reads if intervention is not None else None
+        read = intervention.reads
+        if risk is None:
+            risk = intervention.unread(len(embeddings), config.action_dim)
 
         def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
             hidden, risk = carry
@@ -124,8 +128,6 @@ class LanguageModel(nnx.Module):
             amounts = []
 
             def edit(place: str, x: Array) -> Array:
-                if intervention is None:
-                    return x
                 x, amount = intervention.edit(place, x, parts, risk, layout.role)
                 amounts.append(amount)
                 return x
@@ -140,19 +142,20 @@ class LanguageModel(nnx.Module):
                 place, role = split_site(site)
                 return pool_role(values[place], layout, config, role, pool)
 
-            if intervention is not None and read is not None and split_site(read)[0] in PLACES:
-                risk = intervention.read(read, layer, lambda: pooled(read, "mean"), risk)
+            if read is not None and split_site(read)[0] in PLACES:
+                risk = intervention.read(read, layer, partial(pooled, read, "mean"), risk)
             seen = {site: pooled(site, watch.pool) for site in tapped}
             return (hidden, risk), (seen, sum(amounts))
 
-        steered = intervention is not None and bool(intervention.operators)
-        parts = None if intervention is None else intervention.layered()
         (hidden, risk), (seen, amount) = scan_blocks(
-            self.blocks, body, (embeddings, risk), (jnp.arange(config.layers), parts)
+            self.blocks,
+            body,
+            (embeddings, risk),
+            (jnp.arange(config.layers), intervention.layered()),
         )
         return LanguageOutput(
             hidden=self.norm(hidden),
             activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
             risk=risk,
-            gate=amount.T if steered else None,
+            gate=amount.T if intervention.steers else None,
         )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx, struct, traverse_util
 
 from mist_jax.axes import Array, Float, Int, UInt8
-from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
 from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.action_head import (
@@ -94,15 +94,13 @@ class OpenVLAOFT(nnx.Module):
         pool: Pool = "mean",
     ) -> ModelOutputs:
         config = self.config
-        watch = Watch(sites, pool, None if intervention is None else intervention.reads)
+        intervention = intervention or NO_INTERVENTION
+        watch = Watch(sites, pool, intervention.reads)
         layout = layout_of(config, inputs.prompt_length, inputs.token_ids.shape[1])
         embeddings, seen = self.embed(inputs, layout, watch)
-        risk = None
-        if intervention is not None:
-            risk = intervention.unread(len(embeddings), config.action_dim)
-            for site, pooled in seen.items():
-                if site == watch.reader:
-                    risk = intervention.read_stack(site, pooled["mean"], risk)
+        risk = intervention.unread(len(embeddings), config.action_dim)
+        if watch.reader in seen:
+            risk = intervention.read_stack(watch.reader, seen[watch.reader]["mean"], risk)
 
         def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
             output = self.language(x, layout, intervention, risk, watch)
@@ -126,18 +124,16 @@ class OpenVLAOFT(nnx.Module):
                 assert lm_head is not None
                 actions, head = token_actions(lm_head(hidden), config), {}
         seen["action_head"] = head
-        risk = output.risk
-        if intervention is not None and watch.reader == "action_head":
-            risk = intervention.read_stack("action_head", head["mean"], risk)
+        final = output.risk
+        if watch.reader == "action_head":
+            final = intervention.read_stack("action_head", head["mean"], final)
         return ModelOutputs(
             actions=actions.astype(jnp.float32),
             activations={
                 **output.activations,
                 **{site: seen[site][pool] for site in sites if site in seen},
             },
-            risk=None
-            if intervention is None or watch.reader is None
-            else intervention.reported(risk),
+            risk=intervention.reported(final),
             gate=output.gate,
         )
 

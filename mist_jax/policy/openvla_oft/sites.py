@@ -25,7 +25,7 @@ def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     """
     roles = [role for role in token_roles(config) if role != ACTION_TOKENS]
     within = ModelSite(config.layers, config.width, "within", steerable=True)
-    found = dict.fromkeys(PLACES, within)
+    found: dict[str, ModelSite] = dict.fromkeys(map(str, PLACES), within)
     for place in PLACES:
         found |= dict.fromkeys([f"{place}:{role}" for role in (*roles, ALL_TOKENS)], within)
     found["vision.dino"] = ModelSite(config.dino.blocks, config.dino.width, "before")
