@@ -72,17 +72,18 @@ def main() -> None:
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.rollout.attempts import Quotas
-    from mist_jax.rollout.batcher import Batcher
     from mist_jax.rollout.collection import CollectionPlan, collect
+    from mist_jax.rollout.expert_actor import ExpertActor
+    from mist_jax.rollout.policy_actor import PolicyActor
 
     assets = simulation_flags.assets()
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
     policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
     sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
-    batcher, recorded = None, {}
+    actor, recorded = ExpertActor(), {}
     if policy is not None:
         layers = parse_ids(_LAYERS.value, policy.layers, "layer")
-        batcher = Batcher(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
+        actor = PolicyActor(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
         recorded = {site: Site(layers, policy.sites[site].width) for site in sites}
     config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
@@ -97,8 +98,8 @@ def main() -> None:
             images=_IMAGES.value,
             min_force=config.min_force,
             perturbation=str(perturbation),
-            command=binary.command(),
-            code_version=code_version(),
+            commands=(binary.command(),),
+            code_versions=(code_version(),),
         ),
         suite=simulation_flags.ENV.value,
         task_ids=task_ids,
@@ -107,7 +108,7 @@ def main() -> None:
         quotas=Quotas(_N_EPISODES.value)
         if _PHASE1.value
         else Quotas(_MAX_ATTEMPTS.value, _N_SUCCESS.value, _N_FAILURE.value),
-        actor="expert" if expert else "policy",
+        acting="expert" if expert else "policy",
         perturbation=None if perturbation.kind == "none" else perturbation,
         video=simulation_flags.SAVE_VIDEO.value,
     )
@@ -115,7 +116,7 @@ def main() -> None:
         f"{config.model} on {assets.kind} assets ({assets.source}) into {plan.directory}",
         flush=True,
     )
-    collect(plan, simulation_flags.fleet_starter(config), batcher)
+    collect(plan, simulation_flags.fleet_starter(config), actor)
     summary = summarise_dataset(plan.directory)
     binary.print_table(summary_table(summary))
     print(f"dataset: {plan.directory}; picture: {plan.directory / 'summary.png'}")

@@ -54,6 +54,8 @@ _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     0.0,
     1.0,
 )
+_SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")
+_LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; default all.")
 _RESUME = flags.DEFINE_bool("resume", True, "Go on with the results in output_dir.")
 _VIDEO_STATES = flags.DEFINE_string(
     "video_initial_states", "", "Initial states that --save_video is for; default all."
@@ -69,6 +71,7 @@ def main() -> None:
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
+    from mist_jax.episodes.dataset_info import Site
     from mist_jax.evaluation.arms import build_arms, build_controller, check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
@@ -76,7 +79,7 @@ def main() -> None:
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.risk.checkpoint import to_optional
-    from mist_jax.rollout.batcher import Batcher
+    from mist_jax.rollout.policy_actor import PolicyActor
 
     check_arms(
         arms,
@@ -109,19 +112,21 @@ def main() -> None:
         min_force=config.min_force,
         camera_res=config.camera_res,
         render=config.render,
-        command=binary.command(),
-        code_version=code_version(),
+        trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
+        commands=(binary.command(),),
+        code_versions=(code_version(),),
     )
+    layers = parse_ids(_LAYERS.value, policy.layers, "layer")
+    recorded = {site: Site(layers, policy.sites[site].width) for site in _SITES.value}
     plan = EvaluationPlan(
         directory=Path(_OUTPUT_DIR.value),
-        setup=setup,
+        info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, recorded),
         suite=simulation_flags.ENV.value,
         task_ids=task_ids,
         initial_states=states,
         n_episodes=_N_EPISODES.value,
         seed=simulation_flags.SEED.value,
         arms=arms,
-        trained_on=learnt.trained_on,
         video=simulation_flags.SAVE_VIDEO.value,
         video_states=videos,
         resume=_RESUME.value,
@@ -131,10 +136,11 @@ def main() -> None:
         resid = policy.sites["llm.resid"]
         size = {"layers": resid.layers, "width": resid.width}
         controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
-    batcher = Batcher(
+    actor = PolicyActor(
         policy,
         simulation_flags.num_workers(),
-        layers=(),
+        sites=tuple(_SITES.value),
+        layers=layers,
         controller=controller,
         arms=build_arms(
             arms,
@@ -145,7 +151,7 @@ def main() -> None:
         ),
     )
     print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
-    results = evaluate(plan, simulation_flags.fleet_starter(config), batcher)
+    results = evaluate(plan, simulation_flags.fleet_starter(config), actor)
     print("\n".join(write_report(plan.directory, results)))
 
 

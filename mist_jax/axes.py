@@ -23,13 +23,21 @@ Every einsum, shape annotation and docstring uses them with these meanings only.
 | O | object of the scene |
 """
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-import jax
 from jaxtyping import Bool, Float, Int, UInt8
 
-Array: TypeAlias = jax.Array
+if TYPE_CHECKING:
+    from jax import Array
 
 __all__ = ["ACTION_DIMENSIONS", "Array", "Bool", "Float", "Int", "UInt8"]
 
 ACTION_DIMENSIONS = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+
+
+def __getattr__(name: str):  # simulator workers need the axes without paying for JAX
+    if name != "Array":
+        raise AttributeError(f"module 'mist_jax.axes' has no attribute {name!r}")
+    from jax import Array
+
+    return Array

@@ -19,6 +19,7 @@ from mist_jax.policy.checkpoint import (
 )
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
+from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 
 MIST_NANO_FOLDER = Path(__file__).parent / "checkpoints" / "mist-nano"
 
@@ -47,7 +48,9 @@ def load_policy(
     card = read_card(folder, architectures)
     if dtype is None and jax.default_backend() == "cpu":
         dtype = jnp.float32
-    preprocessor = card.model.preprocessor(folder / STATISTICS, folder / TOKENIZER, unnorm_key)
+    preprocessor = Preprocessor.of(
+        card.model.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
+    )
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
     return Policy(card, parameters, preprocessor)
 

@@ -6,19 +6,31 @@ values end to end with the number of values per element beside. (tensorflow_data
 imports TensorFlow for such sequences.)
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-Column = np.ndarray | Sequence[bytes]
+from mist_jax.record.column import Column
+
+Values = np.ndarray | Sequence[bytes]
+_VALUES, _LENGTHS = "ragged_flat_values", "ragged_row_lengths_0"
 
 
-def ragged(name: str, values: Column, row_lengths: np.ndarray) -> dict[str, Column]:
+def ragged(name: str, values: Values, row_lengths: np.ndarray) -> dict[str, Values]:
     """The two columns of a sequence inside a nested dataset."""
     return {
-        f"{name}/ragged_flat_values": values,
-        f"{name}/ragged_row_lengths_0": np.asarray(row_lengths, np.int64),
+        f"{name}/{_VALUES}": values,
+        f"{name}/{_LENGTHS}": np.asarray(row_lengths, np.int64),
+    }
+
+
+def end_to_end(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """The columns of a record of which every step has a sequence, as `ragged` stores them."""
+    return {
+        field: dataclasses.replace(column, name=f"{column.name}/{_VALUES}")
+        for field, column in columns.items()
     }
 
 
@@ -27,7 +39,47 @@ def texts(values: Sequence[str]) -> list[bytes]:
     return [value.encode() for value in values]
 
 
-def write_columns(columns: Mapping[str, Column]) -> bytes:
+def rows(
+    columns: Mapping[str, Column],
+    record: Mapping[str, Any],
+    prefix: str,
+    length: int,
+    sizes: Mapping[str, int],
+) -> dict[str, Values]:
+    """The stored form of fields [length, ...]; an optional one that is None becomes zeros.
+
+    Args:
+        columns: field -> column, as `columns_of` gives them.
+        record: field -> values.
+        prefix: what the columns' names begin with.
+        length: of every field's first axis.
+        sizes: the lengths of the axes that are named by letters.
+
+    Raises:
+        ValueError: values of another shape.
+    """
+    stored: dict[str, Values] = {}
+    for field, column in columns.items():
+        name, values = f"{prefix}/{column.name}", record[field]
+        if column.dtype is str:
+            stored[name] = texts(values)
+            continue
+        shape = (length, *column.shape(sizes))
+        if not length or (values is None and column.optional):
+            values = np.zeros([max(size, 0) for size in shape], column.dtype)
+        array = np.asarray(values, column.dtype)
+        if array.ndim != len(shape) or any(
+            size not in (-1, found) for size, found in zip(shape, array.shape, strict=True)
+        ):
+            raise ValueError(f"{name} is {list(array.shape)}, not {list(shape)}")
+        if column.ragged:
+            stored.update(ragged(name, array, np.full(length, array.shape[1])))
+        else:
+            stored[name] = array
+    return stored
+
+
+def write_columns(columns: Mapping[str, Values]) -> bytes:
     """Serialises the columns: floating, integer and bool arrays of any shape, or bytes."""
     example = _empty_example()
     for name, column in columns.items():
@@ -75,14 +127,32 @@ class ColumnReader:
         """A column of text."""
         return tuple(value.decode() for value in self.bytes(name))
 
-    def integer(self, name: str) -> int:
-        """A single integer."""
-        return self.array(name, np.int64, 1).item()
+    def row_lengths(self, name: str) -> np.ndarray:
+        """int64 [N]: how many values each element of a `ragged` column has."""
+        return self.array(f"{name}/{_LENGTHS}", np.int64, -1)
 
-    def text(self, name: str) -> str:
-        """A single text."""
-        (value,) = self.texts(name)
-        return value
+    def rows(
+        self,
+        columns: Mapping[str, Column],
+        prefix: str,
+        length: int,
+        sizes: Mapping[str, int],
+        absent: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """field -> values [length, ...], the inverse of `rows`; None for those `absent`."""
+        record: dict[str, Any] = {}
+        for field, column in columns.items():
+            name = f"{prefix}/{column.name}" + (f"/{_VALUES}" if column.ragged else "")
+            if field in absent:
+                record[field] = None
+            elif column.dtype is str:
+                record[field] = self.texts(name)
+            else:
+                shape = (length, *column.shape(sizes))
+                if not length:
+                    shape = tuple(max(size, 0) for size in shape)
+                record[field] = self.array(name, column.dtype, *shape)
+        return record
 
     def _column(self, name: str) -> Any:
         if name not in self._features:

@@ -13,14 +13,16 @@ from typing import Any, Literal
 
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.record.observation import CAMERAS
 
 INFO_FILE = "dataset.json"
 
 ImageMode = Literal["none", "query", "step"]
 ActivationDtype = Literal["float32", "float16"]
+DatasetKind = Literal["collection", "evaluation"]
 
 # These may differ between the runs that fill one folder; all else must be equal.
-_FREE = ("suites", "command", "code_version")
+_JOINED = ("suites", "commands", "code_versions")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class DatasetInfo:
 
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
-    every step. Activations are stored in `activation_dtype` and always read as float32.
+    every step. Activations are stored in `activation_dtype` and always read as float32. `setup` is
+    what else the episodes of an evaluation depend on, as JSON values. `commands` and
+    `code_versions` list those of all runs that filled the folder.
     """
 
     model: str
@@ -46,13 +50,15 @@ class DatasetInfo:
     sites: Mapping[str, Site] = field(default_factory=dict)
     chunk: int = 8
     camera_res: int = 256
-    cameras: tuple[str, ...] = ("agentview_image", "robot0_eye_in_hand_image")
+    cameras: tuple[str, ...] = CAMERAS
     images: ImageMode = "none"
     activation_dtype: ActivationDtype = "float32"
     min_force: float = 1.0  # N
     perturbation: str = "none"
-    command: str = ""
-    code_version: str = ""
+    kind: DatasetKind = "collection"
+    setup: Mapping[str, Any] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    code_versions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -65,7 +71,7 @@ class DatasetInfo:
             name: Site(tuple(site["layers"]), site["width"])
             for name, site in values["sites"].items()
         }
-        tuples = {name: tuple(values[name]) for name in ("suites", "cameras")}
+        tuples = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
         return DatasetInfo(**{**values, **tuples, "sites": sites})
 
 
@@ -113,24 +119,24 @@ def continue_dataset(there: DatasetInfo, run: DatasetInfo, directory: Path) -> D
     Raises:
         UserError: the run's episodes would not be comparable with those of the folder.
     """
-    old, new = there.as_json(), run.as_json()
-    for name in old:
-        if name not in _FREE and old[name] != new[name]:
+    before, now = _flat(there), _flat(run)
+    for name in before | now:
+        if name not in _JOINED and before.get(name) != now.get(name):
             raise UserError(
-                f"{directory} holds episodes with {name} = {old[name]!r}, this run has "
-                f"{new[name]!r}; use another folder or the same settings"
+                f"{directory} holds episodes with {name} = {_shown(before.get(name))}, this run "
+                f"has {_shown(now.get(name))}; use another folder or the same settings"
             )
-    return dataclasses.replace(run, suites=tuple(sorted({*there.suites, *run.suites})))
+    joined = {
+        name: tuple(dict.fromkeys((*getattr(there, name), *getattr(run, name)))) for name in _JOINED
+    }
+    return dataclasses.replace(run, **joined | {"suites": tuple(sorted(joined["suites"]))})
 
 
-def check_model(info: DatasetInfo, model: str) -> None:
-    """Makes sure that the activations of a dataset are those of `model` (name and hash).
+def _flat(info: DatasetInfo) -> dict[str, Any]:
+    values = info.as_json()
+    return {**values.pop("setup"), **values}
 
-    Raises:
-        UserError: they are another model's.
-    """
-    if info.model != model:
-        raise UserError(
-            f"the dataset was collected with model {info.model!r}, not {model!r}; "
-            "name the model it was collected with, or collect again"
-        )
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,23 +8,43 @@ import importlib.util
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mist_jax.disk import PARTIAL, full_disk_is_clear
-from mist_jax.episodes.codec import metadata_columns, picture_columns, step_columns
-from mist_jax.episodes.columns import Column, write_columns
+from mist_jax.episodes.codec import metadata_columns, step_columns
+from mist_jax.episodes.columns import Values, rows, write_columns
 from mist_jax.episodes.dataset_info import DatasetInfo, load_info
 from mist_jax.episodes.index import read_index
+from mist_jax.episodes.pictures import picture_columns
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.schema import metadata_features, step_features
+from mist_jax.episodes.schema import features_of, metadata_features, step_features
 from mist_jax.episodes.shards import VERSION
 from mist_jax.errors import UserError
+from mist_jax.record.column import column, columns_of
 from mist_jax.record.episode import Episode
 
 _EPISODES_PER_SHARD = 64
+
+
+@dataclass(frozen=True)
+class HarmfulSteps:
+    """Per control step [N]: the harmful contacts, as what is rectangular."""
+
+    harmful_contact: np.ndarray = field(metadata=column(np.bool_))
+    peak_force: np.ndarray = field(metadata=column(np.float32, doc="N, 0 without such a contact"))
+
+    @classmethod
+    def of(cls, episode: Episode) -> "HarmfulSteps":
+        """Those of an episode."""
+        peak = np.zeros(len(episode.steps), np.float32)
+        for contact in episode.contacts:
+            if contact.harmful:
+                peak[contact.step] = max(peak[contact.step], contact.peak_force)
+        return cls(harmful_contact=peak > 0, peak_force=peak)
 
 
 def check_tensorflow() -> None:
@@ -117,21 +137,17 @@ def _write(
 def _features(info: DatasetInfo) -> Any:
     from tensorflow_datasets.core import features as tfds
 
-    steps = {**step_features(info), "harmful_contact": np.bool_, "peak_force": np.float32}
+    steps = {**step_features(info), **features_of(columns_of(HarmfulSteps), {})}
     return tfds.FeaturesDict(
         {"steps": tfds.Dataset(steps), "episode_metadata": metadata_features()}
     )
 
 
-def _columns(episode: Episode, info: DatasetInfo) -> dict[str, Column]:
-    peak = np.zeros(len(episode.steps), np.float32)  # N
-    for contact in episode.contacts:
-        if contact.harmful:
-            peak[contact.step] = max(peak[contact.step], contact.peak_force)
+def _columns(episode: Episode, info: DatasetInfo) -> dict[str, Values]:
+    harm = vars(HarmfulSteps.of(episode))
     return {
         **step_columns(episode),
         **picture_columns(episode, info),
-        "steps/harmful_contact": peak > 0,
-        "steps/peak_force": peak,
+        **rows(columns_of(HarmfulSteps), harm, "steps", len(episode.steps), {}),
         **metadata_columns(episode),
     }

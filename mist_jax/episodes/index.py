@@ -21,11 +21,16 @@ INDEX_FILE = "episodes.jsonl"
 
 @dataclass(frozen=True)
 class EpisodeEntry:
-    """What the index knows of one stored episode; `sha256` is that of its record."""
+    """What the index knows of one stored episode.
+
+    `sha256` is that of its record, `stored` when it was appended: UTC, ISO 8601 to the second.
+    """
 
     key: EpisodeKey
     outcome: Outcome
     surplus: bool
+    harmful: bool  # it had a harmful contact
+    stored: str
     sha256: str
 
     def as_line(self) -> bytes:
@@ -97,7 +102,7 @@ def dataset_hash(directory: Path) -> str:
         UserError: there is no dataset, or its index is damaged.
     """
     info = load_info(directory).as_json()
-    for name in ("command", "code_version"):
+    for name in ("commands", "code_versions"):
         del info[name]
     digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
     for checksum in sorted(entry.sha256 for entry in read_index(directory)):

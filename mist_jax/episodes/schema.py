@@ -1,146 +1,70 @@
 """One episode in RLDS form: the features that stock `tensorflow_datasets` reads.
 
-tensorflow_datasets takes half a second to import, so it is imported where it is needed; TensorFlow
-is never imported.
+They follow from the columns that the records declare. tensorflow_datasets takes half a second to
+import, so it is imported where it is needed; TensorFlow is never imported.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.dataset_info import DatasetInfo
-from mist_jax.record.episode import Episode
+from mist_jax.episodes.rlds import RLDSSteps, rlds_camera
+from mist_jax.record.column import Column, columns_of
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.queries import Queries
+from mist_jax.record.steps import Steps
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core.features import FeaturesDict
 
-# The names that tools for RLDS give to LIBERO's two cameras; others keep their own.
-_RLDS_CAMERAS = {"agentview_image": "image", "robot0_eye_in_hand_image": "wrist_image"}
-_ACTION = len(ACTION_DIMENSIONS)
+
+@dataclass(frozen=True)
+class Records:
+    """The classes of which an episode is made; their columns are the stored form."""
+
+    episode: type[Episode] = Episode
+    key: type[EpisodeKey] = EpisodeKey
+    steps: type[Steps] = Steps
+    contact: type[Contact] = Contact
+    queries: type[Queries] = Queries
+
+    def metadata(self, *, ragged: bool = True) -> dict[str, Column]:
+        """The columns of one episode as a whole; the scalars alone unless `ragged`."""
+        key, episode = (columns_of(one, ragged=ragged) for one in (self.key, self.episode))
+        return {**key, **episode}
 
 
-def rlds_camera(camera: str) -> str:
-    """The feature that holds the pictures of `camera`."""
-    return _RLDS_CAMERAS.get(camera, camera)
+RECORDS = Records()
 
 
-def _array(*shape: int) -> Any:
-    from tensorflow_datasets.core import features as tfds
-
-    return tfds.Tensor(shape=shape, dtype=np.float32)
-
-
-def _pictures(info: DatasetInfo) -> dict[str, Any]:
-    from tensorflow_datasets.core import features as tfds
-
-    shape = (info.camera_res, info.camera_res, 3)
-    return {
-        rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg")
-        for camera in info.cameras
-    }
-
-
-def step_features(info: DatasetInfo) -> dict[str, Any]:
-    """The features of one step that are rectangular: all but objects and contacts."""
-    from tensorflow_datasets.core import features as tfds
-
-    observation = {
-        "eef_pos": _array(3),
-        "eef_quat": _array(4),
-        "gripper_qpos": _array(2),
-        "joint_state": _array(7),
-        "state": tfds.Tensor(
-            shape=(8,),
-            dtype=np.float32,
-            doc="what the policy takes: eef position, axis-angle, both finger positions",
-        ),
-        **(_pictures(info) if info.images == "step" else {}),
-    }
-    return {
-        "observation": observation,
-        "action": _array(_ACTION),
-        "commanded": _array(_ACTION),
-        "perturbed": np.bool_,
-        "reward": np.float32,
-        "discount": np.float32,
-        "is_first": np.bool_,
-        "is_last": np.bool_,
-        "is_terminal": np.bool_,
-        "language_instruction": tfds.Text(),
-        "grasped": np.int32,
-    }
-
-
-def metadata_features() -> dict[str, Any]:
-    """The scalars of an episode's metadata."""
-    from tensorflow_datasets.core import features as tfds
-
-    return {
-        "suite": tfds.Text(),
-        "task_id": np.int64,
-        "initial_state": np.int64,
-        "seed": np.int64,
-        "arm": tfds.Text(),
-        "instruction": tfds.Text(),
-        "outcome": tfds.Text(),
-        "error": tfds.Text(),
-        "surplus": np.bool_,
-        "max_steps": np.int64,
-        "assets": tfds.Text(),
-        "model": tfds.Text(),
-        "perturbation": tfds.Text(),
-    }
-
-
-def episode_features(info: DatasetInfo) -> "FeaturesDict":
+def episode_features(info: DatasetInfo, records: Records = RECORDS) -> "FeaturesDict":
     """The features of one episode of a dataset described by `info`."""
     from tensorflow_datasets.core import features as tfds
 
-    def activations(layers: int, width: int) -> Any:
-        dtype = np.dtype(info.activation_dtype).type
-        return tfds.Tensor(shape=(layers, width), dtype=dtype, encoding="bytes")
-
-    contact = {
-        "robot_body": tfds.Text(),
-        "obstacle_body": tfds.Text(),
-        "grasped": np.bool_,
-        "harmful": np.bool_,
-        "onset": np.bool_,
-        "peak_force": np.float32,
-        "impulse": np.float32,
-        "position": _array(3),
-        "normal": _array(3),
-        "share": _array(_ACTION),
-        "velocity": _array(_ACTION),
-        "motion": _array(_ACTION),
-        "residual": np.float32,
-    }
-    steps = {
-        **step_features(info),
-        "objects": tfds.Sequence({"pose": _array(7), "displacement": np.float32}),
-        "contacts": tfds.Sequence(contact),
-    }
-    queries = {
-        "step": np.int32,
-        "actions": _array(info.chunk, _ACTION),
-        "expert": _array(info.chunk, _ACTION),
-        "risk": _array(_ACTION),
-        "gate": tfds.Sequence(np.float32),
-        "latency": np.float32,
-    }
-    if info.sites:
-        queries["activations"] = {
-            name: activations(len(site.layers), site.width) for name, site in info.sites.items()
-        }
+    sizes = {"C": info.chunk}
+    contact = features_of(columns_of(records.contact), sizes)
+    steps = _merged(
+        step_features(info, records),
+        features_of(columns_of(records.steps), sizes),
+        {"contacts": tfds.Sequence(contact)},
+    )
+    queries = features_of(columns_of(records.queries), sizes)
     metadata = {
-        **metadata_features(),
-        "object_names": tfds.Sequence(tfds.Text()),
+        **features_of(records.metadata(), sizes),
         "query_fields": tfds.Sequence(
-            tfds.Text(), doc="which of risk, gate, latency and expert were recorded; else zeros"
+            tfds.Text(), doc="which of the queries' optional fields were recorded; else zeros"
         ),
     }
     if info.sites:
+        dtype = np.dtype(info.activation_dtype).type
+        queries["activations"] = {
+            name: tfds.Tensor(shape=(len(site.layers), site.width), dtype=dtype, encoding="bytes")
+            for name, site in info.sites.items()
+        }
         metadata["query_layers"] = {name: tfds.Sequence(np.int32) for name in info.sites}
     features = {
         "steps": tfds.Dataset(steps),
@@ -150,6 +74,41 @@ def episode_features(info: DatasetInfo) -> "FeaturesDict":
     if info.images == "query":
         features["frames"] = tfds.Dataset({"step": np.int32, **_pictures(info)})
     return tfds.FeaturesDict(features)
+
+
+def step_features(info: DatasetInfo, records: Records = RECORDS) -> dict[str, Any]:
+    """The features of one step that are rectangular: all but objects and contacts."""
+    sizes = {"C": info.chunk}
+    pictures = {"observation": _pictures(info)} if info.images == "step" else {}
+    return _merged(
+        features_of(columns_of(records.steps, ragged=False), sizes),
+        features_of(columns_of(RLDSSteps), sizes),
+        pictures,
+    )
+
+
+def metadata_features(records: Records = RECORDS) -> dict[str, Any]:
+    """The scalars of an episode's metadata."""
+    return features_of(records.metadata(ragged=False), {})
+
+
+def features_of(columns: Mapping[str, Column], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """One feature per column, nested as their names are; `sizes` gives the axes' lengths."""
+    from tensorflow_datasets.core import features as tfds
+
+    features: dict[str, Any] = {}
+    for column in columns.values():
+        *outer, name = column.name.split("/")
+        group = features
+        for part in outer:
+            group = group.setdefault(part, {})
+        shape = column.shape(sizes)[column.ragged :]
+        if column.dtype is str:
+            feature = tfds.Text(doc=column.doc)
+        else:
+            feature = tfds.Tensor(shape=shape, dtype=column.dtype, doc=column.doc)
+        group[name] = tfds.Sequence(feature) if column.ragged else feature
+    return features
 
 
 def check_episode(episode: Episode, info: DatasetInfo) -> None:
@@ -179,29 +138,21 @@ def check_episode(episode: Episode, info: DatasetInfo) -> None:
         )
 
 
-def picture_steps(episode: Episode, info: DatasetInfo) -> np.ndarray:
-    """The steps, int32 [M], of which the dataset keeps every camera's picture.
+def _pictures(info: DatasetInfo) -> dict[str, Any]:
+    from tensorflow_datasets.core import features as tfds
 
-    Raises:
-        ValueError: the episode's pictures are not those that `info.images` asks for.
-    """
-    steps, queries = episode.steps, episode.queries
-    kept = {name: np.array([bool(jpeg) for jpeg in jpegs]) for name, jpegs in steps.images.items()}
-    if not kept and (info.images != "step" or not len(steps)):
-        found = np.zeros(0, np.int32)
-    elif info.images == "none" or set(kept) != set(info.cameras):
-        raise ValueError(
-            f"episode {episode.key}: pictures of {sorted(kept)}, but the dataset keeps images="
-            f"{info.images} of {sorted(info.cameras)}"
-        )
-    else:
-        first = kept[info.cameras[0]]
-        if any(len(mask) != len(steps) or (mask != first).any() for mask in kept.values()):
-            raise ValueError(f"episode {episode.key}: the cameras' pictures are of unequal steps")
-        if info.images == "step" and not first.all():
-            raise ValueError(f"episode {episode.key}: not every step has a picture")
-        found = np.flatnonzero(first).astype(np.int32)
-    for name, jpegs in queries.images.items():
-        if name not in kept or jpegs != tuple(steps.images[name][step] for step in queries.step):
-            raise ValueError(f"episode {episode.key}: the queries' pictures are not their steps'")
-    return found
+    shape = (info.camera_res, info.camera_res, 3)
+    return {
+        rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg")
+        for camera in info.cameras
+    }
+
+
+def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries as one; what both have as a dictionary is merged too."""
+    whole: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            there = whole.get(name)
+            whole[name] = _merged(there, value) if isinstance(there, dict) else value
+    return whole

@@ -5,6 +5,7 @@ not mean thousands of files. Order of every append: the record's file, its line 
 `dataset_info.json`, which makes both count.
 """
 
+import datetime
 import fcntl
 import hashlib
 import os
@@ -104,7 +105,15 @@ class EpisodeWriter:
             raise ValueError(f"episode {episode.key} is already in {self.directory}")
         record = encode_episode(episode, self.info)
         checksum = hashlib.sha256(record).hexdigest()
-        entry = EpisodeEntry(episode.key, episode.outcome, episode.surplus, checksum)
+        harmful = any(contact.harmful for contact in episode.contacts)
+        entry = EpisodeEntry(
+            episode.key,
+            episode.outcome,
+            episode.surplus,
+            harmful,
+            stored=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            sha256=checksum,
+        )
         with full_disk_is_clear(self.directory):
             write_shard(self.directory, len(self._lengths), [record])
             length = append_entry(self.directory, entry, self._index_bytes)

@@ -1,22 +1,24 @@
-"""What the episodes of one results folder have in common, and what makes them comparable."""
+"""What the episodes of one evaluation have in common, and what makes them comparable."""
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
+from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.checkpoint import from_optional
 
-# These may differ between the runs that fill one folder; all else must be equal.
-_FREE = ("command", "code_version")
 _OFF = (None,) * len(ACTION_DIMENSIONS)
+# What a dataset describes by itself; all else of a setup is kept in its `setup`.
+_OF_THE_DATASET = ("model", "assets", "min_force", "camera_res", "commands", "code_versions")
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class RunSetup:
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
         min_force: newtons from which a contact counts.
-        command: as typed.
-        code_version: of mist_jax.
+        trained_on: scenes, as "suite/task/state" or "suite/task", that the risk head has seen; None
+            without a head.
+        commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
     """
 
     model: str
@@ -53,23 +56,46 @@ class RunSetup:
     min_force: float = 1.0
     camera_res: int = 256
     render: str = "exact"
-    command: str = ""
-    code_version: str = ""
+    trained_on: tuple[str, ...] | None = None
+    commands: tuple[str, ...] = ()
+    code_versions: tuple[str, ...] = ()
 
     @property
     def alarm_threshold(self) -> np.ndarray:
         """Float32 [A]; inf where no alarm is ever raised."""
         return from_optional(self.threshold).astype(np.float32)
 
-    def check_continues(self, there: "RunSetup", where: str) -> None:
-        """Raises UserError where a run with this setup may not add to results of `there`."""
-        for field in dataclasses.fields(self):
-            old, new = getattr(there, field.name), getattr(self, field.name)
-            if field.name not in _FREE and old != new:
-                raise UserError(
-                    f"{where} holds episodes with {field.name} {_shown(old)}, this run has "
-                    f"{_shown(new)}; name another --output_dir, or repeat the command that made it"
-                )
+    def seen_in_training(self, key: EpisodeKey) -> bool | None:
+        """Whether the risk head was trained on the episode's scene; None without a head."""
+        if self.trained_on is None:
+            return None
+        task = f"{key.suite}/{key.task_id}"
+        return task in self.trained_on or f"{task}/{key.initial_state}" in self.trained_on
+
+    def dataset_info(self, suite: str, chunk: int, sites: Mapping[str, Site]) -> DatasetInfo:
+        """The description of the episodes that a run with this setup stores."""
+        values = dataclasses.asdict(self)
+        own = {name: values.pop(name) for name in _OF_THE_DATASET}
+        return DatasetInfo(
+            **own, suites=(suite,), sites=sites, chunk=chunk, kind="evaluation", setup=values
+        )
+
+    @classmethod
+    def of(cls, info: DatasetInfo) -> Self:
+        """The setup of the episodes that `info` describes; a collection's has no arms.
+
+        Raises:
+            UserError: the dataset is of another version.
+        """
+        stored: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in info.setup.items()
+        }
+        try:
+            return cls(**stored, **{name: getattr(info, name) for name in _OF_THE_DATASET})
+        except TypeError as error:
+            raise UserError(
+                f"the evaluation is of another version ({error}); run it again"
+            ) from None
 
 
 def per_dimension(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
@@ -100,7 +126,3 @@ def digest(tree: Any) -> str:
         hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         hashed.update(array.tobytes())
     return hashed.hexdigest()[:12]
-
-
-def _shown(value: Any) -> str:
-    return "none" if value in ("", None) else str(value)

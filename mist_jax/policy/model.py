@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
@@ -14,7 +13,8 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import ModelSite, Pool
 from mist_jax.intervention.tokens import TOKEN_ROLES
-from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.policy.preprocessing.spec import PreprocessingSpec
 
 
 class PolicyModel(Protocol):
@@ -49,6 +49,11 @@ class PolicyModel(Protocol):
         """Those of `TOKEN_ROLES` that its tokens have."""
         ...
 
+    @property
+    def preprocessing(self) -> PreprocessingSpec:
+        """What goes before and after the network, but for statistics and tokenizer."""
+        ...
+
     def abstract_parameters(self) -> dict[str, Any]:
         """Shapes of the parameters (`jax.ShapeDtypeStruct`), nested as the parameters are."""
         ...
@@ -79,16 +84,6 @@ class PolicyModel(Protocol):
 
     def example_inputs(self, batch: int) -> Any:
         """Random inputs on the host, as large as they come; for timing."""
-        ...
-
-    def preprocessor(
-        self, statistics: Path | Mapping[str, Any], tokenizer: Path, unnorm_key: str | None = None
-    ) -> Preprocessor:
-        """What comes before and after the network, with a data set's statistics.
-
-        Raises:
-            UserError: a file is missing or damaged, or does not fit.
-        """
         ...
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:

@@ -17,6 +17,7 @@ from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
+from mist_jax.record.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Policy:
 
     def predict(
         self,
-        observations: Sequence[Mapping[str, np.ndarray]],
+        observations: Sequence[Observation | Mapping[str, np.ndarray]],
         instructions: Sequence[str],
         *,
         sites: tuple[str, ...] = (),
@@ -90,7 +91,7 @@ class Policy:
         """One chunk of actions per observation.
 
         Args:
-            observations: LIBERO's dictionaries, images as rendered.
+            observations: LIBERO's dictionaries, images as rendered, or `Observation`s.
             instructions: one sentence per observation.
             sites: which activations to return, of `policy.sites`.
             pool: `mean` over the site's tokens, or every one of the `tokens`: those of the site's

@@ -4,9 +4,12 @@ A simulator worker fills the steps and contacts, the driver adds the policy's qu
 stores all of it, and labels, reports and training read it back. Arrays are numpy, time is first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import numpy as np
+
+from mist_jax.record.column import column
 from mist_jax.record.contact import Contact
 from mist_jax.record.queries import Queries
 from mist_jax.record.steps import Steps
@@ -19,11 +22,11 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 class EpisodeKey:
     """Names one episode; deterministic parts with equal keys give equal episodes."""
 
-    suite: str
-    task_id: int
-    initial_state: int
-    seed: int
-    arm: str = "none"
+    suite: str = field(metadata=column(str))
+    task_id: int = field(metadata=column(np.int64))
+    initial_state: int = field(metadata=column(np.int64))
+    seed: int = field(metadata=column(np.int64))
+    arm: str = field(default="none", metadata=column(str))
 
     def __str__(self) -> str:
         return (
@@ -36,18 +39,21 @@ class Episode:
     """One finished episode, successful, failed or crashed."""
 
     key: EpisodeKey
-    instruction: str
-    outcome: Outcome
-    max_steps: int
-    assets: str  # "libero" or "lite"
-    model: str  # name and hash of what acted: a policy, or "expert"
-    perturbation: str  # "none", or the kind with its parameters
-    object_names: tuple[str, ...]
+    instruction: str = field(metadata=column(str))
+    outcome: Outcome = field(metadata=column(str, doc="success, failure or crashed"))
+    max_steps: int = field(metadata=column(np.int64))
+    assets: str = field(metadata=column(str, doc="libero or lite"))
+    model: str = field(metadata=column(str, doc="name and hash of what acted: a policy, or expert"))
+    perturbation: str = field(metadata=column(str, doc="none, or the kind with its parameters"))
+    object_names: tuple[str, ...] = field(metadata=column(str, "O"))
     steps: Steps
     contacts: tuple[Contact, ...]
     queries: Queries
-    surplus: bool = False  # beyond the quota of its outcome; kept and marked
-    error: str = ""  # the exception of a crashed episode
+    surplus: bool = field(
+        default=False,
+        metadata=column(np.bool_, doc="beyond the quota of its outcome; kept and marked"),
+    )
+    error: str = field(default="", metadata=column(str, doc="the exception of a crashed episode"))
 
     @property
     def harmful_onsets(self) -> tuple[Contact, ...]:
@@ -56,5 +62,5 @@ class Episode:
 
     @property
     def safe_success(self) -> bool:
-        """Success with no harmful contact (DESIGN section 5)."""
+        """Success with no harmful contact."""
         return self.outcome == "success" and not any(c.harmful for c in self.contacts)

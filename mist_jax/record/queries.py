@@ -5,19 +5,51 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mist_jax.record.column import column
+
 
 @dataclass(frozen=True)
 class Queries:
-    """Per policy query, [Q, ...]; empty where no policy was asked (scripted episodes)."""
+    """Per policy query, [Q, ...]; empty where no policy was asked (scripted episodes).
 
-    step: np.ndarray  # int32 [Q]: the control step the chunk begins at
-    actions: np.ndarray  # float32 [Q, C, A], un-normalised, before the gripper post-processing
+    `raw_actions` is what the policy said: un-normalised, before the gripper post-processing and
+    before any arm's edit. `edited` marks the queries after which the arm changed that.
+    """
+
+    step: np.ndarray = field(metadata=column(np.int32, doc="control step the chunk begins at"))
+    raw_actions: np.ndarray = field(
+        metadata=column(
+            np.float32, "C", "A", doc="un-normalised, before the gripper post-processing"
+        )
+    )
     activations: Mapping[str, np.ndarray] = field(default_factory=dict)  # site -> float [Q, L, D]
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # site -> layer of each L
-    risk: np.ndarray | None = None  # float32 [Q, A]
-    gate: np.ndarray | None = None  # float32 [Q, L]
-    latency: np.ndarray | None = None  # float32 [Q], seconds per query
-    expert: np.ndarray | None = None  # float32 [Q, C, A]: what the expert would do (DAgger)
+    risk: np.ndarray | None = field(
+        default=None, metadata=column(np.float32, "A", optional=True, doc="calibrated probability")
+    )
+    gate: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32, "L", optional=True, doc="norm added by steering over the stream's"
+        ),
+    )
+    latency: np.ndarray | None = field(
+        default=None, metadata=column(np.float32, optional=True, doc="s, of the query's batch")
+    )
+    expert: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32, "C", "A", optional=True, doc="what the expert would do (DAgger)"
+        ),
+    )
+    edited: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.bool_,
+            optional=True,
+            doc="the arm changed what the policy said, after the forward",
+        ),
+    )
     # camera -> Q JPEGs, the steps' images at `step`; empty unless every query has one
     images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 

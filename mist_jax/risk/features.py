@@ -137,7 +137,7 @@ def _columns(
         "fail_within": failure_labels(episode, horizon).fail_within,
         "step": np.asarray(queries.step, np.int32),
         "state": state.astype(np.float32),
-        "action": queries.actions.reshape(len(queries), -1).astype(np.float32),
+        "action": queries.raw_actions.reshape(len(queries), -1).astype(np.float32),
         "episode": np.full(len(queries), index, np.int32),
     }
 

@@ -1,9 +1,11 @@
 """Which episodes a collection still has to run: quotas, caps, initial states not drawn twice."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mist_jax.episodes.index import EpisodeEntry
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec
 
@@ -40,7 +42,7 @@ class _TaskState:
 
 
 class Attempts:
-    """Iterates over the episodes to run; `settle` tells it how each one ended.
+    """An `EpisodeSource` that tries until the quotas are met.
 
     Yields None where every missing episode may be among those that are running now. No task has
     more episodes running than are missing, which keeps the surplus small.
@@ -60,21 +62,22 @@ class Attempts:
         self._tasks = {task_id: _TaskState() for task_id in task_ids}
         self._used: set[EpisodeKey] = set()
 
-    def recall(self, key: EpisodeKey, outcome: str) -> None:
+    def recall(self, entry: EpisodeEntry) -> None:
         """Counts an episode that an earlier run has stored."""
+        key = entry.key
         self._used.add(key)
         if key.suite == self._suite and key.task_id in self._tasks:
             task = self._tasks[key.task_id]
-            task.outcomes[outcome] += 1
+            task.outcomes[entry.outcome] += 1
             task.draws[key.initial_state] += 1
 
-    def settle(self, episode: Episode) -> bool:
-        """Counts an episode that has ended; whether it is surplus."""
+    def settle(self, episode: Episode) -> Episode:
+        """Counts an episode that has ended, and marks it where it is surplus."""
         task = self._tasks[episode.key.task_id]
         surplus = self._quotas.is_surplus(episode.outcome, task.outcomes)
         task.running -= 1
         task.outcomes[episode.outcome] += 1
-        return surplus
+        return dataclasses.replace(episode, surplus=surplus)
 
     @property
     def outcomes(self) -> Counter[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
     from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
-Actor = Literal["policy", "expert"]
+Acting = Literal["policy", "expert"]
 ImageRate = Literal["none", "query", "step"]
 
 
@@ -22,14 +22,14 @@ ImageRate = Literal["none", "query", "step"]
 class EpisodeSpec:
     """One episode to run; its outcome is a function of this and of the policy alone.
 
-    `actor` says whose actions are executed. `images` says at which steps the cameras' pictures are
+    `acting` says whose actions are executed. `images` says at which steps the cameras' pictures are
     kept: never, where the policy was asked, or always. `label` asks for the chunk that the
     expert would execute from every state in which the policy is asked (DAgger); finding out takes
     the simulator there and back, and leaves the episode as it is.
     """
 
     key: EpisodeKey
-    actor: Actor = "policy"
+    acting: Acting = "policy"
     perturbation: "PerturbationSpec | None" = None
     images: ImageRate = "none"
     label: bool = False
@@ -40,7 +40,7 @@ class WorkerConfig:
     """What all episodes of a run have in common.
 
     `preprocessor` turns observations into the policy's inputs; None where no policy is asked
-    (then every episode's actor must be the expert). `chunk` is the number of control steps between
+    (then the expert acts in every episode). `chunk` is the number of control steps between
     two turns. `model` names what acts, for the record.
     """
 

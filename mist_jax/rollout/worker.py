@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
+from mist_jax.record.observation import Observation
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
@@ -15,6 +17,8 @@ from mist_jax.simulator.libero.suites import load_task
 if TYPE_CHECKING:
     from mist_jax.simulator.contacts.monitor import ContactMonitor
     from mist_jax.simulator.environment.environment import Environment
+
+_STILL = np.zeros(len(ACTION_DIMENSIONS))
 
 
 class Worker:
@@ -39,7 +43,7 @@ class Worker:
         Raises:
             UserError: an unknown task or initial state, or assets that are absent.
         """
-        if spec.actor == "policy" and self._config.preprocessor is None:
+        if spec.acting == "policy" and self._config.preprocessor is None:
             raise ValueError("a policy's episode needs a preprocessor in the worker's config")
         environment, monitor = self._open(spec)
         environment.reset(spec.key.initial_state, spec.key.seed, self._config.settle_steps)
@@ -50,7 +54,7 @@ class Worker:
         self._recording = Recording(monitor.object_names)
         self._labels: list[np.ndarray] = []
         self._executed: list[np.ndarray] = []
-        needs_expert = spec.actor == "expert" or spec.label
+        needs_expert = spec.acting == "expert" or spec.label
         self._expert = _expert(environment) if needs_expert else None
         self._perturbation = (
             spec.perturbation.begin(spec.key, environment.task.max_steps)
@@ -68,7 +72,7 @@ class Worker:
         self._executed = []
         for row in range(self._config.chunk if chunk is None else len(chunk)):
             observation = self._asked if row == 0 else self._observe(spec.images == "step")
-            if spec.actor == "expert":
+            if spec.acting == "expert":
                 assert self._expert is not None
                 commanded = self._expert.action()
             else:
@@ -88,7 +92,7 @@ class Worker:
                 action=executed,
                 commanded=commanded,
                 perturbed=perturbed,
-                success=success,
+                reward=float(success),
                 displacement=monitor.displacement(),
                 grasped=monitor.grasped,
             )
@@ -118,7 +122,7 @@ class Worker:
             self._built = (task, renders)
         return self._environment, self._monitor
 
-    def _observe(self, render: bool) -> dict[str, np.ndarray]:
+    def _observe(self, render: bool) -> Observation:
         assert self._environment is not None
         return self._environment.observe(render=render)
 
@@ -136,10 +140,10 @@ class Worker:
             self._spec.key,
             self._step,
             inputs=inputs,
-            eef_pos=self._asked["robot0_eef_pos"],
-            eef_quat=self._asked["robot0_eef_quat"],
-            gripper_qpos=self._asked["robot0_gripper_qpos"],
-            motion=np.asarray(np.mean(self._executed or [np.zeros(7)], axis=0), np.float32),
+            eef_pos=self._asked.eef_pos,
+            eef_quat=self._asked.eef_quat,
+            gripper_qpos=self._asked.gripper_qpos,
+            motion=np.asarray(np.mean(self._executed or [_STILL], axis=0), np.float32),
         )
 
     def _episode(self, success: bool) -> Episode:
@@ -161,8 +165,8 @@ class Worker:
 
 def no_queries(chunk: int, expert: np.ndarray | None = None) -> Queries:
     """The queries of an episode in which no policy was asked, or none yet: `expert` [Q, C, A]."""
-    actions = np.zeros((0, chunk, 7), np.float32)
-    return Queries(step=np.zeros(0, np.int32), actions=actions, expert=expert)
+    said = np.zeros((0, chunk, len(ACTION_DIMENSIONS)), np.float32)
+    return Queries(step=np.zeros(0, np.int32), raw_actions=said, expert=expert)
 
 
 def _expert(environment: "Environment"):

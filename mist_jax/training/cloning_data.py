@@ -12,14 +12,14 @@ from mist_jax.policy.preprocessing.proprio import normalise_proprio
 from mist_jax.policy.preprocessing.statistics import Bounds, Statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.training.behaviour_cloning import CloningData
-from mist_jax.training.samples import Samples, concatenate
+from mist_jax.training.samples import CloningSamples, concatenate
 
 CAPACITY_STEP = 16384
 
 
 def cloning_data(
     config: OpenVLAOFTConfig,
-    groups: Sequence[tuple[Samples, float]],
+    groups: Sequence[tuple[CloningSamples, float]],
     statistics: Statistics,
     tokenizer: PromptTokenizer,
 ) -> CloningData:

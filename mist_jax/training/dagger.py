@@ -9,13 +9,14 @@ import numpy as np
 
 from mist_jax.episodes.dataset_info import DatasetInfo
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.policy.policy import Policy
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.batcher import Batcher
-from mist_jax.rollout.driver import run_episodes
+from mist_jax.rollout.collection import OutcomeTally
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
+from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
+from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.rollout.source import Listed
 
 FIRST_SEED = 1_000_000  # no evaluation and no demonstration uses seeds from here on
 
@@ -70,14 +71,15 @@ class Dagger:
             camera_res=self.camera_res,
             images="query",
         )
-        with EpisodeWriter(folder, info) as writer:
-            done = writer.keys()
-            specs = [spec for spec in self._specs(number) if spec.key not in done]
-            if specs:
-                with Fleet(config, self.num_workers) as fleet:
-                    batcher = Batcher(policy, self.num_workers)
-                    for episode in run_episodes(specs, fleet, batcher):
-                        writer.append(episode)
+        fill_dataset(
+            folder,
+            info,
+            Listed(self._specs(number)),
+            lambda: Fleet(config, self.num_workers),
+            PolicyActor(policy, self.num_workers),
+            verb=f"DAgger round {number}",
+            tally=OutcomeTally(),
+        )
         return folder
 
     def summary(self, number: int, folder: Path) -> Mapping[str, float]:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from mist_jax.policy.preprocessing.gripper import gripper_for_policy
-from mist_jax.training.samples import Samples
+from mist_jax.training.samples import CloningSamples
 
 
-def statistics_of(samples: Samples, name: str) -> dict[str, Any]:
+def statistics_of(samples: CloningSamples, name: str) -> dict[str, Any]:
     """Mean, deviation, extremes and 1% quantiles of actions and proprio.
 
     Actions are those the model is to produce: the gripper, on [0, 1] with 1 open, is left as it

@@ -17,16 +17,16 @@ import simplejpeg
 
 from mist_jax.errors import UserError
 from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS
 from mist_jax.policy.preprocessing.proprio import read_proprio
 from mist_jax.record.episode import Episode
+from mist_jax.record.observation import CAMERAS, Observation
 from mist_jax.simulator.libero.suites import load_task
 
 LANDMARKS = 2  # the object to move and where it goes: the auxiliary target of training
 
 
 @dataclass(frozen=True)
-class Samples:
+class CloningSamples:
     """M samples, one array per quantity, first axis M.
 
     `actions` are the next C expert actions as the environment takes them (gripper -1 open, +1
@@ -54,7 +54,7 @@ class SampleSpec:
     cameras: tuple[str, ...] = CAMERAS
 
 
-def samples_of(episode: Episode, spec: SampleSpec) -> Samples:
+def samples_of(episode: Episode, spec: SampleSpec) -> CloningSamples:
     """The samples of one episode.
 
     Raises:
@@ -70,7 +70,7 @@ def samples_of(episode: Episode, spec: SampleSpec) -> Samples:
         raise UserError(
             f"episode {episode.key} holds no camera images; collect it with --images=step"
         )
-    return Samples(
+    return CloningSamples(
         images=_decode([images[camera] for camera in spec.cameras], spec.image_size),
         proprio=np.stack([_proprio(episode, step) for step in steps.tolist()]),
         actions=np.asarray(actions, np.float32),
@@ -80,7 +80,9 @@ def samples_of(episode: Episode, spec: SampleSpec) -> Samples:
     )
 
 
-def gather_samples(episodes: Iterable[Episode], spec: SampleSpec, workers: int) -> list[Samples]:
+def gather_samples(
+    episodes: Iterable[Episode], spec: SampleSpec, workers: int
+) -> list[CloningSamples]:
     """Samples of many episodes, cut in parallel processes (decoding images is the work)."""
     if workers <= 1:
         return [samples_of(episode, spec) for episode in episodes]
@@ -88,7 +90,7 @@ def gather_samples(episodes: Iterable[Episode], spec: SampleSpec, workers: int) 
         return list(pool.map(partial(samples_of, spec=spec), episodes, chunksize=4))
 
 
-def concatenate(parts: Sequence[Samples]) -> Samples:
+def concatenate(parts: Sequence[CloningSamples]) -> CloningSamples:
     """One set of samples, its instructions sorted and without repetition."""
     if not parts:
         raise UserError("there are no episodes to learn from")
@@ -97,10 +99,10 @@ def concatenate(parts: Sequence[Samples]) -> Samples:
     tasks = [np.asarray([place[t] for t in p.instructions], np.int32)[p.task] for p in parts]
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in dataclasses.fields(Samples)
+        for field in dataclasses.fields(CloningSamples)
         if field.name not in ("task", "instructions")
     }
-    return Samples(**arrays, task=np.concatenate(tasks), instructions=instructions)
+    return CloningSamples(**arrays, task=np.concatenate(tasks), instructions=instructions)
 
 
 def _chunks(actions: np.ndarray, chunk: int) -> np.ndarray:
@@ -123,13 +125,13 @@ def _decode(cameras: Sequence[Sequence[bytes]], size: int) -> np.ndarray:
 
 def _proprio(episode: Episode, step: int) -> np.ndarray:
     steps = episode.steps
-    return read_proprio(
-        {
-            "robot0_eef_pos": steps.eef_pos[step],
-            "robot0_eef_quat": steps.eef_quat[step],
-            "robot0_gripper_qpos": steps.gripper_qpos[step],
-        }
-    ).astype(np.float32)
+    seen = Observation(
+        eef_pos=steps.eef_pos[step],
+        eef_quat=steps.eef_quat[step],
+        gripper_qpos=steps.gripper_qpos[step],
+        joint_pos=steps.joint_pos[step],
+    )
+    return read_proprio(seen).astype(np.float32)
 
 
 def _landmarks(episode: Episode, steps: np.ndarray) -> np.ndarray:

@@ -18,10 +18,7 @@ from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, Preprocessor
-from mist_jax.policy.preprocessing.statistics import Statistics, read_statistics
-from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
+from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.progress import progress_bar
 from mist_jax.simulator.libero.suites import SUITES, load_suite
 from mist_jax.training.behaviour_cloning import (
@@ -34,7 +31,7 @@ from mist_jax.training.cloning_data import cloning_data
 from mist_jax.training.dagger import Dagger
 from mist_jax.training.data_statistics import statistics_of
 from mist_jax.training.metric_log import MetricLog
-from mist_jax.training.samples import Samples, SampleSpec, concatenate, gather_samples
+from mist_jax.training.samples import CloningSamples, SampleSpec, concatenate, gather_samples
 from mist_jax.training.tokenizer import write_tokenizer
 
 
@@ -63,16 +60,13 @@ class Training:
         plan.output_dir.mkdir(parents=True, exist_ok=True)
         self._check_same_run()
         self.demonstrations = self._samples(plan.data_dirs)
-        self.corrections: list[Samples] = []
+        self.corrections: list[CloningSamples] = []
         table = statistics_of(self.demonstrations, f"{plan.name}_demonstrations")
         self.statistics_table = table
-        self.statistics: Statistics = read_statistics(table)
         self.tokenizer_file = plan.output_dir / "tokenizer.json"
         instructions = [task.language for suite in SUITES for task in load_suite(suite)]
         write_tokenizer(self.tokenizer_file, instructions, plan.config.vocab_size)
-        self.tokenizer = PromptTokenizer.load(
-            self.tokenizer_file, terminator_id=plan.config.empty_token_id
-        )
+        self.preprocessor = Preprocessor.of(plan.config.preprocessing, table, self.tokenizer_file)
         self.state = initial_state(plan.config, plan.cloning, plan.seed)
         self._manager = ocp.CheckpointManager(
             (plan.output_dir / "state").absolute(),
@@ -128,14 +122,7 @@ class Training:
         card = PolicyCard(
             plan.name, OpenVLAOFTModel(config), "float32", f"step{int(self.state.step):09d}"
         )
-        preprocessor = Preprocessor(
-            images=ImagePreprocessing(config.image_size, config.crop_side),
-            cameras=CAMERAS[: config.images],
-            takes_proprio=config.proprio_dim > 0,
-            statistics=self.statistics,
-            tokenizer=self.tokenizer,
-        )
-        return Policy(card, parameters, preprocessor)
+        return Policy(card, parameters, self.preprocessor)
 
     def save(self) -> None:
         """Keep the state, to go on from."""
@@ -162,7 +149,7 @@ class Training:
                     folder = self.plan.dagger.folder(number, self.plan.output_dir)
                     self.corrections.append(self._samples((folder,)))
 
-    def _samples(self, folders: tuple[Path, ...]) -> Samples:
+    def _samples(self, folders: tuple[Path, ...]) -> CloningSamples:
         spec = SampleSpec(self.plan.config.image_size, self.plan.config.chunk)
         episodes = (
             episode
@@ -176,7 +163,8 @@ class Training:
         share = 0.0 if self.plan.dagger is None else self.plan.dagger.share
         recent = [(samples, share / len(self.corrections)) for samples in self.corrections]
         groups = [(self.demonstrations, 1.0 - share * bool(recent)), *recent]
-        return cloning_data(self.plan.config, groups, self.statistics, self.tokenizer)
+        before = self.preprocessor
+        return cloning_data(self.plan.config, groups, before.statistics, before.tokenizer)
 
     def _save_policy(self) -> PolicyCard:
         plan = self.plan

@@ -1,6 +1,7 @@
 """Storage survives what happens to long runs: kills, full disks, second starts, other settings."""
 
 import dataclasses
+import datetime
 import errno
 import itertools
 import os
@@ -118,6 +119,8 @@ def test_the_same_command_again_stores_nothing_twice(tmp_path: Path):
         {"images": "step"},
         {"activation_dtype": "float16"},
         {"min_force": 5.0},
+        {"kind": "evaluation"},
+        {"setup": {"threshold": [0.5, None]}},
         {"perturbation": "noop"},
     ],
 )
@@ -128,9 +131,42 @@ def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path: Path, change: 
     assert len(load_episodes(tmp_path)) == len(EPISODES)
 
 
+def test_the_index_says_when_an_episode_was_stored_and_the_hash_does_not_depend_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    collect(tmp_path / "first")
+    after = datetime.datetime.now(datetime.UTC)
+    for entry in index.read_index(tmp_path / "first"):
+        stored = datetime.datetime.fromisoformat(entry.stored)
+        assert before <= stored <= after
+        assert stored.utcoffset() == datetime.timedelta()
+
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.datetime(2100, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.datetime, "datetime", Later)
+        collect(tmp_path / "second")
+    (first, *_), (second, *_) = (index.read_index(tmp_path / n) for n in ("first", "second"))
+    assert second.stored == "2100-01-01T00:00:00+00:00" != first.stored
+    assert index.dataset_hash(tmp_path / "first") == index.dataset_hash(tmp_path / "second")
+
+
+def test_a_setup_is_kept_as_it_is(tmp_path: Path):
+    info = dataclasses.replace(
+        INFO, kind="evaluation", setup={"arms": ["none"], "threshold": [0.5, None]}
+    )
+    EpisodeWriter(tmp_path, info).close()
+    EpisodeWriter(tmp_path, info).close()
+    assert load_info(tmp_path) == info
+
+
 def test_another_suite_and_command_may_go_on_in_the_same_folder(tmp_path: Path):
     collect(tmp_path)
-    run = dataclasses.replace(INFO, suites=("libero_object",), command="again")
+    run = dataclasses.replace(INFO, suites=("libero_object",), commands=("again",))
     EpisodeWriter(tmp_path, run).close()
     assert load_info(tmp_path).suites == ("libero_object", "libero_spatial")
 

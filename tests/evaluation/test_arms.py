@@ -15,8 +15,8 @@ from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Unsteered
-from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import Turn
+from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
@@ -61,8 +61,8 @@ def policy(tmp_path_factory):
 def answers(policy, threshold, turns, query=1):
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
     controller = build_controller(NAMES, head, layers=SMALL.layers, width=SMALL.width, bank=bank())
-    batcher = Batcher(policy, len(turns), layers=(), controller=controller, arms=arms(threshold))
-    return batcher.ask(turns, [query] * len(turns))
+    actor = PolicyActor(policy, len(turns), layers=(), controller=controller, arms=arms(threshold))
+    return actor.answer(turns, [query] * len(turns))
 
 
 @settings(max_examples=20)
@@ -136,8 +136,8 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     turns = [turn(name) for name in NAMES]
     acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
     silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
-    plain = Batcher(policy, len(turns), layers=(), arms={name: Unsteered() for name in NAMES})
-    untouched = plain.ask(turns, [1] * len(turns))[0].chunk
+    plain = PolicyActor(policy, len(turns), layers=(), arms={name: Unsteered() for name in NAMES})
+    untouched = plain.answer(turns, [1] * len(turns))[0].chunk
     for name in NAMES:
         on_alarm = RECIPES[name].when == "alarm"
         if on_alarm:
@@ -145,7 +145,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
             assert not silent[name].gate.any()
     for name in ("random", "mist", "mist_ungated", "shrink"):
         assert acting[name].gate[list(LAYERS)].all(), name
-        assert not np.array_equal(acting[name].actions, acting["none"].actions), name
+        assert not np.array_equal(acting[name].raw_actions, acting["none"].raw_actions), name
     np.testing.assert_array_equal(acting["none"].chunk, untouched)
     np.testing.assert_array_equal(acting["mist"].chunk, acting["mist_ungated"].chunk)
 

@@ -12,7 +12,6 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from mist_jax.evaluation.report.document import gap_text, p_text, write_report
 from mist_jax.evaluation.report.summary import summarise
-from mist_jax.evaluation.results import parse_results
 from tests.helpers.evaluation_samples import SETUP, contact, result, study
 
 HIT = (contact(),)
@@ -143,14 +142,13 @@ class Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_closed_well_formed_and_a_function_of_the_lines(tmp_path):
+def test_the_page_is_closed_well_formed_and_a_function_of_the_results(tmp_path):
     results = [*study(tasks=3), result("none", 0, 9, video="videos/a.mp4")]
     results.append(result("none", 1, 9, outcome="crashed", error="<script>alert(1)</script>"))
-    lines = [r.as_line().encode() for r in results]
     pages = []
     for again in ("one", "two"):
         (tmp_path / again).mkdir()
-        said = write_report(tmp_path / again, parse_results(lines, ""))
+        said = write_report(tmp_path / again, list(results))
         pages.append((tmp_path / again / "report.html").read_text())
         json.loads((tmp_path / again / "summary.json").read_text())
         assert any(line.startswith("mist: ") for line in said)

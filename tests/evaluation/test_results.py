@@ -1,18 +1,18 @@
-"""Lines of results: what they say of an episode, and that no interruption damages them."""
+"""Results: what they say of a stored episode, and that it can be judged again."""
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
+from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
-from mist_jax.evaluation.results import EpisodeResult, harmful_contacts, result_of
-from mist_jax.evaluation.results_file import RESULTS_FILE, ResultsFile, read_results
+from mist_jax.evaluation.judge import harmful_contacts, judge, result_of
 from mist_jax.evaluation.run_setup import per_dimension
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.record.queries import Queries
-from tests.helpers.evaluation_samples import SETUP, result, study
+from mist_jax.rollout.sinks.video import video_name
+from tests.helpers.evaluation_samples import SETUP
 from tests.helpers.synthetic_episodes import contact as raw_contact
 from tests.helpers.synthetic_episodes import episode
 
@@ -20,22 +20,16 @@ from tests.helpers.synthetic_episodes import episode
 def line_of(made, **queries):
     changed = dataclasses.replace(made.queries, **queries)
     return result_of(
-        dataclasses.replace(made, queries=changed), SETUP, finished="2026-01-02T03:04:05+00:00"
+        dataclasses.replace(made, queries=changed), SETUP, stored="2026-01-02T03:04:05+00:00"
     )
 
 
 def as_commanded(made):
     """The episode with the commands that its policy's actions (zeros) mean."""
-    said = gripper_for_environment(made.queries.actions).reshape(-1, 7)[: len(made.steps)]
+    said = gripper_for_environment(made.queries.raw_actions).reshape(-1, 7)[: len(made.steps)]
     return dataclasses.replace(
         made, steps=dataclasses.replace(made.steps, commanded=said.astype(np.float32))
     )
-
-
-def test_a_line_is_its_result():
-    for made in (study()[5], result(outcome="crashed"), result(error="a\u2028b\nc")):
-        assert "\n" not in made.as_line()
-        assert EpisodeResult.from_line(made.as_line()) == made
 
 
 def test_an_episode_is_summed_up_as_it_was():
@@ -56,12 +50,11 @@ def test_an_episode_is_summed_up_as_it_was():
     assert line.seconds_per_query == 0.25
 
 
-def test_what_an_arm_changed_is_measured_not_assumed():
+def test_an_arm_acted_where_it_pushed_or_edited():
     made = as_commanded(episode(length=96))
-    made.steps.commanded[40:48, 0] = 0.5  # not what the policy said at query 5
     gate = np.zeros((12, 3), np.float32)
     gate[2, 1] = 0.2
-    line = line_of(made, gate=gate, risk=np.zeros((12, 7), np.float32))
+    line = line_of(made, gate=gate, risk=np.zeros((12, 7), np.float32), edited=np.arange(12) == 5)
     assert line.queries.acted == (2, 5)
     assert line.queries.gate == pytest.approx(0.2)
 
@@ -94,59 +87,82 @@ def test_a_crashed_episode_has_a_line_of_its_own():
     assert line.error == "the simulator died"
 
 
-@pytest.mark.parametrize("left", [1, 7, 300])
-def test_a_torn_last_line_is_cut_off_and_the_rest_kept(tmp_path, left):
-    with ResultsFile(tmp_path) as file:
-        file.append(result(state=0))
-        file.append(result(state=1))
-    path = tmp_path / RESULTS_FILE
-    whole = path.read_bytes()
-    path.write_bytes(whole + result(state=2).as_line().encode()[:left])
-    assert [r.initial_state for r in read_results(tmp_path)] == [0, 1]
-    with ResultsFile(tmp_path) as file:
-        assert [r.initial_state for r in file.results] == [0, 1]
-        file.append(result(state=2))
-    assert [r.initial_state for r in read_results(tmp_path)] == [0, 1, 2]
-    assert path.read_bytes().startswith(whole)
+def evaluation_of(folder, made, **changes):
+    """A dataset of one evaluated episode per arm, as a run would store it."""
+    info = SETUP.dataset_info("libero_spatial", 8, {})
+    with EpisodeWriter(folder, dataclasses.replace(info, **changes)) as writer:
+        for arm in ("none", "mist"):
+            key = dataclasses.replace(made.key, arm=arm)
+            writer.append(dataclasses.replace(made, key=key, model=SETUP.model, assets="lite"))
+    return folder
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
-    with ResultsFile(tmp_path) as file:
-        file.append(result(state=0))
-        write = os.write
-
-        def full(descriptor, data):
-            if len(data) < 500:
-                raise OSError(28, "No space left on device")
-            return write(descriptor, data[:-400])
-
-        monkeypatch.setattr(os, "write", full)
-        with pytest.raises(UserError, match="no space left"):
-            file.append(result(state=1))
-    assert [r.initial_state for r in read_results(tmp_path)] == [0]
+def alarming():
+    """x is close to the threshold at query 2, and drives a contact at step 40."""
+    made = as_commanded(episode([raw_contact(40, {0: 1.0})], length=96))
+    risk = np.zeros((12, 7), np.float32)
+    risk[2, 0] = 0.6
+    queries = dataclasses.replace(
+        made.queries, activations={}, layers={}, risk=risk, gate=np.zeros((12, 3), np.float32),
+        latency=np.ones(12, np.float32), edited=np.arange(12) == 2,
+    )  # fmt: skip
+    return dataclasses.replace(made, queries=queries)
 
 
-def test_one_process_at_a_time(tmp_path):
-    with ResultsFile(tmp_path), pytest.raises(UserError, match="another process"):
-        ResultsFile(tmp_path)
+def test_results_are_a_function_of_the_stored_episodes(tmp_path):
+    folder = evaluation_of(tmp_path / "out", alarming())
+    (folder / "videos").mkdir()
+    (folder / video_name(alarming().key)).touch()
+    none, mist = judge(folder)
+    assert (none.arm, mist.arm) == ("none", "mist")
+    assert (none.video, mist.video) == (video_name(none.key), None)
+    assert none.setup == SETUP
+    for line, arm in ((none, "none"), (mist, "mist")):
+        expected = result_of(alarming(), SETUP, stored=line.stored, video=line.video)
+        assert line == dataclasses.replace(expected, arm=arm)
+        assert line.queries.acted == (2,)
 
 
-@pytest.mark.parametrize("damage", [b"{}\n", b"\xff\xfe\n", b'{"suite": 3}\n'])
-def test_a_damaged_line_is_named(tmp_path, damage):
-    with ResultsFile(tmp_path) as file:
-        file.append(result())
-    with (tmp_path / RESULTS_FILE).open("ab") as file:
-        file.write(damage)
-    with pytest.raises(UserError, match="line 2"):
-        read_results(tmp_path)
+def test_a_run_is_judged_again_at_another_threshold_and_horizon(tmp_path):
+    folder = evaluation_of(tmp_path / "out", alarming())
+    as_run, _ = judge(folder)
+    assert as_run.queries.alarms[2] == 1
+    assert {query for query, _, _ in as_run.queries.due} == {4, 5}
+    strict, _ = judge(folder, threshold=(0.7,) * 7, horizon=32)
+    assert not any(strict.queries.alarms)
+    assert {query for query, _, _ in strict.queries.due} == {2, 3, 4, 5}
+    assert strict.queries.acted == as_run.queries.acted
 
 
-def test_setups_must_match_in_all_that_changes_an_episode():
-    changed = dataclasses.replace(SETUP, command="another", code_version="9")
-    SETUP.check_continues(changed, "out")
+def test_a_collection_can_be_judged_like_an_evaluation(tmp_path):
+    folder = evaluation_of(tmp_path / "out", alarming(), kind="collection", setup={})
+    none, _ = judge(folder)
+    assert none.setup.threshold == (None,) * 7
+    assert not any(none.queries.alarms)
+
+
+def test_a_folder_without_episodes_is_said_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="holds no episode dataset"):
+        judge(tmp_path)
+    with EpisodeWriter(tmp_path / "out", SETUP.dataset_info("libero_spatial", 8, {})):
+        pass
+    with pytest.raises(UserError, match="holds no episode yet"):
+        judge(tmp_path / "out")
+
+
+def test_setups_must_match_in_all_that_changes_an_episode(tmp_path):
+    folder = evaluation_of(tmp_path / "out", alarming())
+
+    def again(**changes):
+        setup = dataclasses.replace(SETUP, **changes)
+        return EpisodeWriter(folder, setup.dataset_info("libero_spatial", 8, {}))
+
+    with again(commands=("another",), code_versions=("9",)) as writer:
+        assert writer.info.commands == (*SETUP.commands, "another")
+        assert writer.info.code_versions == (*SETUP.code_versions, "9")
     for name, value in {"coefficient": 0.2, "model": "other@2", "threshold": (0.1,) * 7}.items():
-        with pytest.raises(UserError, match=f"out holds episodes with {name}"):
-            SETUP.check_continues(dataclasses.replace(SETUP, **{name: value}), "out")
+        with pytest.raises(UserError, match=f"holds episodes with {name} = "):
+            again(**{name: value})
 
 
 def test_numbers_per_dimension():

@@ -11,17 +11,19 @@ import jax
 import numpy as np
 import pytest
 
+from mist_jax.episodes.dataset_info import Site
+from mist_jax.episodes.index import INDEX_FILE
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms import build_arms, build_controller
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
+from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
-from mist_jax.evaluation.results_file import RESULTS_FILE, read_results
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.risk.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
-from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import WorkerConfig
+from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import save_bank
 from mist_jax.steering.extraction import random_directions
@@ -29,15 +31,16 @@ from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_polic
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("none", "safe_stop", "random", "mist")
+SITE = "llm.resid"
 THRESHOLD = np.full(7, 0.5, np.float32)
 
 
 class InlineFleet:
     """A fleet without processes; the person at the keyboard stops it after some episodes."""
 
-    def __init__(self, folder: Path, workers: int = 3, stop_after: int = 1000):
+    def __init__(self, folder: Path, model: str, workers: int = 3, stop_after: int = 1000):
         self.num_workers, self.replaced, self.computing = workers, 0, 0
-        self._folder, self._left = folder, stop_after
+        self._folder, self._model, self._left = folder, model, stop_after
         self._workers, self._turns = {}, []
 
     def __enter__(self):
@@ -61,7 +64,7 @@ class InlineFleet:
         self._turns.append(dataclasses.replace(self._workers[key].act(chunk), motion=moved))
 
     def wait(self, timeout=None):
-        turns, self._turns = self._turns, []
+        turns, self._turns = [self._of_the_model(turn) for turn in self._turns], []
         for turn in turns:
             if turn.episode is not None:
                 if not self._left:
@@ -69,6 +72,12 @@ class InlineFleet:
                 self._left -= 1
                 del self._workers[turn.key]
         return turns
+
+    def _of_the_model(self, turn):
+        if turn.episode is None:
+            return turn
+        episode = dataclasses.replace(turn.episode, model=self._model)
+        return dataclasses.replace(turn, episode=episode)
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +132,18 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
         risk_head=parts.risk_digest,
         steering_vectors=parts.bank_digest,
         threshold=tuple(parts.threshold.tolist()),
+        trained_on=tuple(parts.trained_on or ()),
         coefficient=changes.pop("coefficient", 0.5),
     )
     plan = EvaluationPlan(
         directory=output,
-        setup=setup,
+        info=setup.dataset_info("libero_spatial", 8, {SITE: Site((1, 2), SMALL.width)}),
         suite="libero_spatial",
         task_ids=(0, 1),
         initial_states=(1, 2),
         n_episodes=2,
         seed=0,
         arms=arms,
-        trained_on=parts.trained_on,
     )
     assert parts.risk_head is not None
     controller = build_controller(
@@ -143,27 +152,27 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
     made = build_arms(
         ARMS, alarm_threshold=parts.threshold, coefficient=setup.coefficient, bank=parts.bank
     )
-    batcher = Batcher(policy, 3, layers=(), controller=controller, arms=made)
+    actor = PolicyActor(policy, 3, sites=(SITE,), layers=(1, 2), controller=controller, arms=made)
     scratch = output.with_name(f"{output.name}-scratch")
     scratch.mkdir(exist_ok=True)
-    fleet = InlineFleet(scratch, workers, stop_after)
-    return evaluate(dataclasses.replace(plan, **changes), lambda: fleet, batcher)  # pyright: ignore
+    fleet = InlineFleet(scratch, policy.identity, workers, stop_after)
+    return evaluate(dataclasses.replace(plan, **changes), lambda: fleet, actor)  # pyright: ignore
 
 
 def comparable(results):
     """All but what tells the time."""
-    return {r.key: dataclasses.replace(r, finished="", seconds_per_query=None) for r in results}
+    return {r.key: dataclasses.replace(r, stored="", seconds_per_query=None) for r in results}
 
 
 def test_an_interrupted_evaluation_ends_as_an_uninterrupted_one(learnt, tmp_path):
     whole = run(learnt, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(learnt, tmp_path / "parts", stop_after=5)
-    assert 0 < len(read_results(tmp_path / "parts")) < len(whole)
+    assert 0 < len(judge(tmp_path / "parts")) < len(whole)
     resumed = run(learnt, tmp_path / "parts", workers=1)
     assert comparable(resumed) == comparable(whole)
     assert len(whole) == 2 * 2 * len(ARMS)
-    assert comparable(read_results(tmp_path / "parts")) == comparable(whole)
+    assert comparable(judge(tmp_path / "parts")) == comparable(whole)
 
 
 def test_arms_differ_where_they_act_and_nowhere_else(learnt, tmp_path):
@@ -192,12 +201,12 @@ def test_more_arms_and_states_go_into_the_same_folder(learnt, tmp_path):
 
 def test_another_setup_or_no_resume_does_not_touch_what_is_there(learnt, tmp_path):
     run(learnt, tmp_path / "out", n_episodes=1)
-    before = (tmp_path / "out" / RESULTS_FILE).read_bytes()
-    with pytest.raises(UserError, match=r"coefficient 0\.5, this run has 0\.7"):
+    before = (tmp_path / "out" / INDEX_FILE).read_bytes()
+    with pytest.raises(UserError, match=r"coefficient = 0\.5, this run has 0\.7"):
         run(learnt, tmp_path / "out", coefficient=0.7)
     with pytest.raises(UserError, match="holds 8 episodes"):
         run(learnt, tmp_path / "out", resume=False)
-    assert (tmp_path / "out" / RESULTS_FILE).read_bytes() == before
+    assert (tmp_path / "out" / INDEX_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize(("risk", "bank"), [("risk", None), ("risk", "bank")])
@@ -259,9 +268,23 @@ def test_an_arm_that_never_acts_repeats_the_unsteered_episode_bit_for_bit(learnt
     ]
     result = evaluation(*arguments)
     assert result.returncode == 0, result.stderr
-    none, mist = sorted(read_results(tmp_path / "out"), key=lambda r: r.arm, reverse=True)
+    none, mist = sorted(judge(tmp_path / "out"), key=lambda r: r.arm, reverse=True)
     assert mist.queries == none.queries
     assert (mist.outcome, mist.steps, mist.contacts) == (none.outcome, none.steps, none.contacts)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["arms"]["mist"]["untouched_pairs_alike"] == 1
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_finished_evaluation_is_judged_again_from_its_folder(learnt, tmp_path):
+    run(learnt, tmp_path / "out", arms=("none",))
+    command = [sys.executable, "-m", "experiments.judge_evaluation"]
+    command += [f"--data_dir={tmp_path / 'out'}", f"--output_dir={tmp_path / 'again'}"]
+    again = subprocess.run(
+        [*command, "--risk_threshold=0.9", "--horizon=24"],
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    run_of = json.loads((tmp_path / "again" / "summary.json").read_text())["run"]
+    assert (run_of["threshold"], run_of["horizon"]) == ([0.9] * 7, 24)
+    assert run_of["episodes"] == 4

@@ -77,7 +77,7 @@ def random_episode(
         else (),
         queries=Queries(
             step=asked,
-            actions=floats(queries, info.chunk, 7),
+            raw_actions=floats(queries, info.chunk, 7),
             activations={
                 name: floats(queries, len(site.layers), site.width)
                 for name, site in info.sites.items()
@@ -87,6 +87,7 @@ def random_episode(
             gate=floats(queries, 5) if optional else None,
             latency=floats(queries) if optional else None,
             expert=floats(queries, info.chunk, 7) if optional else None,
+            edited=floats(queries) > 0 if optional else None,
             images={name: tuple(jpegs[i] for i in asked) for name, jpegs in images.items()},
         ),
         surplus=bool(rng.integers(2)),

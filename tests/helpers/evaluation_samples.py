@@ -15,8 +15,8 @@ SETUP = RunSetup(
     method="contrast",
     coefficient=0.1,
     threshold=(0.5, 0.5, None, 0.5, 0.5, 0.5, 0.5),
-    command="python -m experiments.run_evaluation --output_dir=out",
-    code_version="0.1.0",
+    commands=("python -m experiments.run_evaluation --output_dir=out",),
+    code_versions=("0.1.0",),
 )
 
 
@@ -78,7 +78,7 @@ def result(
         seconds_per_query=None if crashed else 0.05,
         seen_in_training=False,
         video=None,
-        finished="2026-01-02T03:04:05+00:00",
+        stored="2026-01-02T03:04:05+00:00",
         setup=setup,
     )
     return dataclasses.replace(made, **changes)

@@ -12,6 +12,7 @@ from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.observation import Observation
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
 from mist_jax.rollout.worker import no_queries
@@ -92,12 +93,12 @@ class ScriptedWorker:
         if self._turns < TURNS:
             return Turn(key, 8 * self._turns, inputs=inputs_of(key, 8 * self._turns))
         recording = Recording(())
-        observation = {
-            "robot0_eef_pos": np.zeros(3),
-            "robot0_eef_quat": np.zeros(4),
-            "robot0_gripper_qpos": np.zeros(2),
-            "robot0_joint_pos": np.zeros(7),
-        }
+        observation = Observation(
+            eef_pos=np.zeros(3),
+            eef_quat=np.zeros(4),
+            gripper_qpos=np.zeros(2),
+            joint_pos=np.zeros(7),
+        )
         for row in np.concatenate(self._chunks) if self._chunks else np.zeros((24, 7)):
             recording.add(
                 observation,
@@ -105,7 +106,7 @@ class ScriptedWorker:
                 action=row,
                 commanded=row,
                 perturbed=False,
-                success=False,
+                reward=0.0,
                 displacement=np.zeros(0),
                 grasped=-1,
             )

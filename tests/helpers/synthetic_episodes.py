@@ -85,7 +85,7 @@ def episode(
         contacts=tuple(contacts),
         queries=Queries(
             step=query_steps,
-            actions=np.zeros((len(query_steps), CHUNK, 7), np.float32),
+            raw_actions=np.zeros((len(query_steps), CHUNK, 7), np.float32),
             activations={SITE: activation},
             layers={SITE: layers},
         ),

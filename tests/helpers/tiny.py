@@ -17,7 +17,7 @@ from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, Visi
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 
 TOWER = VisionTowerConfig(
     width=16,
@@ -79,8 +79,9 @@ def row_of(tree, row: int):
 def tiny_policy(model: PolicyModel = TINY_MODEL, parameters: Any = None) -> Policy:
     """In memory, with mist-nano's statistics; made for `tiny_policy_inputs`."""
     files = MIST_NANO_FOLDER / STATISTICS, MIST_NANO_FOLDER / TOKENIZER
+    before = Preprocessor.of(model.preprocessing, *files)
     card = PolicyCard("tiny", model, "float32", "0" * 64)
-    return Policy(card, parameters or tiny_parameters(), model.preprocessor(*files))
+    return Policy(card, parameters or tiny_parameters(), before)
 
 
 def tiny_policy_inputs(batch: int, seed: int = 0) -> list[PolicyInputs]:

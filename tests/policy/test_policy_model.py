@@ -38,6 +38,8 @@ class Toy(PolicyModelDefaults):
     action_dim: ClassVar[int] = 7
     chunk: ClassVar[int] = 2
 
+    preprocessing: ClassVar = PRESETS["mist-nano"].preprocessing
+
     @property
     def sites(self):
         return {SITE: ModelSite(self.layers, self.width, steerable=True)}
@@ -77,9 +79,6 @@ class Toy(PolicyModelDefaults):
 
     def example_inputs(self, batch):
         return np.random.default_rng(0).uniform(-1, 1, (batch, 8)).astype(np.float32)
-
-    def preprocessor(self, statistics, tokenizer, unnorm_key=None):
-        return PRESETS["mist-nano"].preprocessor(statistics, tokenizer, unnorm_key)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mist_jax.errors import UserError
 from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, Preprocessor
+from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.policy.preprocessing.prompt import prompt_of
 from mist_jax.policy.preprocessing.statistics import read_statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
+from mist_jax.record.observation import CAMERAS, Observation
 from tests.helpers.published import published_folder
 from tests.policy.test_proprio import observation as robot_state
 from tests.policy.test_statistics import entry
@@ -46,8 +47,8 @@ def preprocessor(**changes: object) -> Preprocessor:
 
 def observation() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    images = {c: rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for c in CAMERAS}
-    return {**images, **robot_state()}
+    images = {f"{c}_image": rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for c in CAMERAS}
+    return {**images, **robot_state().as_libero()}
 
 
 def test_prompt_is_lower_case_without_a_full_stop() -> None:
@@ -92,7 +93,7 @@ def test_inputs_have_their_shapes_and_the_primary_image_first() -> None:
 
 
 def test_a_model_without_proprio_gets_none() -> None:
-    seen = {c: observation()[c] for c in CAMERAS}
+    seen = {name: value for name, value in observation().items() if name.endswith("_image")}
     assert preprocessor(takes_proprio=False)(seen, "open").proprio.shape == (0,)
 
 
@@ -120,6 +121,24 @@ def test_a_bad_observation_is_named(change: dict, message: str) -> None:
         preprocessor()(seen, "open")
 
 
+def test_an_observation_gives_what_its_libero_dictionary_gives() -> None:
+    dictionary = preprocessor()(observation(), "open")
+    record = preprocessor()(Observation.from_libero(observation(), needs=()), "open")
+    np.testing.assert_array_equal(record.images, dictionary.images)
+    np.testing.assert_array_equal(record.proprio, dictionary.proprio)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "message"),
+    [("agentview_image", "no image of 'agentview'"), ("robot0_eef_quat", "eef_quat is empty")],
+)
+def test_an_observation_that_lacks_a_part_is_named(lacks: str, message: str) -> None:
+    seen = observation()
+    del seen[lacks]
+    with pytest.raises(UserError, match=message):
+        preprocessor()(Observation.from_libero(seen, needs=()), "open")
+
+
 def test_an_empty_instruction_is_refused() -> None:
     with pytest.raises(UserError, match="instruction is empty"):
         preprocessor()(observation(), "  ")
@@ -134,13 +153,23 @@ def test_it_can_be_sent_to_a_worker() -> None:
     np.testing.assert_array_equal(sent.unnormalise(actions), preprocessor().unnormalise(actions))
 
 
-def test_workers_import_no_framework() -> None:
+@pytest.mark.parametrize(
+    "rooms", [("policy.preprocessing",), ("record", "rollout.worker", "rollout.recording")]
+)
+def test_what_runs_in_the_workers_imports_no_framework(rooms: tuple[str, ...]) -> None:
+    root = Path(__file__).parents[2]
+    modules = [
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for room in rooms
+        for place in [root.joinpath("mist_jax", *room.split("."))]
+        for path in (place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")])
+    ]
+    assert len(modules) > 2
     code = (
-        "import sys, mist_jax.policy.preprocessing.preprocessor; "
+        f"import sys, {', '.join(modules)}; "
         "bad = {'jax', 'torch', 'tensorflow', 'flax', 'robosuite'} & set(sys.modules); "
         "sys.exit(f'imported {bad}' if bad else 0)"
     )
-    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

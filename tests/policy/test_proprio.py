@@ -12,6 +12,7 @@ from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.proprio import normalise_proprio, read_proprio
 from mist_jax.policy.preprocessing.statistics import Bounds
 from mist_jax.quaternion import axis_angle
+from mist_jax.record.observation import Observation
 
 QUATERNIONS = arrays(float, 4, elements=st.floats(-1, 1)).filter(
     lambda q: float(np.linalg.norm(q)) > 0.1
@@ -43,19 +44,20 @@ def test_no_rotation_is_zero_even_where_w_exceeds_one() -> None:
         assert axis_angle(np.array([0.0, 0.0, 1e-12, w])).tolist() == [0, 0, 0]
 
 
-def observation() -> dict[str, np.ndarray]:
-    return {
-        "robot0_eef_pos": np.array([0.1, -0.2, 1.1]),
-        "robot0_eef_quat": unit(np.array([0.9, 0.1, 0.0, -0.2])),
-        "robot0_gripper_qpos": np.array([0.03, -0.03]),
-    }
+def observation() -> Observation:
+    return Observation(
+        eef_pos=np.array([0.1, -0.2, 1.1]),
+        eef_quat=unit(np.array([0.9, 0.1, 0.0, -0.2])),
+        gripper_qpos=np.array([0.03, -0.03]),
+        joint_pos=np.zeros(0),
+    )
 
 
 def test_state_is_position_rotation_gripper() -> None:
     state = read_proprio(observation())
     assert state.shape == (8,)
-    np.testing.assert_array_equal(state[:3], observation()["robot0_eef_pos"])
-    np.testing.assert_array_equal(state[6:], observation()["robot0_gripper_qpos"])
+    np.testing.assert_array_equal(state[:3], observation().eef_pos)
+    np.testing.assert_array_equal(state[6:], observation().gripper_qpos)
 
 
 BOUNDS = Bounds(np.linspace(-1, 0, 8), np.linspace(0.5, 2, 8), np.ones(8, bool))
@@ -66,8 +68,8 @@ def test_asking_twice_about_one_observation_does_not_normalise_twice() -> None:
     first = normalise_proprio(read_proprio(seen), BOUNDS)
     second = normalise_proprio(read_proprio(seen), BOUNDS)
     np.testing.assert_array_equal(first, second)
-    for key, value in observation().items():
-        np.testing.assert_array_equal(seen[key], value)
+    for key, value in observation().as_libero().items():
+        np.testing.assert_array_equal(seen.as_libero()[key], value)
     state = read_proprio(seen)
     kept = state.copy()
     normalise_proprio(state, BOUNDS)

@@ -1,4 +1,4 @@
-"""Labels follow DESIGN section 5: what is positive, what is masked, and which way it moved."""
+"""Labels follow docs/definitions.md: what is positive, what is masked, and which way it moved."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mist_jax.episodes.index import read_index
+from mist_jax.episodes.index import EpisodeEntry, read_index
 from mist_jax.episodes.reader import load_episodes
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.attempts import Attempts, Quotas
@@ -42,7 +42,7 @@ def run(one, outcome_of, workers=1, stop_after=None):
             return done
         key = running.pop(0)
         outcome = outcome_of(key)
-        done.append((key, outcome, one.settle(ended(key, outcome))))
+        done.append((key, outcome, one.settle(ended(key, outcome)).surplus))
 
 
 OUTCOMES = st.lists(st.sampled_from(["success", "failure", "crashed"]), min_size=60, max_size=60)
@@ -65,7 +65,7 @@ def test_quotas_caps_and_states_hold_also_after_an_interruption(
     first = run(attempts(quotas), lambda _: next(drawn), workers, stop_after)
     again = attempts(quotas)
     for key, outcome, _ in first:
-        again.recall(key, outcome)
+        again.recall(EpisodeEntry(key, outcome, False, False, "", ""))
     done = first + run(again, lambda _: next(drawn), workers)
     assert again.missing == 0
     assert len({key for key, _, _ in done}) == len(done)

@@ -12,10 +12,10 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.rollout.arm import Controller, Unsteered
-from mist_jax.rollout.batcher import Batcher
-from mist_jax.rollout.driver import run_episodes
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
+from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.rollout.run import run_episodes
 from mist_jax.rollout.worker import Worker
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
@@ -65,7 +65,7 @@ def turn(state, step=0, arm="none"):
 
 
 def assert_same(left, right):
-    np.testing.assert_array_equal(left.actions, right.actions)
+    np.testing.assert_array_equal(left.raw_actions, right.raw_actions)
     np.testing.assert_array_equal(left.chunk, right.chunk)
     np.testing.assert_array_equal(left.risk, right.risk)
     np.testing.assert_array_equal(left.gate, right.gate)
@@ -74,11 +74,11 @@ def assert_same(left, right):
 
 def test_an_answer_does_not_depend_on_its_row_or_its_neighbours(policy, controller):
     arms = {"none": Unsteered(), "push": Pushing(name="push")}
-    batcher = Batcher(policy, 4, sites=(SITE,), controller=controller, arms=arms)
+    actor = PolicyActor(policy, 4, sites=(SITE,), controller=controller, arms=arms)
     turns = [turn(0), turn(1, arm="push"), turn(2), turn(3)]
-    together = batcher.ask(turns, [0, 1, 2, 3])
-    backwards = batcher.ask(turns[::-1], [3, 2, 1, 0])[::-1]
-    alone = [batcher.ask([one], [query])[0] for query, one in enumerate(turns)]
+    together = actor.answer(turns, [0, 1, 2, 3])
+    backwards = actor.answer(turns[::-1], [3, 2, 1, 0])[::-1]
+    alone = [actor.answer([one], [query])[0] for query, one in enumerate(turns)]
     for one, other, third in zip(together, backwards, alone, strict=True):
         assert_same(one, other)
         assert_same(one, third)
@@ -86,28 +86,29 @@ def test_an_answer_does_not_depend_on_its_row_or_its_neighbours(policy, controll
 
 def test_steered_and_unsteered_arms_share_a_batch(policy, controller):
     arms = {"none": Unsteered(), "push": Pushing(name="push")}
-    batcher = Batcher(policy, 2, sites=(SITE,), controller=controller, arms=arms)
-    plain, pushed = batcher.ask([turn(0), turn(0, arm="push")], [0, 0])
-    reference = Batcher(policy, 2, sites=(SITE,)).ask([turn(0), turn(0)], [0, 0])[0]
-    np.testing.assert_array_equal(plain.actions, reference.actions)
-    assert np.abs(pushed.actions - plain.actions).max() > 1e-3
+    actor = PolicyActor(policy, 2, sites=(SITE,), controller=controller, arms=arms)
+    plain, pushed = actor.answer([turn(0), turn(0, arm="push")], [0, 0])
+    reference = PolicyActor(policy, 2, sites=(SITE,)).answer([turn(0), turn(0)], [0, 0])[0]
+    np.testing.assert_array_equal(plain.raw_actions, reference.raw_actions)
+    assert np.abs(pushed.raw_actions - plain.raw_actions).max() > 1e-3
     assert (pushed.gate > 0).all()
     assert not plain.gate.any()
     assert 0 < pushed.chunk[0, 6] < 1
+    assert (plain.edited, pushed.edited) == (False, True)
 
 
 def test_the_gripper_reaches_the_environment_binary_and_negated(policy):
-    batcher = Batcher(policy, 1)
-    [answer] = batcher.ask([turn(0)], [0])
-    np.testing.assert_array_equal(answer.chunk[:, 6], -np.sign(2 * answer.actions[:, 6] - 1))
+    actor = PolicyActor(policy, 1)
+    [answer] = actor.answer([turn(0)], [0])
+    np.testing.assert_array_equal(answer.chunk[:, 6], -np.sign(2 * answer.raw_actions[:, 6] - 1))
     assert np.abs(answer.chunk).max() <= 1
 
 
 def test_unknown_layers_and_arms_are_named(policy):
     with pytest.raises(UserError, match="no layer 99: valid ones are 0 to 3"):
-        Batcher(policy, 1, layers=(99,))
+        PolicyActor(policy, 1, layers=(99,))
     with pytest.raises(UserError, match="no arm 'push': valid ones are none"):
-        Batcher(policy, 1).ask([turn(0, arm="push")], [0])
+        PolicyActor(policy, 1).answer([turn(0, arm="push")], [0])
 
 
 def test_scheduling_does_not_change_an_episode(policy, tmp_path):
@@ -118,16 +119,16 @@ def test_scheduling_does_not_change_an_episode(policy, tmp_path):
         folder.mkdir()
         config = WorkerConfig(assets="lite", model=str(folder))
         specs = [spec(state=state) for state in range(4)] + [spec(DIES_ONCE, 5)]
-        batcher = Batcher(policy, 3, sites=(SITE,), layers=(1, 2))
+        actor = PolicyActor(policy, 3, sites=(SITE,), layers=(1, 2))
         with Fleet(config, workers, worker_class=ScriptedWorker) as fleet:
-            runs.append({one.key: one for one in run_episodes(specs, fleet, batcher)})
+            runs.append({one.key: one for one in run_episodes(specs, fleet, actor)})
             assert fleet.replaced == 1
     assert runs[0].keys() == runs[1].keys()
     for key, one in runs[0].items():
         other = runs[1][key]
         np.testing.assert_array_equal(one.steps.action, other.steps.action)
         np.testing.assert_array_equal(one.queries.step, [0, 8, 16])
-        np.testing.assert_array_equal(one.queries.actions, other.queries.actions)
+        np.testing.assert_array_equal(one.queries.raw_actions, other.queries.raw_actions)
         activations = one.queries.activations[SITE]
         assert activations.shape == (3, 2, SMALL.width)
         np.testing.assert_array_equal(activations, other.queries.activations[SITE])
@@ -176,5 +177,5 @@ def _steps_of(worker, one, chunk, turns=3):
 
 
 def _no_preprocessing(observation, instruction):
-    assert observation["agentview_image"].shape == (64, 64, 3)
+    assert observation.images["agentview"].shape == (64, 64, 3)
     return None

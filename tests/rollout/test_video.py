@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 
 from mist_jax.rollout.recording import thin_images
-from mist_jax.rollout.video import draw_frames, write_video
+from mist_jax.rollout.sinks.film import draw_frames, write_video
 from tests.helpers.episode_samples import INFO, random_episode
 
 RED = np.array([255, 90, 79])
@@ -22,7 +22,7 @@ def episode():
     jpeg = simplejpeg.encode_jpeg(picture, quality=95)
     steps = dataclasses.replace(
         one.steps,
-        images={"agentview_image": (jpeg,) * 6},
+        images={"agentview": (jpeg,) * 6},
         perturbed=np.zeros(6, bool),
     )
     queries = dataclasses.replace(one.queries, risk=None)
@@ -75,7 +75,7 @@ def test_the_film_has_a_frame_per_step_and_ends_on_a_second_of_the_last(episode,
 
 def test_an_episode_without_all_its_pictures_is_refused(episode, tmp_path):
     thin = dataclasses.replace(episode, steps=thin_images(episode.steps, "query", 4))
-    kept = [bool(jpeg) for jpeg in thin.steps.images["agentview_image"]]
+    kept = [bool(jpeg) for jpeg in thin.steps.images["agentview"]]
     assert kept == [True, False, False, False, True, False]
     with pytest.raises(ValueError, match="no picture of every step"):
         write_video(tmp_path / "one.mp4", thin)

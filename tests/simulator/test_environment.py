@@ -43,7 +43,7 @@ def run(environment: Environment, actions: np.ndarray) -> list[np.ndarray]:
         environment.step(action)
         records.append(state_of(environment))
         if step % LOOK_EVERY == 0:
-            records.extend(environment.observe().values())
+            records.extend(environment.observe().as_libero().values())
     return records
 
 
@@ -146,7 +146,7 @@ def test_episode_is_that_of_stock_libero(suite, task_id):
             np.testing.assert_array_equal(
                 getattr(environment.data, name), getattr(stock.sim.data, name), err_msg=name
             )
-        for name, value in environment.observe().items():
+        for name, value in environment.observe().as_libero().items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
     stock.env.sim._render_context_offscreen.gl_ctx.make_current()
     stock.close()
@@ -164,10 +164,10 @@ def test_restore_undoes_a_branch(environment):
     trunk, branch = random_actions(6, seed=3), random_actions(6, seed=4)
     run(environment, trunk)
     snapshot = environment.snapshot()
-    before = [state_of(environment), *environment.observe().values()]
+    before = [state_of(environment), *environment.observe().as_libero().values()]
     first = run(environment, branch)
     environment.restore(snapshot)
-    assert_same(before, [state_of(environment), *environment.observe().values()])
+    assert_same(before, [state_of(environment), *environment.observe().as_libero().values()])
     assert_same(first, run(environment, branch))
     # Also from another episode, whose fixtures stand elsewhere.
     environment.reset(initial_state=7, seed=8)
@@ -236,6 +236,6 @@ def test_unknown_initial_state_is_one_clear_line(environment):
 def test_environment_without_images_refuses_to_render():
     environment = Environment(TASK, ASSETS, render="none")
     environment.reset(initial_state=0, seed=0, settle_steps=0)
-    assert "robot0_eef_pos" in environment.observe(render=False)
+    assert not environment.observe(render=False).images
     with pytest.raises(ValueError, match="no images"):
         environment.observe()

@@ -178,8 +178,8 @@ def push_the_object(environment: Environment) -> list[np.ndarray]:
     actions = []
     for step in range(60):
         observation = environment.observe(render=False)
-        aim = observation[f"{wanted}_pos"] + [0.045, 0, 0.01]
-        way = 3.2 * (aim - observation["robot0_eef_pos"]) / 0.05
+        position = observation.object_pose[wanted][:3]
+        way = 3.2 * (position - observation.eef_pos + np.array([0.045, 0, 0.01])) / 0.05
         action = np.r_[way.clip(-1, 1), 0, 0, 0.2, 1.0 if step > 40 else -1.0]
         environment.step(action)
         actions.append(action)
@@ -237,21 +237,21 @@ def test_agentview_shows_each_object_in_its_colour(lite):
     environment = Environment(load_task("libero_spatial", 0), lite, camera_res=256)
     environment.reset(0, seed=0)
     observation = environment.observe()
-    image = observation["agentview_image"].astype(int)
+    image = observation.images["agentview"].astype(int)
 
     def colour(position) -> np.ndarray:
         row, column = pixel_of(environment, position, 256)
         return image[row - 1 : row + 2, column - 1 : column + 2].mean((0, 1))
 
-    plate = observation["plate_1_pos"]
+    plate = observation.object_pose["plate_1"][:3]
     assert colour(plate).min() > 150
     red = colour(plate + np.array([0.063, 0, 0.014]))
     assert red[0] > 1.15 * red[2]
-    bowl = observation["akita_black_bowl_1_pos"]
+    bowl = observation.object_pose["akita_black_bowl_1"][:3]
     assert colour(bowl + np.array([0.043, 0, 0.02])).max() < 70
     front = environment.data.site("wooden_cabinet_1_top_side").xpos
     assert colour(front).max() < 70
-    cookies = colour(observation["cookies_1_pos"])
+    cookies = colour(observation.object_pose["cookies_1"][:3])
     assert cookies[0] > 1.2 * cookies[2]
     table = colour(np.array([0.25, 0.0, SUPPORT["libero_spatial"]]))
     assert 120 < table[2] < table[0]

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
+from mist_jax.record.observation import CAMERAS
 from mist_jax.simulator.environment import rendering
 from mist_jax.simulator.environment.environment import Environment
 from mist_jax.simulator.libero.assets import find_assets
 from mist_jax.simulator.libero.suites import load_task
-
-IMAGES = ("agentview_image", "robot0_eye_in_hand_image")
 
 
 @pytest.fixture
@@ -80,15 +79,15 @@ def scene():
 def test_environments_of_one_process_do_not_mix_their_pictures(scene):
     one = Environment(*scene, camera_res=64)
     one.reset(0, 0, settle_steps=0)
-    expected = one.observe()
+    expected = one.observe().images
     other = Environment(*scene, camera_res=96)
     other.reset(5, 1, settle_steps=0)
-    assert other.observe()["agentview_image"].shape == (96, 96, 3)
-    for name in IMAGES:
-        np.testing.assert_array_equal(one.observe()[name], expected[name])
+    assert other.observe().images["agentview"].shape == (96, 96, 3)
+    for name in CAMERAS:
+        np.testing.assert_array_equal(one.observe().images[name], expected[name])
     other.close()
-    for name in IMAGES:
-        np.testing.assert_array_equal(one.observe()[name], expected[name])
+    for name in CAMERAS:
+        np.testing.assert_array_equal(one.observe().images[name], expected[name])
     one.close()
 
 
@@ -98,9 +97,9 @@ def test_fast_pictures_show_the_same_scene(scene):
     for mode in ("exact", "fast"):
         environment = Environment(*scene, camera_res=128, render=mode)
         environment.reset(0, 0, settle_steps=0)
-        pictures[mode] = environment.observe()
+        pictures[mode] = environment.observe().images
         environment.close()
-    for name in IMAGES:
+    for name in CAMERAS:
         exact, fast = (pictures[mode][name].astype(float) for mode in ("exact", "fast"))
         assert exact.std() > 10
         # Antialiased edges and reflections differ, the scene does not.

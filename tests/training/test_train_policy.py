@@ -17,6 +17,7 @@ from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment, gripper_for_policy
 from mist_jax.policy.preprocessing.statistics import Bounds, unnormalise_actions
+from mist_jax.record.observation import CAMERAS
 from mist_jax.training.augmentation import random_crop
 from mist_jax.training.behaviour_cloning import CloningSpec
 from mist_jax.training.cloning_data import normalise_actions
@@ -116,6 +117,23 @@ def test_a_random_crop_of_a_ramp_is_a_ramp_of_the_crops_slope():
     slope = np.diff(cropped[:, 0, :, 0], axis=1)
     np.testing.assert_allclose(slope, 0.9**0.5 / 27, rtol=2e-3)
     assert np.ptp(cropped[:, 0, 0, 0]) > 1e-3
+
+
+def test_a_policy_in_training_sees_the_world_as_the_one_it_leaves(demonstrations, tmp_path):
+    odd = dataclasses.replace(
+        CONFIG, jpeg_round_trip=False, center_crop=False, action_bounds="min_max", images=1
+    )
+    training = Training(dataclasses.replace(plan(demonstrations, tmp_path, steps=1), config=odd))
+    now = training.policy().preprocessor
+    training._save_policy()
+    later = load_policy(tmp_path / "policy").preprocessor
+    assert now.images == later.images
+    assert (now.images.jpeg_round_trip, now.images.center_crop) == (False, False)
+    assert now.cameras == later.cameras == CAMERAS[:1]
+    np.testing.assert_array_equal(now.statistics.action.high, later.statistics.action.high)
+    table = training.statistics_table["tiny_demonstrations"]["action"]
+    np.testing.assert_array_equal(now.statistics.action.high, table["max"])
+    assert now.tokenizer.terminator_id == later.tokenizer.terminator_id == odd.empty_token_id
 
 
 def test_training_learns_and_leaves_a_policy_that_loads(demonstrations, tmp_path):

@@ -18,7 +18,8 @@ from mist_jax.policy.openvla_oft.model import OpenVLAOFT, bound_model
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.openvla_oft.sequence import layout_of, read_actions
 from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, PolicyInputs
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.record.observation import CAMERAS
 from mist_jax.weights.convert import convert_checkpoint
 from tests.helpers.published_checkpoint import (
     DINO_PIXELS,
@@ -63,7 +64,10 @@ def observations() -> list[dict[str, np.ndarray]]:
         quaternion = rng.normal(size=4)
         made.append(
             {
-                **{c: rng.integers(0, 256, (256, 256, 3), dtype=np.uint8) for c in CAMERAS},
+                **{
+                    f"{camera}_image": rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+                    for camera in CAMERAS
+                },
                 "robot0_eef_pos": rng.normal(0, 0.5, 3),
                 "robot0_eef_quat": quaternion / np.linalg.norm(quaternion),
                 "robot0_gripper_qpos": rng.normal(0, 0.1, 2),

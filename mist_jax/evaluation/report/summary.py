@@ -61,14 +61,15 @@ def arms_of(results: Sequence[EpisodeResult]) -> list[str]:
 
 def _run(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     setup = dataclasses.asdict(results[0].setup)
-    del setup["command"], setup["code_version"]
+    for name in ("commands", "code_versions", "trained_on"):
+        del setup[name]
     outcomes = Counter(result.outcome for result in results)
     return {
         **setup,
-        "commands": list(dict.fromkeys(result.setup.command for result in results)),
-        "code_versions": sorted({result.setup.code_version for result in results}),
-        "began": min(result.finished for result in results),
-        "ended": max(result.finished for result in results),
+        "commands": list(results[0].setup.commands),
+        "code_versions": list(results[0].setup.code_versions),
+        "began": min(result.stored for result in results),
+        "ended": max(result.stored for result in results),
         "episodes": len(results),
         "outcomes": dict(outcomes),
         "control_steps": sum(result.steps for result in results),

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self, get_args
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
+from mist_jax.policy.preprocessing.spec import PreprocessingSpec
+from mist_jax.record.observation import CAMERAS
 
 ActionHead = Literal["l1", "diffusion", "tokens"]
 ActionBounds = Literal["q01_q99", "min_max"]
@@ -82,6 +84,20 @@ class OpenVLAOFTConfig:
         """Tokens before the prompt: BOS, patches, proprio, diffusion time step."""
         extra = int(self.proprio_dim > 0) + int(self.action_head == "diffusion")
         return 1 + self.images * self.patches + extra
+
+    @property
+    def preprocessing(self) -> PreprocessingSpec:
+        """What goes before and after the network."""
+        return PreprocessingSpec(
+            image_size=self.image_size,
+            crop_side=self.crop_side,
+            jpeg_round_trip=self.jpeg_round_trip,
+            center_crop=self.center_crop,
+            cameras=CAMERAS[: self.images],
+            takes_proprio=self.proprio_dim > 0,
+            action_bounds=self.action_bounds,
+            terminator_id=self.empty_token_id,
+        )
 
     def sequence_length(self, prompt_capacity: int) -> int:
         """Tokens in one padded sequence whose prompt (BOS included) has this capacity."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import jax
@@ -22,10 +21,8 @@ from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
 from mist_jax.policy.openvla_oft.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.sites import sites_of, token_roles
-from mist_jax.policy.preprocessing.images import ImagePreprocessing
-from mist_jax.policy.preprocessing.preprocessor import CAMERAS, PolicyInputs, Preprocessor
-from mist_jax.policy.preprocessing.statistics import read_statistics
-from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.policy.preprocessing.spec import PreprocessingSpec
 
 
 @dataclass(frozen=True)
@@ -119,23 +116,10 @@ class OpenVLAOFTModel:
         )
         return jax.device_get(inputs)
 
-    def preprocessor(
-        self, statistics: Path | Mapping[str, Any], tokenizer: Path, unnorm_key: str | None = None
-    ) -> Preprocessor:
+    @property
+    def preprocessing(self) -> PreprocessingSpec:
         """What the checkpoint does before and after its network."""
-        config = self.config
-        return Preprocessor(
-            images=ImagePreprocessing(
-                image_size=config.image_size,
-                crop_side=config.crop_side,
-                jpeg_round_trip=config.jpeg_round_trip,
-                center_crop=config.center_crop,
-            ),
-            cameras=CAMERAS[: config.images],
-            takes_proprio=config.proprio_dim > 0,
-            statistics=read_statistics(statistics, unnorm_key, config.action_bounds),
-            tokenizer=PromptTokenizer.load(tokenizer, terminator_id=config.empty_token_id),
-        )
+        return self.config.preprocessing
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Tensor parallel: each pair of matrices is cut once."""

@@ -1,10 +1,12 @@
-"""From one LIBERO observation and an instruction to the arrays of the compiled forward.
+"""From one observation and an instruction to the arrays of the compiled forward.
 
 numpy only, and picklable: it runs in the simulator workers, before the policy's batch is formed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -12,11 +14,15 @@ from jaxtyping import Float, Int, UInt8
 from mist_jax.errors import UserError
 from mist_jax.policy.preprocessing.images import ImagePreprocessing
 from mist_jax.policy.preprocessing.prompt import prompt_of
-from mist_jax.policy.preprocessing.proprio import normalise_proprio, read_proprio
-from mist_jax.policy.preprocessing.statistics import Statistics, unnormalise_actions
+from mist_jax.policy.preprocessing.proprio import PROPRIO, normalise_proprio, read_proprio
+from mist_jax.policy.preprocessing.spec import PreprocessingSpec
+from mist_jax.policy.preprocessing.statistics import (
+    Statistics,
+    read_statistics,
+    unnormalise_actions,
+)
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
-
-CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")
+from mist_jax.record.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,51 @@ class Preprocessor:
     statistics: Statistics
     tokenizer: PromptTokenizer
 
-    def __call__(self, observation: Mapping[str, np.ndarray], instruction: str) -> PolicyInputs:
-        """The inputs for one observation, which is not changed.
+    @classmethod
+    def of(
+        cls,
+        spec: PreprocessingSpec,
+        statistics: Path | Mapping[str, Any],
+        tokenizer: Path,
+        *,
+        unnorm_key: str | None = None,
+    ) -> "Preprocessor":
+        """What `spec` describes, with a checkpoint's own files.
+
+        Args:
+            spec: from the architecture's config.
+            statistics: a `dataset_statistics.json`, as a path or its contents.
+            tokenizer: a `tokenizer.json`.
+            unnorm_key: which data set's statistics, where there are several.
 
         Raises:
-            UserError: the observation lacks a key or has an image of another form, the
+            UserError: a file is missing or damaged, or there is no such data set.
+        """
+        return cls(
+            images=ImagePreprocessing(
+                image_size=spec.image_size,
+                crop_side=spec.crop_side,
+                jpeg_round_trip=spec.jpeg_round_trip,
+                center_crop=spec.center_crop,
+            ),
+            cameras=spec.cameras,
+            takes_proprio=spec.takes_proprio,
+            statistics=read_statistics(statistics, unnorm_key, spec.action_bounds),
+            tokenizer=PromptTokenizer.load(tokenizer, terminator_id=spec.terminator_id),
+        )
+
+    def __call__(
+        self, observation: Observation | Mapping[str, np.ndarray], instruction: str
+    ) -> PolicyInputs:
+        """The inputs for one observation (or LIBERO's dictionary of it), which is not changed.
+
+        Raises:
+            UserError: the observation lacks a part or has an image of another form, the
                 instruction is empty, or the statistics do not fit the robot's state.
         """
+        if isinstance(observation, Mapping):
+            state = PROPRIO if self.takes_proprio else ()
+            observation = Observation.from_libero(observation, (*self.cameras, *state))
         if not instruction.strip():
             raise UserError("the instruction is empty; say what the robot should do")
         images = [self.images(self._image(observation, camera)) for camera in self.cameras]
@@ -64,21 +108,26 @@ class Preprocessor:
         """Actions in the units of the data the policy was trained on, float32."""
         return unnormalise_actions(actions, self.statistics.action)
 
-    def _image(
-        self, observation: Mapping[str, np.ndarray], camera: str
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        image = np.asarray(_entry(observation, camera))
+    def _image(self, observation: Observation, camera: str) -> UInt8[np.ndarray, "height width 3"]:
+        if camera not in observation.images:
+            raise UserError(
+                f"the observation has no image of {camera!r}; it has: "
+                f"{', '.join(sorted(observation.images)) or 'none'}"
+            )
+        image = observation.images[camera]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise UserError(
-                f"observation {camera!r} must be uint8 [H, W, 3], not {image.dtype} {image.shape}"
+                f"the observation's image of {camera!r} must be uint8 [H, W, 3], not "
+                f"{image.dtype} {image.shape}"
             )
         return image
 
-    def _proprio(self, observation: Mapping[str, np.ndarray]) -> Float[np.ndarray, "P"]:
+    def _proprio(self, observation: Observation) -> Float[np.ndarray, "P"]:
         if not self.takes_proprio:
             return np.zeros(0, np.float32)
-        for key in ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos"):
-            _entry(observation, key)
+        missing = [part for part in PROPRIO if not getattr(observation, part).size]
+        if missing:
+            raise UserError(f"the observation's {missing[0]} is empty; this policy takes it")
         proprio = read_proprio(observation)
         bounds = self.statistics.proprio
         if bounds is None or len(bounds) != len(proprio):
@@ -88,9 +137,3 @@ class Preprocessor:
                 f"{len(proprio)}"
             )
         return normalise_proprio(proprio, bounds)
-
-
-def _entry(observation: Mapping[str, np.ndarray], key: str) -> np.ndarray:
-    if key not in observation:
-        raise UserError(f"the observation has no {key!r}; it has: {', '.join(sorted(observation))}")
-    return observation[key]

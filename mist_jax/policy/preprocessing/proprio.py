@@ -1,25 +1,22 @@
 """The robot's own state as the policy takes it: position, axis-angle, gripper."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Float
 
 from mist_jax.policy.preprocessing.statistics import Bounds
 from mist_jax.quaternion import axis_angle
+from mist_jax.record.observation import Observation
+
+PROPRIO = ("eef_pos", "eef_quat", "gripper_qpos")  # what of an observation it is made of
 
 
-def read_proprio(observation: Mapping[str, np.ndarray]) -> Float[np.ndarray, "8"]:
-    """End-effector position (m), axis-angle (rad) and both finger positions (m), float64 [8].
-
-    `observation` is LIBERO's, with `robot0_eef_pos`, `robot0_eef_quat` (xyzw) and
-    `robot0_gripper_qpos`.
-    """
+def read_proprio(observation: Observation) -> Float[np.ndarray, "8"]:
+    """End-effector position (m), axis-angle (rad) and both finger positions (m), float64 [8]."""
     return np.concatenate(
         [
-            np.asarray(observation["robot0_eef_pos"], np.float64),
-            axis_angle(observation["robot0_eef_quat"]),
-            np.asarray(observation["robot0_gripper_qpos"], np.float64),
+            np.asarray(observation.eef_pos, np.float64),
+            axis_angle(observation.eef_quat),
+            np.asarray(observation.gripper_qpos, np.float64),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Which action dimension drove a contact: the approach velocity, decomposed (DESIGN section 5).
+"""Which action dimension drove a contact: the approach velocity, decomposed (docs/definitions.md).
 
 World frame throughout, as the OSC_POSE action is: x, y, z in m, roll, pitch, yaw as a rotation
 vector in rad, then the gripper.

@@ -68,7 +68,7 @@ def _orient(raw: Sequence[_RawPoints]) -> _Points:
 
 
 class ContactMonitor:
-    """Contacts of the robot side with the rest of the scene (DESIGN section 5).
+    """Contacts of the robot side with the rest of the scene (docs/definitions.md, harmful contact).
 
     Use: `begin_episode()` after the environment's reset, then around each control step
     `begin_step()` and `end_step(step)`. Between those two it sees every physics substep; outside

@@ -1,4 +1,4 @@
-"""Which geom pairs matter, and whether their contact is meant (DESIGN section 5)."""
+"""Which geom pairs matter, and whether their contact is meant (docs/definitions.md)."""
 
 import numpy as np
 from jaxtyping import UInt8

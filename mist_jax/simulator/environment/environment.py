@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.record.observation import Observation
 from mist_jax.simulator.environment.control import ControlLoop
 from mist_jax.simulator.environment.observation import SAMPLED_SUBSTEP, ObservationReader, Sample
 from mist_jax.simulator.environment.rendering import choose_gl
@@ -202,19 +203,13 @@ class Environment:
         """Whether the task's goal holds now."""
         return bool(self.robosuite_env._check_success())
 
-    def observe(self, render: bool = True) -> dict[str, np.ndarray]:
-        """LIBERO's observation after the last step, bit for bit that of its own `step`.
+    def observe(self, render: bool = True) -> Observation:
+        """The observation after the last step; `as_libero` gives that of LIBERO's `step`.
 
         LIBERO samples it 2 ms before the step ends; for the state at the end read `data`.
 
         Args:
-          render: whether to add the images.
-
-        Returns:
-          robot0_eef_pos [3] (m, world), robot0_eef_quat [4] (xyzw), robot0_gripper_qpos [2] (m),
-          robot0_joint_pos [7] (rad), NAME_pos [3] and NAME_quat [4] (xyzw) of every object, all
-          float64; agentview_image and robot0_eye_in_hand_image, uint8
-          [camera_res, camera_res, 3], upside down as rendered.
+          render: whether to add the images, uint8 [camera_res, camera_res, 3].
         """
         return self._reader.read(self._sample, render)
 

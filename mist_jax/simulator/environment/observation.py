@@ -1,4 +1,4 @@
-"""What a policy sees: LIBERO's observation dictionary, computed only when it is asked for."""
+"""What a policy sees, bit for bit as LIBERO gives it, computed only when it is asked for."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,9 +6,9 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 
+from mist_jax.record.observation import CAMERAS, Observation
 from mist_jax.simulator.environment.rendering import SceneRenderer
 
-CAMERAS = ("agentview", "robot0_eye_in_hand")
 # LIBERO's observables sample in the substep with this index, the last but one of a control
 # step, because its forced updates at reset shift their clock by two substeps.
 SAMPLED_SUBSTEP = 23
@@ -51,35 +51,33 @@ class ObservationReader:
         self._cameras = {name: sim.model.camera_name2id(name) for name in CAMERAS}
         self._renderer = None if render == "none" else SceneRenderer(sim, data, camera_res, render)
 
-    def read(self, sample: Sample, render: bool) -> dict[str, np.ndarray]:
+    def read(self, sample: Sample, render: bool) -> Observation:
         """The observation of a sample; see `Environment.observe`."""
         if render and self._renderer is None:
             raise ValueError('an environment made with render="none" has no images')
         model, data = self._model, self._data
         data.qpos[:] = sample.poses
         mujoco.mj_kinematics(model, data)
-        observation = {
-            "robot0_joint_pos": sample.joints[self._arm_joints],
-            "robot0_eef_pos": data.site_xpos[self._eef_site].copy(),
-            "robot0_eef_quat": _xyzw(data.xquat[self._eef_body]),
-            "robot0_gripper_qpos": sample.joints[self._gripper_joints],
-        }
-        for name, body in self._objects.items():
-            observation[f"{name}_pos"] = data.xpos[body].copy()
-            observation[f"{name}_quat"] = _xyzw(data.xquat[body])
+        images = {}
         if render and self._renderer is not None:
             mujoco.mj_comPos(model, data)
             mujoco.mj_camlight(model, data)
             for name, camera_id in self._cameras.items():
-                observation[f"{name}_image"] = self._renderer.render(camera_id)
-        return observation
+                images[name] = self._renderer.render(camera_id)
+        return Observation(
+            eef_pos=data.site_xpos[self._eef_site].copy(),
+            eef_quat=data.xquat[self._eef_body][[1, 2, 3, 0]],
+            gripper_qpos=sample.joints[self._gripper_joints],
+            joint_pos=sample.joints[self._arm_joints],
+            object_pose={
+                name: np.concatenate([data.xpos[body], data.xquat[body]])
+                for name, body in self._objects.items()
+            },
+            images=images,
+        )
 
     def close(self) -> None:
         """Frees the renderer."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-
-def _xyzw(wxyz: np.ndarray) -> np.ndarray:
-    return wxyz[[1, 2, 3, 0]]

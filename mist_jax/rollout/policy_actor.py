@@ -1,4 +1,4 @@
-"""Many workers' questions as one batch of one compiled forward, and the answers to them."""
+"""A policy as an actor: many workers' questions as one batch of one compiled forward."""
 
 import dataclasses
 import time
@@ -14,27 +14,28 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
-from mist_jax.record.episode import EpisodeKey
+from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 
 
 @dataclass(frozen=True)
-class Answer:
+class PolicyAnswer:
     """What one query gave: `chunk` is for the environment, the rest for the record."""
 
     step: int
     chunk: np.ndarray  # float32 [C, A], in [-1, 1]
-    actions: np.ndarray  # float32 [C, A], before the gripper post-processing and the arm's edit
+    raw_actions: np.ndarray  # float32 [C, A], before the gripper post-processing and the arm's edit
+    edited: bool  # the arm changed the chunk
     activations: Mapping[str, np.ndarray]  # site -> float32 [L, D]
     risk: np.ndarray  # float32 [A]
     gate: np.ndarray  # float32 [L]
     latency: float  # s, of the batch
 
 
-class Batcher:
-    """Asks the policy about up to `batch_size` turns at a time, always in a batch of that size.
+class PolicyActor:
+    """An `Actor`: asks the policy about up to `batch_size` turns, always in a batch of that size.
 
     A row does not depend on the others, so an answer is a function of the turn, of the episode's
     key and of the query's index within the episode.
@@ -69,11 +70,10 @@ class Batcher:
                 tokens=controller.tokens,
                 site=controller.site,
             )
-            policy.intervention(
-                batch_size, self._steering, controller.risk_head
-            )  # fits, or refuses
+            # Refuses here what would not fit at the first query.
+            policy.intervention(batch_size, self._steering, controller.risk_head)
 
-    def ask(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[Answer]:
+    def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
         inputs = [turn.inputs for turn in turns if turn.inputs is not None]
         assert len(inputs) == len(turns) <= self.batch_size
@@ -101,11 +101,13 @@ class Batcher:
         for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
             rng = np.random.default_rng(seed)
+            edited = self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32)
             answers.append(
-                Answer(
+                PolicyAnswer(
                     step=turn.step,
-                    chunk=self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32),
-                    actions=np.array(prediction.raw_actions[row]),
+                    chunk=edited,
+                    raw_actions=np.array(prediction.raw_actions[row]),
+                    edited=not np.array_equal(edited, chunk),
                     activations={
                         site: np.array(prediction.activations[site][row][chosen])
                         for site in self.sites
@@ -117,19 +119,31 @@ class Batcher:
             )
         return answers
 
-    def queries(self, answers: Sequence[Answer]) -> Queries:
+    def finish(self, episode: Episode, answers: Sequence[PolicyAnswer]) -> Episode:
+        """The episode with its queries; a crashed one keeps none."""
+        if episode.outcome == "crashed":
+            return episode
+        queries = dataclasses.replace(self._queries(answers), expert=episode.queries.expert)
+        return dataclasses.replace(episode, queries=queries)
+
+    def _queries(self, answers: Sequence[PolicyAnswer]) -> Queries:
         """The record of one episode's answers (at least one), in order."""
+
+        def stacked(name: str) -> np.ndarray:
+            return np.stack([getattr(answer, name) for answer in answers]).astype(np.float32)
+
         return Queries(
             step=np.array([answer.step for answer in answers], np.int32),
-            actions=np.stack([answer.actions for answer in answers]).astype(np.float32),
+            raw_actions=stacked("raw_actions"),
             activations={
                 site: np.stack([answer.activations[site] for answer in answers])
                 for site in self.sites
             },
             layers=dict.fromkeys(self.sites, self.layers),
-            risk=np.stack([answer.risk for answer in answers]) if self._risk_head else None,
-            gate=np.stack([answer.gate for answer in answers]) if self._risk_head else None,
-            latency=np.array([answer.latency for answer in answers], np.float32),
+            risk=stacked("risk") if self._risk_head else None,
+            gate=stacked("gate") if self._risk_head else None,
+            edited=np.array([answer.edited for answer in answers], np.bool_),
+            latency=stacked("latency"),
         )
 
     def _arm(self, key: EpisodeKey) -> Arm:

@@ -1,14 +1,15 @@
-"""Runs episodes: gathers the workers' questions, asks the policy, hands the answers back."""
+"""The one loop: gathers the workers' questions, asks the actor, hands episodes to the sinks."""
 
-import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.batcher import Answer, Batcher
+from mist_jax.rollout.actor import Actor, Answer
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn
 from mist_jax.rollout.fleet import Fleet
+from mist_jax.rollout.sinks.sink import Sink
+from mist_jax.rollout.source import EpisodeSource
 
 # A question waits for others to share its batch, but not longer than this.
 _LONGEST_WAIT = 0.25  # s
@@ -22,18 +23,31 @@ class _Running:
     answers: list[Answer] = field(default_factory=list)
 
 
+def run(source: EpisodeSource, fleet: Fleet, actor: Actor, sinks: Sequence[Sink]) -> None:
+    """Runs what `source` lacks and hands every episode, as it ends, to each of `sinks` in turn.
+
+    Raises:
+        UserError: bad input that a worker met, or what a sink refuses; crashes of a simulator are
+            episodes instead.
+    """
+    for ended in run_episodes(source, fleet, actor):
+        episode = source.settle(ended)
+        for sink in sinks:
+            sink.put(episode)
+
+
 def run_episodes(
-    specs: Iterable[EpisodeSpec | None], fleet: Fleet, batcher: Batcher | None = None
+    specs: Iterable[EpisodeSpec | None], fleet: Fleet, actor: Actor
 ) -> Iterator[Episode]:
     """Yields every episode as it ends, in no fixed order.
 
-    An episode depends on its own spec and the policy alone, not on what runs beside it.
+    An episode depends on its own spec and the actor alone, not on what runs beside it.
 
     Args:
         specs: what to run, drawn one by one as workers fall idle. None means "nothing before
             another episode has ended".
         fleet: the simulators.
-        batcher: asks the policy; None where the expert alone acts.
+        actor: who acts.
 
     Raises:
         UserError: bad input that a worker met; crashes of a simulator are episodes instead.
@@ -59,35 +73,24 @@ def run_episodes(
                 return
             raise ValueError("the specs wait for an episode to end, and none is running")
         patience = None
-        if batcher is not None and questions:
-            due = asked_at + min(batcher.latency, _LONGEST_WAIT)
+        if questions:
+            due = asked_at + min(actor.latency, _LONGEST_WAIT)
             patience = max(due - time.monotonic(), 0.0)
         for turn in fleet.wait(patience):
             if turn.episode is not None:
-                episode = running.pop(turn.key)
-                yield _with_queries(turn.episode, episode.answers, batcher)
+                yield actor.finish(turn.episode, running.pop(turn.key).answers)
                 continue
             if turn.step == 0:
                 running[turn.key].answers.clear()
-            if batcher is None:
-                fleet.act(turn.key, None)
-                continue
             if not questions:
                 asked_at = time.monotonic()
             questions.append(turn)
-        if batcher is None or not questions:
+        if not questions:
             continue
-        waited = time.monotonic() - asked_at >= min(batcher.latency, _LONGEST_WAIT)
-        if waited or not fleet.computing or len(questions) >= batcher.batch_size:
-            batch, questions = questions[: batcher.batch_size], questions[batcher.batch_size :]
+        waited = time.monotonic() - asked_at >= min(actor.latency, _LONGEST_WAIT)
+        if waited or not fleet.computing or len(questions) >= actor.batch_size:
+            batch, questions = questions[: actor.batch_size], questions[actor.batch_size :]
             indices = [len(running[turn.key].answers) for turn in batch]
-            for turn, answer in zip(batch, batcher.ask(batch, indices), strict=True):
+            for turn, answer in zip(batch, actor.answer(batch, indices), strict=True):
                 running[turn.key].answers.append(answer)
                 fleet.act(turn.key, answer.chunk)
-
-
-def _with_queries(episode: Episode, answers: list[Answer], batcher: Batcher | None) -> Episode:
-    if batcher is None or episode.outcome == "crashed":
-        return episode
-    queries = dataclasses.replace(batcher.queries(answers), expert=episode.queries.expert)
-    return dataclasses.replace(episode, queries=queries)

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mist_jax.disk import partial_path, publish
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
+from mist_jax.record.observation import AGENT_CAMERA
 
 FRAMES_PER_SECOND = 20  # as the robot moved
 _VIEW, _PANEL, _FOOT = 384, 128, 64  # pixels: camera picture, risk panel, text below
@@ -21,12 +22,12 @@ _INK, _FAINT, _PAPER, _TRACK = "#f2f2f2", "#9a9a9a", "#16181d", "#333842"
 
 
 def write_video(path: Path, episode: Episode) -> None:
-    """Writes the episode's film; its steps must hold `agentview_image` JPEGs.
+    """Writes the episode's film; its steps must hold JPEGs of `AGENT_CAMERA`.
 
     Raises:
         ValueError: a step has no picture.
     """
-    pictures = episode.steps.images.get("agentview_image", ())
+    pictures = episode.steps.images.get(AGENT_CAMERA, ())
     if len(pictures) != len(episode.steps) or not all(pictures):
         raise ValueError(f"episode {episode.key} has no picture of every step")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def draw_frames(episode: Episode) -> Iterator[np.ndarray]:
     for contact in episode.contacts:
         contacts.setdefault(contact.step, []).append(contact)
     last = len(episode.steps) - 1
-    for step, jpeg in enumerate(episode.steps.images["agentview_image"]):
+    for step, jpeg in enumerate(episode.steps.images[AGENT_CAMERA]):
         picture = simplejpeg.decode_jpeg(jpeg)[::-1]
         image = Image.new("RGB", _SIZE, _PAPER)
         image.paste(Image.fromarray(picture).resize((_VIEW, _VIEW), Image.Resampling.LANCZOS))

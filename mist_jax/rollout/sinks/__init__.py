@@ -1,0 +1,1 @@
+"""Where the episodes of a run go, one by one as they end."""
