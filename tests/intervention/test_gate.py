@@ -74,7 +74,7 @@ def head(layer: int, **options) -> RiskHead:
 
 def test_a_threshold_opens_the_directions_that_listen_to_the_dimension():
     listens = np.array([[1, 0, 0], [0, 1, 1.0]])
-    gate = ThresholdGate.of([[0.5, 0.5, 0.5], [0.9, 0.1, np.inf]], listens, 2)
+    gate = ThresholdGate.of(np.array([[0.5, 0.5, 0.5], [0.9, 0.1, np.inf]]), listens, 2)
     risk = jnp.asarray([[0.6, 0.1, 0.2], [0.6, 0.2, 1.0]])
     np.testing.assert_array_equal(gate.opened(risk), [[1, 0], [0, 1]])
     np.testing.assert_array_equal(gate.alarmed(risk), [1, 1])
@@ -83,7 +83,7 @@ def test_a_threshold_opens_the_directions_that_listen_to_the_dimension():
 
 def test_before_risk_is_read_only_what_is_always_open_is_open():
     unread = jnp.full((3, 2), UNREAD)
-    gate = ThresholdGate.of([[-np.inf] * 2, [-1.0] * 2, [np.inf] * 2], np.ones((1, 2)), 3)
+    gate = ThresholdGate.of(np.array([[-np.inf] * 2, [-1.0] * 2, [np.inf] * 2]), np.ones((1, 2)), 3)
     np.testing.assert_array_equal(gate.opened(unread)[:, 0], [1, 0, 0])
     np.testing.assert_array_equal(gate.alarmed(unread), [1, 0, 0])
 

@@ -172,7 +172,7 @@ def test_a_head_reads_its_site_and_its_layer_and_then_opens(site, parameters, po
     expected = head.probability(pooled[site][:, layer])
     plain = run(parameters, risk_head=head)
     np.testing.assert_allclose(plain.risk, expected, atol=1e-5)
-    off = head.replace(layer=jnp.asarray(-1))
+    off = dataclasses.replace(head, layer=jnp.asarray(-1))
     assert not run(parameters, risk_head=off).risk.any()
     if there.stage == "after":
         return  # refused with a gate that listens: see test_gate.py

@@ -119,8 +119,8 @@ class LanguageModel(nnx.Module):
         cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
         tapped = [site for site in watch.sites if split_site(site)[0] in PLACES]
         read = intervention.reads
-        if risk is None:
-            risk = intervention.unread(len(embeddings), config.action_dim)
+        unread = intervention.unread(len(embeddings), config.action_dim)
+        risk = unread if risk is None else risk
 
         def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
             hidden, risk = carry

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ class OpenVLAOFTModel:
     """One size of it; two with equal configurations are the same static argument."""
 
     config: OpenVLAOFTConfig
-    name: ClassVar[str] = "openvla-oft"
+    name = "openvla-oft"  # no annotation: the same for every size, no field
 
     @property
     def action_dim(self) -> int:
