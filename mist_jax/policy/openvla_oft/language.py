@@ -147,7 +147,7 @@ class LanguageModel(nnx.Module):
             seen = {site: pooled(site, watch.pool) for site in tapped}
             return (hidden, risk), (seen, sum(amounts))
 
-        (hidden, risk), (seen, amount) = scan_blocks(
+        (hidden, final), (seen, amount) = scan_blocks(
             self.blocks,
             body,
             (embeddings, risk),
@@ -156,6 +156,6 @@ class LanguageModel(nnx.Module):
         return LanguageOutput(
             hidden=self.norm(hidden),
             activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
-            risk=risk,
+            risk=final,
             gate=amount.T if intervention.steers else None,
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
 
 import jax
@@ -42,12 +41,12 @@ class OpenVLAOFTModel:
         """Actions per query."""
         return self.config.chunk
 
-    @cached_property
+    @property
     def sites(self) -> Mapping[str, ModelSite]:
         """See `sites_of`."""
         return sites_of(self.config)
 
-    @cached_property
+    @property
     def token_roles(self) -> tuple[str, ...]:
         """Roles that tokens of this model have."""
         return token_roles(self.config)

@@ -1,6 +1,8 @@
 """Where this architecture's activations can be read and changed."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 from mist_jax.intervention.site import ModelSite
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
@@ -14,6 +16,7 @@ def token_roles(config: OpenVLAOFTConfig) -> tuple[str, ...]:
     return tuple(r for r in TOKEN_ROLES if role_tokens(config, r, config.prompt_capacity) > 0)
 
 
+@lru_cache(maxsize=8)
 def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     """Every site by name.
 
@@ -33,7 +36,7 @@ def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     found["vision.projector"] = ModelSite(1, config.width, "before")
     if config.action_head != "tokens":
         found["action_head"] = ModelSite(config.head_blocks, config.width, "after")
-    return found
+    return MappingProxyType(found)
 
 
 SITES = tuple(sites_of(MIST_NANO))
