@@ -35,7 +35,7 @@ class Attribution:
 
 def no_attribution() -> Attribution:
     """For a contact that is not an onset."""
-    return Attribution(*np.zeros((2, DIMENSIONS)), 0.0, np.zeros(DIMENSIONS))
+    return Attribution(np.zeros(DIMENSIONS), np.zeros(DIMENSIONS), 0.0, np.zeros(DIMENSIONS))
 
 
 def attribute(
