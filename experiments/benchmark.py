@@ -40,22 +40,22 @@ def main() -> None:
     from mist_jax.benchmark.timing import Timing, measure, random_parameters, timing_table
     from mist_jax.checkpoint import code_version
     from mist_jax.disk import replace_file
-    from mist_jax.policy.openvla_oft.config import PRESETS
-    from mist_jax.policy.openvla_oft.sharding import policy_mesh
+    from mist_jax.policy.architectures import PRESETS
+    from mist_jax.policy.mesh import policy_mesh
     from mist_jax.progress import progress_bar
 
     devices = jax.devices()
     if _DEVICES.value > len(devices):
         raise UserError(f"--devices={_DEVICES.value}: there are {len(devices)} here")
     dtype = _DTYPE.value or ("float32" if devices[0].platform == "cpu" else "bfloat16")
-    config = PRESETS[_PRESET.value]
-    parameters = random_parameters(config, dtype, policy_mesh(devices[: _DEVICES.value]))
+    model = PRESETS[_PRESET.value]
+    parameters = random_parameters(model, dtype, policy_mesh(devices[: _DEVICES.value]))
     cases = [(batch, mode) for batch in batch_sizes for mode in modes]
     timings: list[Timing] = []
     failed: list[str] = []
     with progress_bar("benchmarking", len(cases), "case") as bar:
         for batch, mode in cases:
-            timing = measure(config, parameters, batch=batch, steering=mode, repeats=_REPEATS.value)
+            timing = measure(model, parameters, batch=batch, steering=mode, repeats=_REPEATS.value)
             if timing is None:
                 failed.append(f"batch {batch}, steering {mode}: out of memory")
             else:

@@ -82,9 +82,9 @@ def main() -> None:
     sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
     actor, recorded = ExpertActor(), {}
     if policy is not None:
-        layers = parse_ids(_LAYERS.value, policy.config.layers, "layer")
+        layers = parse_ids(_LAYERS.value, policy.layers, "layer")
         actor = PolicyActor(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
-        recorded = {site: Site(layers, policy.config.width) for site in sites}
+        recorded = {site: Site(layers, policy.sites[site].width) for site in sites}
     config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
         directory=Path(_SAVE_DIR.value),

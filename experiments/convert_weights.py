@@ -54,7 +54,7 @@ def main() -> None:
         name=None if folder.is_dir() else named,
     )
     card = read_card(output)
-    print(f"{output}: {card.identity}, {card.config.action_head} head, {card.dtype}")
+    print(f"{output}: {card.identity}, {card.model.name}, {card.dtype}")
 
 
 if __name__ == "__main__":

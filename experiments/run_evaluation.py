@@ -121,8 +121,8 @@ def main() -> None:
         commands=(binary.command(),),
         code_versions=(code_version(),),
     )
-    layers = parse_ids(_LAYERS.value, policy.config.layers, "layer")
-    recorded = {site: Site(layers, policy.config.width) for site in _SITES.value}
+    layers = parse_ids(_LAYERS.value, policy.layers, "layer")
+    recorded = {site: Site(layers, policy.sites[site].width) for site in _SITES.value}
     plan = EvaluationPlan(
         directory=Path(_OUTPUT_DIR.value),
         info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, recorded),
@@ -138,7 +138,8 @@ def main() -> None:
     )
     controller = None
     if learnt.risk_head is not None:
-        size = {"layers": policy.config.layers, "width": policy.config.width}
+        resid = policy.sites["llm.resid"]
+        size = {"layers": resid.layers, "width": resid.width}
         controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
     actor = PolicyActor(
         policy,

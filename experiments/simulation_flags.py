@@ -141,7 +141,7 @@ def worker_config(assets: Literal["libero", "lite"], policy: "Policy | None") ->
     return dataclasses.replace(
         config,
         model=policy.identity,
-        chunk=policy.config.chunk,
+        chunk=policy.model.chunk,
         preprocessor=policy.preprocessor,
     )
 

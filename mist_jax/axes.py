@@ -16,6 +16,7 @@ Every einsum, shape annotation and docstring uses them with these meanings only.
 | C | step within an action chunk |
 | I | image (camera view) |
 | P | image patch |
+| R | role of a token |
 | V | direction of a steering bank |
 | N | control step of an episode |
 | Q | policy query of an episode |

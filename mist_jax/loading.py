@@ -1,5 +1,6 @@
 """Policies by name: the shipped one, a converted folder, or a published checkpoint of the hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
+from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import (
     STATISTICS,
     TOKENIZER,
@@ -15,6 +17,7 @@ from mist_jax.policy.checkpoint import (
     read_card,
     restore_parameters,
 )
+from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 
@@ -27,6 +30,7 @@ def load_policy(
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
     unnorm_key: str | None = None,
+    architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
     """A policy by name: `mist-nano`, a converted folder, or a hub id of a published checkpoint.
 
@@ -35,16 +39,17 @@ def load_policy(
         dtype: of the parameters and the computation; default as stored (float32 on the CPU).
         mesh: devices to spread the parameters over; default the first device alone.
         unnorm_key: which data set's statistics, where the checkpoint has several.
+        architectures: by the name in the policy's config.json; add your own.
 
     Raises:
         UserError: no such policy, or a damaged one.
     """
     folder = find_policy(str(name))
-    card = read_card(folder)
+    card = read_card(folder, architectures)
     if dtype is None and jax.default_backend() == "cpu":
         dtype = jnp.float32
     preprocessor = Preprocessor.of(
-        card.config.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
+        card.model.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
     )
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
     return Policy(card, parameters, preprocessor)

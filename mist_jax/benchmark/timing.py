@@ -9,19 +9,16 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx, traverse_util
+from flax import traverse_util
 from jax.sharding import Mesh
 from rich.table import Table
 
-from mist_jax.benchmark.arithmetic import forward_flops
 from mist_jax.errors import UserError
+from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.language import Intervention
-from mist_jax.policy.openvla_oft.model import ModelInputs, parameter_shapes, state_of
-from mist_jax.policy.openvla_oft.sharding import parameter_sharding
+from mist_jax.policy.model import PolicyModel
 
 SteeringMode = Literal["none", "off", "on"]
 _WARM_UP = 3
@@ -55,14 +52,15 @@ class Timing:
         return self.flops / self.median_ms / 1e9
 
 
-def random_parameters(config: OpenVLAOFTConfig, dtype: Any, mesh: Mesh) -> nnx.State:
+def random_parameters(model: PolicyModel, dtype: Any, mesh: Mesh) -> dict[str, Any]:
     """Random weights of a sane scale, made on the devices one array at a time.
 
     Raises:
         UserError: they do not fit.
     """
-    shapes = parameter_shapes(config)
-    shardings = {path: parameter_sharding(mesh, path, shape) for path, shape in shapes.items()}
+    abstract: Any = traverse_util.flatten_dict(model.abstract_parameters(), sep="/")
+    shapes = {path: tuple(leaf.shape) for path, leaf in abstract.items()}
+    shardings = {path: model.parameter_sharding(mesh, path, s) for path, s in shapes.items()}
     size = sum(
         int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(dtype).itemsize
         for path, shape in shapes.items()
@@ -77,12 +75,12 @@ def random_parameters(config: OpenVLAOFTConfig, dtype: Any, mesh: Mesh) -> nnx.S
         fan_in = shape[-2] if path.endswith("/kernel") else shape[-1]
         drawn = jax.random.normal(jax.random.key(index), shape, dtype)
         made[path] = jax.device_put(drawn * jnp.asarray(fan_in**-0.5, dtype), shardings[path])
-    return state_of(config, traverse_util.unflatten_dict(made, sep="/"))
+    return traverse_util.unflatten_dict(made, sep="/")
 
 
 def measure(
-    config: OpenVLAOFTConfig,
-    parameters: nnx.State,
+    model: PolicyModel,
+    parameters: dict[str, Any],
     *,
     batch: int,
     steering: SteeringMode,
@@ -91,19 +89,20 @@ def measure(
     """Compiles and times one batch size; None where it needs more memory than there is.
 
     Args:
-        config: of the model.
+        model: the architecture.
         parameters: its weights, wherever they lie.
         batch: examples in one query.
         steering: `none` is the model alone; `off` returns the activations of every layer and takes
             steering that is zero; `on` also reads the risk and steers every example at every layer.
         repeats: queries timed, after a few that are not.
     """
-    inputs = _random_inputs(config, batch)
-    intervention = _intervention(config, batch, steering)
-    sites = () if steering == "none" else ("llm.resid",)
+    inputs = model.example_inputs(batch)
+    place = next(name for name, site in model.sites.items() if site.steerable)
+    intervention = _intervention(model, place, batch, steering)
+    sites = () if steering == "none" else (place,)
     try:
         began = time.perf_counter()
-        compiled = forward.lower(config, parameters, inputs, intervention, sites=sites).compile()
+        compiled = forward.lower(model, parameters, inputs, intervention, sites=sites).compile()
         compile_s = time.perf_counter() - began
         seconds = _times(
             lambda: jax.device_get(compiled(parameters, inputs, intervention)), repeats
@@ -119,7 +118,7 @@ def measure(
         median_ms=1e3 * float(np.median(seconds)),
         p90_ms=1e3 * float(np.quantile(seconds, 0.9)),
         memory_gb=_planned_gb(compiled),
-        flops=forward_flops(config, batch),
+        flops=model.flops(batch),
     )
 
 
@@ -161,33 +160,20 @@ def _times(query: Callable[[], Any], repeats: int) -> list[float]:
     return seconds
 
 
-def _random_inputs(config: OpenVLAOFTConfig, batch: int) -> ModelInputs:
-    """On the host, where a query's inputs come from."""
-    rng = np.random.default_rng(0)
-    side, capacity = config.image_size, config.prompt_capacity
-    shape = (batch, config.chunk, config.action_dim)
-    inputs = ModelInputs(
-        images=jnp.asarray(rng.integers(0, 256, (batch, config.images, side, side, 3), np.uint8)),
-        proprio=jnp.asarray(rng.uniform(-1, 1, (batch, config.proprio_dim)), jnp.float32),
-        token_ids=jnp.asarray(rng.integers(0, config.vocab_size, (batch, capacity)), jnp.int32),
-        prompt_length=jnp.full(batch, capacity, jnp.int32),
-        noise=jnp.asarray(rng.standard_normal(shape), jnp.float32),
-    )
-    return jax.device_get(inputs)
-
-
 def _intervention(
-    config: OpenVLAOFTConfig, batch: int, steering: SteeringMode
+    model: PolicyModel, place: str, batch: int, steering: SteeringMode
 ) -> Intervention | None:
-    layers, width = config.layers, config.width
+    layers, width = model.sites[place].layers, model.sites[place].width
     if steering == "none":
         return None
     if steering == "off":
-        zero = Steering.off(batch=batch, layers=layers, width=width)
-        return Intervention.of(RiskHead.off(width=width), zero)
-    head = RiskHead.initial(jax.random.key(0), width=width, hidden=256, layer=layers // 2)
+        zero = Steering.of(np.zeros((1, layers, width)), np.zeros((batch, 1)), site=place)
+        return Intervention.of(RiskHead.off(width=width, site=place), zero)
+    head = RiskHead.initial(
+        jax.random.key(0), width=width, hidden=256, layer=layers // 2, site=place
+    )
     vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
-    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1))))
+    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1)), site=place))
 
 
 def _memory_of(device: Any) -> int:

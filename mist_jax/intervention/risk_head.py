@@ -11,14 +11,15 @@ import jax.numpy as jnp
 from flax import struct
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
+from mist_jax.intervention.site import DEFAULT_SITE
 
 
 @struct.dataclass
 class RiskHead:
     """A two-layer perceptron with a stored normaliser and per-dimension Platt calibration.
 
-    probability = sigmoid(platt_scale * logit + platt_shift). `layer` is the block whose output is
-    read (0-based); -1 reads none and reports zero risk.
+    probability = sigmoid(platt_scale * logit + platt_shift). `layer` is the layer of `site` that is
+    read (0-based); -1 reads none and reports zero risk. `site` is static. A `RiskReader`.
     """
 
     mean: Float[Array, "D"]
@@ -30,9 +31,12 @@ class RiskHead:
     platt_scale: Float[Array, "A"]
     platt_shift: Float[Array, "A"]
     layer: Int[Array, ""]
+    site: str = struct.field(pytree_node=False, default=DEFAULT_SITE)
 
     @classmethod
-    def initial(cls, key: Array, *, width: int, hidden: int, layer: int) -> Self:
+    def initial(
+        cls, key: Array, *, width: int, hidden: int, layer: int, site: str = DEFAULT_SITE
+    ) -> Self:
         """A fresh head with unit calibration; `key` is a JAX PRNG key."""
         first, second = jax.random.split(key)
         dims = len(ACTION_DIMENSIONS)
@@ -46,17 +50,27 @@ class RiskHead:
             platt_scale=jnp.ones((dims,)),
             platt_shift=jnp.zeros((dims,)),
             layer=jnp.asarray(layer, jnp.int32),
+            site=site,
         )
 
     @classmethod
-    def off(cls, *, width: int, hidden: int = 256) -> Self:
+    def off(cls, *, width: int, hidden: int = 256, site: str = DEFAULT_SITE) -> Self:
         """A head that reads nothing and reports zero risk."""
-        head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1)
+        head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1, site=site)
         return jax.tree.map(jnp.zeros_like, head).replace(layer=jnp.asarray(-1, jnp.int32))
+
+    @property
+    def width(self) -> int:
+        """Features of the activation it reads."""
+        return self.mean.shape[-1]
+
+    def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
+        """Calibrated probability that each dimension drives a harmful contact, float32."""
+        return risk_probability(self, activation)
 
 
 def risk_logits(head: RiskHead, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
-    """Uncalibrated logits, float32, from activations pooled over the action tokens."""
+    """Uncalibrated logits, float32, from pooled activations."""
     normal = (activation.astype(jnp.float32) - head.mean) / jnp.maximum(head.scale, 1e-6)
     hidden = jax.nn.gelu(normal @ head.hidden_kernel + head.hidden_bias)
     return hidden @ head.output_kernel + head.output_bias

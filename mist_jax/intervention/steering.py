@@ -1,13 +1,13 @@
-"""Steering as data: a pytree of arrays whose shapes never change, so nothing is ever retraced.
+"""Steering: directions that are added, and a share of the activation that is taken away.
 
-At every layer l, for every token the mask selects, the forward computes
+At every layer l, for every token the mask selects,
 
-    h <- h + g * sum_v c[b, v] * u[v, l]  -  g_s * s[b] * h
+    h <- h + sum_v g[b, v] * c[b, v] * u[v, l]  -  g_s[b] * s[b] * h
 
-where u are the bank's directions, c an example's coefficients, g the direction's gate and s the
-shrinkage control. A gate opens when the calibrated risk of one of its action dimensions, read at
-`risk layer` in the same forward pass, exceeds the threshold; it acts on later layers only.
-A token with nothing to add keeps its bits.
+where u are the directions, c an example's coefficients, g the direction's gate and s the shrinkage
+control. A gate opens when the calibrated risk of one of its action dimensions, read in the same
+forward pass, exceeds the threshold; it acts on later layers only. A token with nothing to add keeps
+its bits.
 """
 
 from typing import Self
@@ -19,38 +19,31 @@ from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Bool, Float
 from mist_jax.errors import UserError
-
-ACTION_TOKENS = "action"
-TOKEN_ROLES = ("bos", "image", "proprio", "prompt", ACTION_TOKENS, "stop")
+from mist_jax.intervention.gate import Gate, ThresholdGate
+from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.site import DEFAULT_SITE, split_site
+from mist_jax.intervention.tokens import role_mask
 
 
 @struct.dataclass
-class Steering:
-    """What to add to the residual stream, for whom, where and when.
+class Steering(Operator):
+    """What to add to the activations of `site`, for whom, where and when. Float32 throughout.
 
-    `threshold` compares against risk: `-inf` is always open, `+inf` never. `tokens` follows
-    `TOKEN_ROLES`: which kinds of token are steered. Float32 throughout.
+    `tokens` follows `TOKEN_ROLES`: which kinds of token are steered. At `llm.attn` and `llm.mlp`
+    steering acts on what that part of a block adds to the residual stream.
     """
 
     vectors: Float[Array, "V L D"]
     coefficient: Float[Array, "B V"]
     shrink: Float[Array, "B"]
-    gates: Float[Array, "V A"]  # 1 where a dimension's risk may open the direction's gate
-    threshold: Float[Array, "B A"]
+    gate: Gate
     tokens: Float[Array, "R"]
+    site: str = struct.field(pytree_node=False, default=DEFAULT_SITE)
 
     @classmethod
     def off(cls, *, batch: int, layers: int, width: int, directions: int = 1) -> Self:
         """Steering that leaves every bit of the forward as it is."""
-        dims = len(ACTION_DIMENSIONS)
-        return cls(
-            vectors=jnp.zeros((directions, layers, width), jnp.float32),
-            coefficient=jnp.zeros((batch, directions), jnp.float32),
-            shrink=jnp.zeros((batch,), jnp.float32),
-            gates=jnp.ones((directions, dims), jnp.float32),
-            threshold=jnp.full((batch, dims), -jnp.inf, jnp.float32),
-            tokens=role_mask((ACTION_TOKENS,)),
-        )
+        return cls.of(np.zeros((directions, layers, width)), np.zeros((batch, directions)))
 
     @classmethod
     def of(
@@ -60,10 +53,23 @@ class Steering:
         *,
         gates: ArrayLike | None = None,
         threshold: ArrayLike = -np.inf,
+        gate: Gate | None = None,
         shrink: ArrayLike = 0.0,
-        tokens: tuple[str, ...] = (ACTION_TOKENS,),
+        tokens: tuple[str, ...] | None = None,
+        site: str = DEFAULT_SITE,
     ) -> Self:
         """Steering from `vectors` [V, L, D] and `coefficient` [B, V]; the rest broadcasts.
+
+        Args:
+            vectors: a direction for each layer of the site.
+            coefficient: how much of each direction an example gets.
+            gates: [V, A], 1 where a dimension's risk may open a direction; default all.
+            threshold: [B, A], the risk above which a gate opens: -inf always, +inf never.
+            gate: another rule than a threshold, in place of `gates` and `threshold`.
+            shrink: [B], the share of the activation that an alarm of any dimension takes away.
+            tokens: roles of the tokens steered; default the site's (`llm.resid:image`), else the
+                action tokens.
+            site: of the model, as a bank's metadata name it.
 
         Raises:
             UserError: a shape does not fit, a value is not finite, or a token role is unknown.
@@ -77,65 +83,44 @@ class Steering:
             )
         if not (np.isfinite(vectors).all() and np.isfinite(coefficient).all()):
             raise UserError("steering vectors and coefficients must be finite")
-        batch, dims = len(coefficient), len(ACTION_DIMENSIONS)
-        gates = np.ones((len(vectors), dims)) if gates is None else gates
+        batch, directions = coefficient.shape
+        if gate is None:
+            listens = np.ones((directions, len(ACTION_DIMENSIONS))) if gates is None else gates
+            if np.ndim(listens) != 2 or len(np.asarray(listens)) != directions:
+                raise UserError(
+                    f"gates must be [directions, action dimensions] for {directions} directions, "
+                    f"not {np.shape(listens)}"
+                )
+            gate = ThresholdGate.of(threshold, listens, batch)
+        place, role = split_site(site)
         return cls(
             vectors=jnp.asarray(vectors),
             coefficient=jnp.asarray(coefficient),
             shrink=jnp.asarray(np.broadcast_to(np.asarray(shrink, np.float32), (batch,))),
-            gates=jnp.asarray(np.asarray(gates, np.float32)),
-            threshold=jnp.asarray(
-                np.broadcast_to(np.asarray(threshold, np.float32), (batch, dims))
-            ),
-            tokens=role_mask(tokens),
+            gate=gate,
+            tokens=role_mask((role,) if tokens is None else tokens),
+            site=place,
         )
 
     @property
-    def batch(self) -> int:
-        """Number of examples the coefficients are for."""
-        return self.coefficient.shape[0]
+    def extent(self) -> tuple[int | None, int, int]:
+        """Examples, layers and width."""
+        _, layers, width = self.vectors.shape
+        return len(self.coefficient), layers, width
 
+    def layered(self) -> Float[Array, "L V D"]:
+        """The directions of every layer."""
+        return self.vectors.swapaxes(0, 1)
 
-def role_mask(roles: tuple[str, ...]) -> Float[Array, "R"]:
-    """1 for each named token role, in the order of `TOKEN_ROLES`."""
-    unknown = sorted(set(roles) - set(TOKEN_ROLES))
-    if unknown:
-        raise UserError(f"unknown token role {unknown[0]!r}; there are {', '.join(TOKEN_ROLES)}")
-    return jnp.asarray([float(role in roles) for role in TOKEN_ROLES], jnp.float32)
-
-
-def open_gates(steering: Steering, risk: Float[Array, "B A"]) -> Bool[Array, "B V"]:
-    """Which directions may act for which example, given this forward's risk."""
-    alarm = risk > steering.threshold
-    return jnp.einsum("ba,va->bv", alarm.astype(jnp.float32), steering.gates) > 0
-
-
-def any_alarm(steering: Steering, risk: Float[Array, "B A"]) -> Bool[Array, "B"]:
-    """Whether any dimension of an example is above its threshold (gates the shrinkage)."""
-    return (risk > steering.threshold).any(axis=-1)
-
-
-def steer(
-    hidden: Float[Array, "B T D"],
-    layer_vectors: Float[Array, "V D"],
-    steering: Steering,
-    opened: Bool[Array, "B V"],
-    shrinking: Bool[Array, "B"],
-    token_role: Float[Array, "B T R"],
-) -> tuple[Float[Array, "B T D"], Float[Array, "B"]]:
-    """One layer's edit of the residual stream, and how much it moved it.
-
-    The only function that changes activations. The second output is the norm of what was added,
-    as a fraction of the residual stream's norm, averaged over the tokens steered.
-    """
-    push = jnp.einsum("bv,vd->bd", steering.coefficient * opened, layer_vectors)
-    shrink = steering.shrink * shrinking
-    mask = jnp.einsum("btr,r->bt", token_role, steering.tokens)
-    full = hidden.astype(jnp.float32)
-    edited = full + push[:, None, :] - shrink[:, None, None] * full
-    acts = (push != 0).any(-1) | (shrink != 0)
-    active = acts[:, None] & (mask > 0)
-    moved = jnp.where(active, jnp.linalg.norm(edited - full, axis=-1), 0.0)
-    scale = jnp.where(active, jnp.linalg.norm(full, axis=-1), 0.0)
-    amount = moved.sum(-1) / jnp.maximum(scale.sum(-1), 1e-6)
-    return jnp.where(active[..., None], edited.astype(hidden.dtype), hidden), amount
+    def edit(
+        self,
+        x: Float[Array, "B T D"],
+        part: Float[Array, "V D"],
+        opened: Float[Array, "B #V"],
+        alarmed: Float[Array, "B"],
+    ) -> tuple[Float[Array, "B T D"], Bool[Array, "B"]]:
+        """Adds this layer's push and takes the shrinkage away."""
+        push = jnp.einsum("bv,vd->bd", self.coefficient * opened, part)
+        shrink = self.shrink * alarmed
+        edited = x + push[:, None, :] - shrink[:, None, None] * x
+        return edited, (push != 0).any(-1) | (shrink != 0)

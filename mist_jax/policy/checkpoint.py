@@ -18,14 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import nnx, traverse_util
+from flax import traverse_util
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from mist_jax.errors import UserError
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.model import parameter_shapes, state_of
-from mist_jax.policy.openvla_oft.sharding import parameter_sharding, policy_mesh
+from mist_jax.policy.architectures import ARCHITECTURES, describe_model, model_of
+from mist_jax.policy.mesh import policy_mesh
+from mist_jax.policy.model import PolicyModel
 
 FORMAT = "mist_jax policy 1"
 CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"
@@ -37,7 +37,7 @@ class PolicyCard:
     """What a policy's folder says of itself."""
 
     name: str
-    config: OpenVLAOFTConfig
+    model: PolicyModel
     dtype: str
     digest: str  # SHA-256 over the parameters
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +70,8 @@ def save_policy(
     folder: Path,
     *,
     name: str,
-    config: OpenVLAOFTConfig,
-    parameters: nnx.State,
+    model: PolicyModel,
+    parameters: Mapping[str, Any],
     statistics: Mapping[str, Any],
     tokenizer: Path,
     provenance: Mapping[str, Any],
@@ -83,11 +83,10 @@ def save_policy(
     """
     if folder.exists() and any(folder.iterdir()) and not is_policy(folder):
         raise UserError(f"{folder} exists and is not a policy; name another folder")
-    tree = nnx.to_pure_dict(parameters)
-    flat = traverse_util.flatten_dict(tree)
+    flat = traverse_util.flatten_dict(dict(parameters))
     card = PolicyCard(
         name=name,
-        config=config,
+        model=model,
         dtype=str(next(iter(flat.values())).dtype),
         digest=digest_of(flat),
         provenance=provenance,
@@ -96,7 +95,7 @@ def save_policy(
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((beside / PARAMETERS).absolute(), tree)
+        checkpointer.save((beside / PARAMETERS).absolute(), dict(parameters))
     write_description(beside, card, statistics, tokenizer)
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
@@ -115,16 +114,18 @@ def write_description(
         "dtype": card.dtype,
         "digest": card.digest,
         "provenance": dict(card.provenance),
-        "architecture": card.config.to_dict(),
+        "architecture": describe_model(card.model),
     }
     (folder / CONFIG).write_text(json.dumps(described, indent=1))
 
 
-def read_card(folder: Path) -> PolicyCard:
+def read_card(
+    folder: Path, architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES
+) -> PolicyCard:
     """What the folder holds, without reading its parameters.
 
     Raises:
-        UserError: no such folder, or not a policy of this format.
+        UserError: no such folder, not a policy of this format, or of an unknown architecture.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -138,7 +139,7 @@ def read_card(folder: Path) -> PolicyCard:
         raise UserError(f"{path} is not a {FORMAT!r} file{hint}")
     return PolicyCard(
         name=described["name"],
-        config=OpenVLAOFTConfig.from_dict(described["architecture"]),
+        model=model_of(described["architecture"], architectures),
         dtype=described["dtype"],
         digest=described["digest"],
         provenance=described["provenance"],
@@ -147,7 +148,7 @@ def read_card(folder: Path) -> PolicyCard:
 
 def restore_parameters(
     folder: Path, card: PolicyCard, *, dtype: DTypeLike | None = None, mesh: Mesh | None = None
-) -> nnx.State:
+) -> dict[str, Any]:
     """One sharded read of the parameters onto `mesh` (default: the first device), cast to `dtype`.
 
     Raises:
@@ -155,13 +156,16 @@ def restore_parameters(
     """
     mesh = mesh or policy_mesh(jax.devices()[:1])
     kind = jnp.dtype(dtype or card.dtype)
+    shapes: Any = traverse_util.flatten_dict(card.model.abstract_parameters(), sep="/")
     target = {
-        path: jax.ShapeDtypeStruct(shape, kind, sharding=parameter_sharding(mesh, path, shape))
-        for path, shape in parameter_shapes(card.config).items()
+        path: jax.ShapeDtypeStruct(
+            leaf.shape, kind, sharding=card.model.parameter_sharding(mesh, path, leaf.shape)
+        )
+        for path, leaf in shapes.items()
     }
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.restore(
+            return checkpointer.restore(
                 (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target, sep="/")
             )
     except Exception as error:  # Orbax raises bare Exception for damaged data
@@ -169,4 +173,3 @@ def restore_parameters(
         raise UserError(
             f"{folder / PARAMETERS} cannot be read ({reason}); convert or download it again"
         ) from error
-    return state_of(card.config, tree)

@@ -1,31 +1,32 @@
 """The one place that compiles the policy.
 
-Static, so that changing them retraces: the configuration, the tapped sites and the pooling.
-Everything a user sweeps (steering, thresholds, risk heads, inputs) is data.
+Static, so that changing them retraces: the model, the tapped sites, the pooling, and within an
+intervention which reader and operators there are and at which sites. Everything a user sweeps
+(steering, thresholds, risk heads, inputs) is data.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
-from flax import nnx
 
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.language import Intervention, Pool
-from mist_jax.policy.openvla_oft.model import ModelInputs, ModelOutputs, abstract_model
+from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.outputs import ModelOutputs
+from mist_jax.intervention.site import Pool
+from mist_jax.policy.model import PolicyModel
 
 
 def run_model(
-    config: OpenVLAOFTConfig,
-    parameters: nnx.State,
-    inputs: ModelInputs,
+    model: PolicyModel,
+    parameters: dict[str, Any],
+    inputs: Any,
     intervention: Intervention | None,
     *,
     sites: tuple[str, ...] = (),
     pool: Pool = "mean",
 ) -> ModelOutputs:
     """The whole policy as a pure function; differentiable, traceable, not compiled."""
-    graph, _ = abstract_model(config)
-    return nnx.merge(graph, parameters)(inputs, intervention, sites=sites, pool=pool)
+    return model.apply(parameters, inputs, intervention, sites=sites, pool=pool)
 
 
-forward = partial(jax.jit, static_argnames=("config", "sites", "pool"))(run_model)
+forward = partial(jax.jit, static_argnames=("model", "sites", "pool"))(run_model)

@@ -1,24 +1,21 @@
 """A policy in use: LIBERO observations and instructions in, actions, activations and risk out."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.steering import Steering
-from mist_jax.policy.checkpoint import (
-    PolicyCard,
-)
+from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.reader import RiskReader
+from mist_jax.intervention.site import ModelSite, Pool
+from mist_jax.policy.checkpoint import PolicyCard
 from mist_jax.policy.forward import forward
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.language import LAYER_SITES, Intervention, Pool
-from mist_jax.policy.openvla_oft.model import ModelInputs
+from mist_jax.policy.model import PolicyModel
+from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 from mist_jax.record.observation import Observation
 
@@ -27,13 +24,17 @@ from mist_jax.record.observation import Observation
 class Prediction:
     """What one batch gave, on the host.
 
-    `activations` per site: float32 [B, L, D], the mean over the action tokens, or [B, L, C*A, D]
-    where every token was asked for. `risk` is the calibrated probability that a dimension drives a
-    harmful contact within the horizon (zero without a risk head). `gate` is how much steering
-    acted at each layer: the norm of what it added as a fraction of the residual stream's.
+    `actions` can be executed as they are: un-normalised, the gripper turned for the environment (-1
+    opens, +1 closes), clipped to [-1, 1]. `raw_actions` are before the gripper's turn and the clip,
+    as the model's reference gives them. `activations` per site: float32 [B, layers, D], the mean
+    over the site's tokens, or [B, layers, tokens, D] where every token was asked for. `risk` is the
+    calibrated probability that a dimension drives a harmful contact within the horizon (zero
+    without a risk head). `gate` is how much steering acted at each layer: the norm of the change as
+    a fraction of the norm of what it changed.
     """
 
-    actions: np.ndarray  # float32 [B, C, A], un-normalised, before the gripper post-processing
+    actions: np.ndarray  # float32 [B, C, A]
+    raw_actions: np.ndarray  # float32 [B, C, A]
     activations: Mapping[str, np.ndarray]
     risk: np.ndarray  # float32 [B, A]
     gate: np.ndarray  # float32 [B, L]
@@ -44,18 +45,37 @@ class Policy:
     """Parameters, and what goes before and after them. Nothing in it changes."""
 
     card: PolicyCard
-    parameters: nnx.State
+    parameters: dict[str, Any]
     preprocessor: Preprocessor
 
     @property
-    def config(self) -> OpenVLAOFTConfig:
+    def model(self) -> PolicyModel:
         """The architecture."""
-        return self.card.config
+        return self.card.model
+
+    @property
+    def sites(self) -> Mapping[str, ModelSite]:
+        """What can be tapped, and steered where it says so, by name."""
+        return self.model.sites
+
+    @property
+    def layers(self) -> int:
+        """Layers that can be steered: those of `prediction.gate`."""
+        return next((site.layers for site in self.sites.values() if site.steerable), 0)
 
     @property
     def identity(self) -> str:
         """Name and digest of the parameters."""
         return self.card.identity
+
+    def __repr__(self) -> str:
+        leaf = jax.tree.leaves(self.parameters)[0]
+        devices = ", ".join(sorted(str(device) for device in leaf.devices()))
+        places = dict.fromkeys(site.partition(":")[0] for site in self.sites)
+        return (
+            f"Policy({self.identity!r}, {self.model.name}, {leaf.dtype}, "
+            f"sites: {' '.join(places)}, on {devices})"
+        )
 
     def predict(
         self,
@@ -64,8 +84,8 @@ class Policy:
         *,
         sites: tuple[str, ...] = (),
         pool: Pool = "mean",
-        steering: Steering | None = None,
-        risk_head: RiskHead | None = None,
+        steering: Operator | Sequence[Operator] | None = None,
+        risk_head: RiskReader | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """One chunk of actions per observation.
@@ -73,14 +93,17 @@ class Policy:
         Args:
             observations: LIBERO's dictionaries, images as rendered, or `Observation`s.
             instructions: one sentence per observation.
-            sites: which activations to return, of `mist_jax.SITES`.
-            pool: `mean` over the action tokens, or every one of the `tokens`.
-            steering: None is off, bit for bit.
+            sites: which activations to return, of `policy.sites`.
+            pool: `mean` over the site's tokens, or every one of the `tokens`: those of the site's
+                role in order, padded with zeros to the longest there could be.
+            steering: `Steering`, or operators that act in the order given; None is off, bit for
+                bit.
             risk_head: None reports zero risk.
             seeds: of the diffusion head's noise, one per example; other heads draw nothing.
 
         Raises:
-            UserError: lists of different length, a malformed observation, or an unknown site.
+            UserError: lists of different length, a malformed observation, an unknown site, or
+                steering or a risk head that does not fit.
         """
         if len(observations) != len(instructions) or not observations:
             raise UserError(
@@ -99,85 +122,92 @@ class Policy:
         *,
         sites: tuple[str, ...] = (),
         pool: Pool = "mean",
-        steering: Steering | None = None,
-        risk_head: RiskHead | None = None,
+        steering: Operator | Sequence[Operator] | None = None,
+        risk_head: RiskReader | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """`predict` on inputs that a worker has preprocessed already."""
-        unknown = sorted(set(sites) - set(LAYER_SITES))
-        if unknown:
-            raise UserError(f"unknown site {unknown[0]!r}; there are {', '.join(LAYER_SITES)}")
+        for site in sites:
+            self._site(site)
+        if pool not in ("mean", "tokens"):
+            raise UserError(f"pool is 'mean' or 'tokens', not {pool!r}")
         outputs = forward(
-            self.config,
+            self.model,
             self.parameters,
-            self.batch(inputs, seeds),
+            self.model.collate(inputs, seeds),
             self.intervention(len(inputs), steering, risk_head),
-            sites=tuple(sorted(sites)),
+            sites=tuple(sorted(set(sites))),
             pool=pool,
         )
         host = jax.device_get(outputs)
+        raw = self.preprocessor.unnormalise(host.actions)
+        batch, dims = len(inputs), self.model.action_dim
         return Prediction(
-            actions=self.preprocessor.unnormalise(host.actions),
+            actions=np.clip(gripper_for_environment(raw), -1.0, 1.0).astype(np.float32),
+            raw_actions=raw,
             activations=host.activations,
-            risk=host.risk,
-            gate=host.gate,
-        )
-
-    def batch(
-        self, inputs: Sequence[PolicyInputs], seeds: Sequence[int] | None = None
-    ) -> ModelInputs:
-        """Inputs of different prompt lengths as one padded batch."""
-        config = self.config
-        side = config.image_size
-        for one in inputs:
-            if one.images.shape != (config.images, side, side, 3):
-                raise UserError(
-                    f"{self.card.name} takes {config.images} images of {side} x {side} pixels; "
-                    f"these inputs have {one.images.shape}"
-                )
-        lengths = [len(one.token_ids) for one in inputs]
-        tokens = np.zeros((len(inputs), config.capacity_for(max(lengths))), np.int32)
-        for row, one in zip(tokens, inputs, strict=True):
-            row[: len(one.token_ids)] = one.token_ids
-        noise = np.zeros((len(inputs), config.chunk, config.action_dim), np.float32)
-        if config.action_head == "diffusion":
-            for index, seed in enumerate(seeds or range(len(inputs))):
-                noise[index] = np.random.default_rng(seed).standard_normal(noise.shape[1:])
-        return ModelInputs(
-            images=jnp.asarray(np.stack([one.images for one in inputs])),
-            proprio=jnp.asarray(np.stack([one.proprio for one in inputs]), jnp.float32),
-            token_ids=jnp.asarray(tokens),
-            prompt_length=jnp.asarray(lengths, jnp.int32),
-            noise=jnp.asarray(noise),
+            risk=np.zeros((batch, dims), np.float32) if host.risk is None else host.risk,
+            gate=np.zeros((batch, self.layers), np.float32) if host.gate is None else host.gate,
         )
 
     def intervention(
-        self, batch: int, steering: Steering | None, risk_head: RiskHead | None
+        self,
+        batch: int,
+        steering: Operator | Sequence[Operator] | None,
+        risk_head: RiskReader | None,
     ) -> Intervention:
-        """Checked against this model; what is not given is off.
+        """Checked against this model; what is not given is not in the program.
 
         Raises:
-            UserError: steering or risk head of another model's shape, or for another batch.
+            UserError: steering or risk head of another model's shape or site, or for another
+                batch; or a gate that listens to a risk that nobody reads, or reads too late.
         """
-        layers, width = self.config.layers, self.config.width
-        off = _off(batch, layers, width)
-        steering, risk_head = steering or off.steering, risk_head or off.risk_head
-        if steering.vectors.shape[1:] != (layers, width) or steering.batch != batch:
-            raise UserError(
-                f"steering is for {steering.batch} examples, {steering.vectors.shape[1]} layers of "
-                f"width {steering.vectors.shape[2]}; this batch has {batch}, the model {layers} "
-                f"layers of width {width}"
-            )
-        if risk_head.mean.shape != (width,):
-            raise UserError(
-                f"the risk head reads width {risk_head.mean.shape[0]}, the model has {width}; "
-                "train it on this model's activations"
-            )
-        return Intervention.of(risk_head, steering)
+        operators: tuple[Operator, ...] = ()
+        if steering is not None:
+            several = isinstance(steering, (tuple, list))
+            operators = tuple(steering) if several else (steering,)  # type: ignore[assignment]
+        read = None
+        if risk_head is not None:
+            read = self._site(risk_head.site)
+            if risk_head.width != read.width:
+                raise UserError(
+                    f"the risk head reads width {risk_head.width}, {risk_head.site} has "
+                    f"{read.width}; train it on this model's activations"
+                )
+        for operator in operators:
+            self._check_operator(operator, batch)
+            if not operator.gate.listens_to_risk():
+                continue
+            if read is None:
+                raise UserError(
+                    "the steering's gate listens to risk and there is no risk head: give "
+                    "risk_head, or a threshold of -inf (always open)"
+                )
+            if read.stage == "after":
+                assert risk_head is not None
+                raise UserError(
+                    f"risk read at {risk_head.site} comes after every layer that can be steered; "
+                    "a gate needs a head that reads an earlier site"
+                )
+        return Intervention.of(risk_head, *operators)
 
+    def _check_operator(self, operator: Operator, batch: int) -> None:
+        site = self._site(operator.site)
+        if not site.steerable:
+            places = dict.fromkeys(
+                n.partition(":")[0] for n, s in self.sites.items() if s.steerable
+            )
+            raise UserError(f"nothing can steer at {operator.site}; choose {', '.join(places)}")
+        examples, layers, width = operator.extent
+        if (layers, width) != (site.layers, site.width) or examples not in (None, batch):
+            raise UserError(
+                f"steering is for {batch if examples is None else examples} examples, {layers} "
+                f"layers of width {width}; this batch has {batch}, the model {site.layers} layers "
+                f"of width {site.width}"
+            )
+        operator.gate.check(batch=batch, dimensions=self.model.action_dim)
 
-@functools.lru_cache(maxsize=4)
-def _off(batch: int, layers: int, width: int) -> Intervention:
-    """Made once: two dozen small arrays, each its own trip to the device."""
-    steering = Steering.off(batch=batch, layers=layers, width=width)
-    return Intervention.of(RiskHead.off(width=width), steering)
+    def _site(self, name: str) -> ModelSite:
+        if name not in self.sites:
+            raise UserError(f"unknown site {name!r}; there are {', '.join(self.sites)}")
+        return self.sites[name]

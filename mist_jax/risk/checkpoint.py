@@ -137,7 +137,8 @@ def from_optional(values: tuple[float | None, ...]) -> np.ndarray:
 
 
 def _as_dict(head: RiskHead) -> dict[str, Any]:
-    return {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
+    arrays = [field.name for field in dataclasses.fields(head) if field.name != "site"]
+    return {name: getattr(head, name) for name in arrays}
 
 
 def _tupled(value: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.steering import ACTION_TOKENS
+from mist_jax.intervention.reader import RiskReader
+from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.rollout.episode_spec import Turn
 
 
@@ -74,9 +74,13 @@ class Unsteered:
 
 @dataclass(frozen=True)
 class Controller:
-    """What every arm of a run draws from: the bank's `vectors` [V, L, D], its `gates` [V, A]."""
+    """What every arm of a run draws from: the bank's `vectors` [V, L, D], its `gates` [V, A].
+
+    Steering acts at `site`, the bank's, on `tokens`; None: the site's own.
+    """
 
     vectors: np.ndarray
     gates: np.ndarray
-    risk_head: RiskHead
-    tokens: tuple[str, ...] = (ACTION_TOKENS,)
+    risk_head: RiskReader
+    tokens: tuple[str, ...] | None = None
+    site: str = DEFAULT_SITE

@@ -11,9 +11,9 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
+from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
-from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
@@ -52,7 +52,7 @@ class PolicyActor:
         arms: Mapping[str, Arm] | None = None,
     ):
         """Raises UserError where the model has no such layer."""
-        depth = policy.config.layers
+        depth = policy.layers
         self.layers = tuple(range(depth)) if layers is None else tuple(layers)
         outside = [layer for layer in self.layers if not 0 <= layer < depth]
         if outside:
@@ -68,7 +68,10 @@ class PolicyActor:
                 np.zeros((batch_size, len(controller.vectors))),
                 gates=controller.gates,
                 tokens=controller.tokens,
+                site=controller.site,
             )
+            # Refuses here what would not fit at the first query.
+            policy.intervention(batch_size, self._steering, controller.risk_head)
 
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
@@ -96,15 +99,14 @@ class PolicyActor:
         chosen = list(self.layers)
         answers = []
         for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
-            raw, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
-            chunk = np.clip(gripper_for_environment(raw), -1.0, 1.0).astype(np.float32)
+            chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
             rng = np.random.default_rng(seed)
             edited = self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32)
             answers.append(
                 PolicyAnswer(
                     step=turn.step,
                     chunk=edited,
-                    raw_actions=raw,
+                    raw_actions=np.array(prediction.raw_actions[row]),
                     edited=not np.array_equal(edited, chunk),
                     activations={
                         site: np.array(prediction.activations[site][row][chosen])
@@ -152,6 +154,8 @@ class PolicyActor:
     def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:
         if self._steering is None:
             return None
+        gate = self._steering.gate
+        assert isinstance(gate, ThresholdGate)
         directions = self._steering.vectors.shape[0]
         coefficient = np.zeros((self.batch_size, directions), np.float32)
         threshold = np.full((self.batch_size, len(ACTION_DIMENSIONS)), np.inf, np.float32)
@@ -163,7 +167,7 @@ class PolicyActor:
         return dataclasses.replace(
             self._steering,
             coefficient=jnp.asarray(coefficient),
-            threshold=jnp.asarray(threshold),
+            gate=dataclasses.replace(gate, threshold=jnp.asarray(threshold)),
             shrink=jnp.asarray(shrink),
         )
 

@@ -7,9 +7,12 @@ from typing import Self
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
 from mist_jax.errors import UserError
+from mist_jax.intervention.site import DEFAULT_SITE
+from mist_jax.intervention.steering import Steering
 
 METHODS = ("contrast", "linear", "value_vectors", "random")
 SIGNS = {"+": 1, "-": -1}
@@ -20,7 +23,7 @@ DIRECTION_NAMES = tuple(f"{dim}{sign}" for dim in ACTION_DIMENSIONS for sign in 
 class BankMetadata:
     """What a bank was made from; `layers` are the ones its vectors are not zero at."""
 
-    site: str = "llm.resid"
+    site: str = DEFAULT_SITE
     layers: tuple[int, ...] = ()
     model: str = ""
     dataset_hash: str = ""
@@ -99,6 +102,25 @@ class SteeringBank:
             gates=self.gates[np.asarray(rows)],
             names=tuple(self.names[i] for i in rows),
             methods=tuple(self.methods[i] for i in rows),
+        )
+
+    def steering(
+        self,
+        coefficient: ArrayLike,
+        *,
+        threshold: ArrayLike = -np.inf,
+        shrink: ArrayLike = 0.0,
+        tokens: tuple[str, ...] | None = None,
+    ) -> Steering:
+        """`Steering` at the bank's own site, `coefficient` [B, V]; the rest as `Steering.of`."""
+        return Steering.of(
+            self.vectors,
+            coefficient,
+            gates=self.gates,
+            threshold=threshold,
+            shrink=shrink,
+            tokens=tokens,
+            site=self.metadata.site,
         )
 
     def against(self, motion: np.ndarray, coefficient: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from mist_jax.checkpoint import code_version
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
+from mist_jax.intervention.site import DEFAULT_SITE, ModelSite
 from mist_jax.policy.policy import Policy
 from mist_jax.risk.features import Samples
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
@@ -54,7 +55,7 @@ def extract_bank(
             f"the dataset was collected with {samples.model!r}, --model_name is "
             f"{policy.identity!r}; name the model it was collected with"
         )
-    layers = _chosen(config.layers, samples, policy.config.layers)
+    layers = _chosen(config.layers, samples, _site(samples, policy).layers)
     columns = [samples.layers.index(layer) for layer in layers]
     found: list[Directions] = []
     for method in config.methods:
@@ -83,7 +84,7 @@ def extract_bank(
         code_version=code_version(),
     )
     norms = residual_norms(samples, columns)
-    return SteeringBank.join(found, norms, policy.config.layers, metadata), found
+    return SteeringBank.join(found, norms, _site(samples, policy).layers, metadata), found
 
 
 def save_extraction(folder: Path, bank: SteeringBank, found: Sequence[Directions]) -> Path:
@@ -132,9 +133,18 @@ def _chosen(text: str, samples: Samples, count: int) -> tuple[int, ...]:
     return layers
 
 
+def _site(samples: Samples, policy: Policy) -> ModelSite:
+    """The site the directions are found at, which must be one that can be steered."""
+    site = policy.sites.get(samples.site)
+    if site is None or not site.steerable:
+        steerable = ", ".join(name for name, one in policy.sites.items() if one.steerable)
+        raise UserError(f"nothing can steer at {samples.site}; extract at one of {steerable}")
+    return site
+
+
 def _last_hidden(samples: Samples, policy: Policy) -> np.ndarray:
-    last = policy.config.layers - 1
-    if last not in samples.layers or samples.site != "llm.resid":
+    last = policy.sites[DEFAULT_SITE].layers - 1
+    if last not in samples.layers or samples.site != DEFAULT_SITE:
         raise UserError(
             f"value_vectors reads llm.resid of the last layer ({last}), which the dataset does not "
             "hold; collect it, or leave value_vectors out of --methods"

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx, struct
+from flax import struct
 
 from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.policy.forward import run_model
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.training.augmentation import augment
 from mist_jax.training.samples import LANDMARKS
 
@@ -59,8 +60,8 @@ class CloningData:
 class CloningState:
     """What a resumed run needs; `average` is what is saved as the policy."""
 
-    parameters: nnx.State
-    average: nnx.State
+    parameters: dict[str, Any]
+    average: dict[str, Any]
     landmark_kernel: Float[Array, "D F"]
     optimiser: optax.OptState
     step: Int[Array, ""]
@@ -100,7 +101,7 @@ def initial_state(config: OpenVLAOFTConfig, spec: CloningSpec, seed: int) -> Clo
 def cloning_loss(
     config: OpenVLAOFTConfig,
     spec: CloningSpec,
-    trainable: tuple[nnx.State, Array],
+    trainable: tuple[dict[str, Any], Array],
     batch: CloningData,
     key: Array,
 ) -> tuple[Array, dict[str, Array]]:
@@ -114,7 +115,7 @@ def cloning_loss(
         prompt_length=batch.prompt_length[batch.task],
         noise=jnp.zeros_like(batch.actions),
     )
-    outputs = run_model(config, cast, inputs, None, sites=("llm.resid",))
+    outputs = run_model(OpenVLAOFTModel(config), cast, inputs, None, sites=("llm.resid",))
     error = jnp.abs(outputs.actions - batch.actions)
     hidden = outputs.activations["llm.resid"][:, -1]
     place = (hidden @ landmark_kernel).reshape(batch.landmark.shape)

@@ -60,14 +60,14 @@ class Dagger:
             model=policy.identity,
             camera_res=self.camera_res,
             render="fast" if number % 4 < 2 else "exact",
-            chunk=policy.config.chunk,
+            chunk=policy.model.chunk,
             preprocessor=policy.preprocessor,
         )
         info = DatasetInfo(
             model=policy.identity,
             assets=kind,
             suites=self.suites,
-            chunk=policy.config.chunk,
+            chunk=policy.model.chunk,
             camera_res=self.camera_res,
             images="query",
         )

@@ -16,6 +16,7 @@ from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.progress import progress_bar
@@ -122,7 +123,9 @@ class Training:
         """The averaged parameters as a policy that can be rolled out."""
         plan, config = self.plan, self.plan.config
         parameters = jax.tree.map(jnp.copy, self.state.average)
-        card = PolicyCard(plan.name, config, "float32", f"step{int(self.state.step):09d}")
+        card = PolicyCard(
+            plan.name, OpenVLAOFTModel(config), "float32", f"step{int(self.state.step):09d}"
+        )
         return Policy(card, parameters, self.preprocessor)
 
     def save(self) -> None:
@@ -173,7 +176,7 @@ class Training:
         return save_policy(
             plan.output_dir / "policy",
             name=plan.name,
-            config=plan.config,
+            model=OpenVLAOFTModel(plan.config),
             parameters=stored,
             statistics=self.statistics_table,
             tokenizer=self.tokenizer_file,

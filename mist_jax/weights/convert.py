@@ -28,6 +28,7 @@ from mist_jax.policy.checkpoint import (
 )
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import parameter_shapes
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.preprocessing.statistics import read_statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
@@ -96,7 +97,7 @@ def convert_checkpoint(
         digest = store.digest(lambda read: progress.advance(task, read))
     card = PolicyCard(
         name=name or source.resolve().name,
-        config=config,
+        model=OpenVLAOFTModel(config),
         dtype=dtype,
         digest=digest,
         provenance={

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from mist_jax.benchmark import timing as benchmark
-from mist_jax.benchmark.arithmetic import forward_flops
 from mist_jax.benchmark.timing import measure, random_parameters
 from mist_jax.errors import UserError
+from mist_jax.policy.architectures import PRESETS
 from mist_jax.policy.forward import run_model
-from mist_jax.policy.openvla_oft.config import OPENVLA_OFT_7B
-from mist_jax.policy.openvla_oft.sharding import policy_mesh
-from tests.helpers.tiny import TINY, tiny_inputs, tiny_parameters
+from mist_jax.policy.mesh import policy_mesh
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
+from tests.helpers.tiny import TINY, TINY_MODEL, tiny_inputs, tiny_parameters
 
 ROOT = Path(__file__).parents[2]
+PUBLISHED = PRESETS["openvla-oft-7b"]
 
 
 def traced_flops(jaxpr: Any, times: int = 1) -> float:
@@ -58,22 +59,23 @@ def traced_flops(jaxpr: Any, times: int = 1) -> float:
 def test_the_arithmetic_is_that_of_the_traced_forward(change):
     config = dataclasses.replace(TINY, **change)
     inputs = tiny_inputs([config.prompt_capacity] * 2, config)
-    traced = jax.make_jaxpr(lambda parameters: run_model(config, parameters, inputs, None))(
+    model = OpenVLAOFTModel(config)
+    traced = jax.make_jaxpr(lambda parameters: run_model(model, parameters, inputs, None))(
         tiny_parameters(config)
     )
     # What is left over are products that move things, such as one-hot ones.
-    assert forward_flops(config, 2) == pytest.approx(traced_flops(traced.jaxpr), rel=0.02)
+    assert model.flops(2) == pytest.approx(traced_flops(traced.jaxpr), rel=0.02)
 
 
 def test_one_query_of_the_published_size_is_nine_tflop():
-    assert 8e12 < forward_flops(OPENVLA_OFT_7B, 1) < 9.5e12
+    assert 8e12 < PUBLISHED.flops(1) < 9.5e12
 
 
 @pytest.mark.parametrize("steering", ["none", "off", "on"])
 def test_every_mode_is_timed(steering):
-    parameters = random_parameters(TINY, "float32", policy_mesh(jax.devices()[:1]))
+    parameters = random_parameters(TINY_MODEL, "float32", policy_mesh(jax.devices()[:1]))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
-    timing = measure(TINY, parameters, batch=2, steering=steering, repeats=2)
+    timing = measure(TINY_MODEL, parameters, batch=2, steering=steering, repeats=2)
     assert timing is not None
     assert 0 < timing.median_ms <= timing.p90_ms
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(parameters)) / 1e9
@@ -85,7 +87,7 @@ def test_every_mode_is_timed(steering):
 def test_parameters_that_cannot_fit_are_refused_before_they_are_made(monkeypatch):
     monkeypatch.setattr(benchmark, "_memory_of", lambda device: 1 << 30)
     with pytest.raises(UserError, match=r"take 15\.1 GB in bfloat16, a device has 1\.1 GB"):
-        random_parameters(OPENVLA_OFT_7B, "bfloat16", policy_mesh(jax.devices()[:1]))
+        random_parameters(PUBLISHED, "bfloat16", policy_mesh(jax.devices()[:1]))
 
 
 def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
@@ -94,7 +96,7 @@ def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
 
     parameters = tiny_parameters()
     monkeypatch.setattr(benchmark, "_times", refuse)
-    assert measure(TINY, parameters, batch=1, steering="none", repeats=1) is None
+    assert measure(TINY_MODEL, parameters, batch=1, steering="none", repeats=1) is None
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.observation import Observation
@@ -34,7 +35,7 @@ def save_tiny_policy(folder: Path, seed: int = 0) -> PolicyCard:
     return save_policy(
         folder,
         name="tiny",
-        config=SMALL,
+        model=OpenVLAOFTModel(SMALL),
         parameters=tiny_parameters(SMALL, seed),
         statistics={"made_up": {"action": bounds, "proprio": proprio}},
         tokenizer=tokenizer,

@@ -1,17 +1,23 @@
 """A policy of the real architecture that is small enough for every test."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
+from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
+from mist_jax.loading import MIST_NANO_FOLDER
+from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, PolicyCard
+from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, VisionTowerConfig
-from mist_jax.policy.openvla_oft.language import Intervention
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
+from mist_jax.policy.policy import Policy
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 
 TOWER = VisionTowerConfig(
     width=16,
@@ -38,9 +44,10 @@ TINY = dataclasses.replace(
     vocab_size=64,
     prompt_capacity=12,
 )
+TINY_MODEL = OpenVLAOFTModel(TINY)
 
 
-def tiny_parameters(config: OpenVLAOFTConfig = TINY, seed: int = 0) -> nnx.State:
+def tiny_parameters(config: OpenVLAOFTConfig = TINY, seed: int = 0) -> dict[str, Any]:
     return initial_parameters(config, seed)
 
 
@@ -67,6 +74,27 @@ def tiny_inputs(lengths: list[int], config: OpenVLAOFTConfig = TINY, seed: int =
 def row_of(tree, row: int):
     """One example of a batch, as a batch of one."""
     return jax.tree.map(lambda leaf: leaf[row : row + 1], tree)
+
+
+def tiny_policy(model: PolicyModel = TINY_MODEL, parameters: Any = None) -> Policy:
+    """In memory, with mist-nano's statistics; made for `tiny_policy_inputs`."""
+    files = MIST_NANO_FOLDER / STATISTICS, MIST_NANO_FOLDER / TOKENIZER
+    before = Preprocessor.of(model.preprocessing, *files)
+    card = PolicyCard("tiny", model, "float32", "0" * 64)
+    return Policy(card, parameters or tiny_parameters(), before)
+
+
+def tiny_policy_inputs(batch: int, seed: int = 0) -> list[PolicyInputs]:
+    rng, size = np.random.default_rng(seed), TINY.image_size
+    return [
+        PolicyInputs(
+            images=rng.integers(0, 256, (TINY.images, size, size, 3), np.uint8),
+            proprio=rng.uniform(-1, 1, TINY.proprio_dim).astype(np.float32),
+            token_ids=rng.integers(4, TINY.vocab_size, 6 + row).astype(np.int32),
+            prompt="",
+        )
+        for row in range(batch)
+    ]
 
 
 def intervention(

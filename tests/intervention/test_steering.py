@@ -11,10 +11,11 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.steering import TOKEN_ROLES, Steering
+from mist_jax.intervention.steering import Steering
+from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.policy.forward import forward, run_model
 from mist_jax.policy.openvla_oft.sequence import layout_of
-from tests.helpers.tiny import TINY, intervention, row_of, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import TINY, TINY_MODEL, intervention, row_of, tiny_inputs, tiny_parameters
 
 BATCH = 3
 LENGTHS = [5, 12, 8]
@@ -32,7 +33,7 @@ def float_parameters():
 
 def run(parameters, steering=None, risk_head=None, sites=("llm.resid",), pool="mean"):
     return forward(
-        TINY,
+        TINY_MODEL,
         parameters,
         tiny_inputs(LENGTHS),
         intervention(steering, risk_head, batch=BATCH),
@@ -52,7 +53,7 @@ def bits(array) -> np.ndarray:
 
 
 def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
-    unsteered = jax.jit(functools.partial(run_model, TINY, sites=("llm.resid",)))(
+    unsteered = jax.jit(functools.partial(run_model, TINY_MODEL, sites=("llm.resid",)))(
         parameters, tiny_inputs(LENGTHS), None
     )
     off = run(parameters)
@@ -159,7 +160,7 @@ def test_rows_of_different_prompt_lengths_equal_their_batch_of_one(float_paramet
     together = run(float_parameters)
     for row in range(BATCH):
         alone = forward(
-            TINY, float_parameters, row_of(inputs, row), intervention(), sites=("llm.resid",)
+            TINY_MODEL, float_parameters, row_of(inputs, row), intervention(), sites=("llm.resid",)
         )
         np.testing.assert_allclose(alone.actions[0], together.actions[row], atol=1e-5)
         np.testing.assert_allclose(
@@ -171,7 +172,8 @@ def test_what_lies_in_the_padding_does_not_matter(float_parameters):
     inputs = tiny_inputs([5])
     other = dataclasses.replace(inputs, token_ids=inputs.token_ids.at[0, 5:].set(17))
     results = [
-        forward(TINY, float_parameters, one, intervention()).actions for one in (inputs, other)
+        forward(TINY_MODEL, float_parameters, one, intervention()).actions
+        for one in (inputs, other)
     ]
     np.testing.assert_array_equal(*results)
 

@@ -31,7 +31,8 @@ def policy():
 
 
 def test_a_prediction_has_the_shapes_the_design_promises(policy):
-    layers, width = policy.config.layers, policy.config.width
+    resid = policy.sites["llm.resid"]
+    layers, width = resid.layers, resid.width
     prediction = policy.predict(
         [observation(0), observation(1)], INSTRUCTIONS, sites=("llm.resid",)
     )
@@ -46,9 +47,9 @@ def test_a_prediction_has_the_shapes_the_design_promises(policy):
 
 def test_instructions_of_different_length_give_the_same_actions_in_a_batch_as_alone(policy):
     observations = [observation(0), observation(1)]
-    together = policy.predict(observations, INSTRUCTIONS).actions
+    together = policy.predict(observations, INSTRUCTIONS).raw_actions
     for row in range(2):
-        alone = policy.predict([observations[row]], [INSTRUCTIONS[row]]).actions[0]
+        alone = policy.predict([observations[row]], [INSTRUCTIONS[row]]).raw_actions[0]
         np.testing.assert_allclose(alone, together[row], atol=2e-5)
 
 

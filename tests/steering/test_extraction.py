@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from mist_jax.errors import UserError
 from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.steering.extraction import (
     contrast_means,
@@ -15,9 +16,11 @@ from mist_jax.steering.extraction import (
     residual_norms,
     risky_queries,
 )
+from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank
 from mist_jax.steering.linear_probe import fit_probes
 from mist_jax.steering.value_vectors import value_vector_directions
 from tests.helpers.synthetic_episodes import SITE, study_episodes
+from tests.helpers.tiny import tiny_policy
 
 
 def planted(shift: float, *, seed: int = 0, nuisance: bool = False) -> Samples:
@@ -101,6 +104,13 @@ def test_the_probe_is_sklearns_logistic_regression():
     theirs = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=1000)
     theirs.fit((x[:, 0] - mean) / scale, y, sample_weight=weight)
     np.testing.assert_allclose(ours, theirs.coef_[0] / scale, atol=2e-3)
+
+
+def test_directions_of_a_site_that_cannot_be_steered_are_refused():
+    policy = tiny_policy()
+    samples = replace(planted(1.0), model=policy.identity, site="vision.dino")
+    with pytest.raises(UserError, match=r"nothing can steer at vision\.dino; extract at one of"):
+        extract_bank(samples, "hash", policy, ExtractionConfig())
 
 
 def test_residual_norm_is_the_mean_norm():

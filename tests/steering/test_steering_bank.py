@@ -1,12 +1,18 @@
 """A bank's vectors, gates and coefficients are what they are called; it survives the disk."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
-from mist_jax.intervention.steering import Steering, open_gates
+from mist_jax.evaluation.arms.build import build_controller
+from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import Steering
+from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.risk.checkpoint import restore_risk_head
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
@@ -35,8 +41,23 @@ def test_only_its_own_dimension_opens_a_directions_gate():
     )
     for i, dim in enumerate(ACTION_DIMENSIONS):
         risk = jnp.asarray(np.eye(7)[i : i + 1])
-        opened = np.asarray(open_gates(steering, risk))[0]
+        opened = np.asarray(steering.gate.opened(risk))[0]
         assert opened.tolist() == [name[:-1] == dim for name in bank().names]
+
+
+def test_a_bank_is_steered_at_the_site_it_was_made_at():
+    made = dataclasses.replace(
+        bank(), metadata=dataclasses.replace(METADATA, site="llm.attn:image")
+    )
+    steering = made.steering(np.full((2, 6), 0.3), threshold=0.5)
+    assert steering.site == "llm.attn"
+    tokens = dict(zip(TOKEN_ROLES, np.asarray(steering.tokens), strict=True))
+    assert [role for role, on in tokens.items() if on] == ["image"]
+    np.testing.assert_array_equal(steering.vectors, made.vectors)
+    assert isinstance(steering.gate, ThresholdGate)
+    np.testing.assert_array_equal(steering.gate.listens, made.gates)
+    controller = build_controller(["mist"], RiskHead.off(width=8), layers=6, width=8, bank=made)
+    assert controller.site == "llm.attn:image"
 
 
 def test_coefficients_follow_the_sign_of_motion():

@@ -24,6 +24,7 @@ from mist_jax.loading import load_policy
 from mist_jax.policy.checkpoint import digest_of, is_policy, read_card, restore_parameters
 from mist_jax.policy.openvla_oft.config import OPENVLA_OFT_7B
 from mist_jax.policy.openvla_oft.model import abstract_model
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.weights import convert
 from mist_jax.weights.checkpoint_config import build_config
 from mist_jax.weights.convert import convert_checkpoint
@@ -218,14 +219,18 @@ def test_what_config_says_of_eps_and_theta_is_used(copy: Path, tmp_path: Path) -
         "config.json",
         lambda c: c["text_config"].update(rms_norm_eps=1e-5, rope_theta=5e5, max_length=20),
     )
-    config = read_card(convert_checkpoint(copy, tmp_path / "policy", "float32")).config
+    card = read_card(convert_checkpoint(copy, tmp_path / "policy", "float32"))
+    assert isinstance(card.model, OpenVLAOFTModel)
+    config = card.model.config
     assert (config.rms_norm_eps, config.rope_theta) == (1e-5, 5e5)
 
 
 def test_eps_is_llama_configs_default_where_config_is_silent(
     published: Path, tmp_path: Path
 ) -> None:
-    config = read_card(convert_checkpoint(published, tmp_path / "policy", "float32")).config
+    card = read_card(convert_checkpoint(published, tmp_path / "policy", "float32"))
+    assert isinstance(card.model, OpenVLAOFTModel)
+    config = card.model.config
     assert (config.rms_norm_eps, config.rope_theta) == (1e-6, 1e4)
     assert (config.dino.heads, config.siglip.heads) == (16, 16)
     assert (config.dino.blocks, config.siglip.blocks) == (2, 2)
@@ -329,9 +334,7 @@ def test_bfloat16_and_digest(published: Path, tmp_path: Path) -> None:
     exact = convert_checkpoint(published, tmp_path / "exact", "float32")
     half = convert_checkpoint(published, tmp_path / "half", "bfloat16")
     trees: Any = {
-        path: traverse_util.flatten_dict(
-            nnx.to_pure_dict(restore_parameters(path, read_card(path)))
-        )
+        path: traverse_util.flatten_dict(restore_parameters(path, read_card(path)))
         for path in (exact, half)
     }
     for path, tree in trees.items():

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax import nnx
 
 from mist_jax.loading import load_policy
-from mist_jax.policy.openvla_oft.model import OpenVLAOFT, abstract_model
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.model import OpenVLAOFT, bound_model
+from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.openvla_oft.sequence import layout_of, read_actions
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
@@ -120,8 +121,12 @@ def torch_stages(case: Case, inputs: PolicyInputs, noise: np.ndarray) -> Stages:
 
 
 def model_of(policy: Policy) -> OpenVLAOFT:
-    graph, _ = abstract_model(policy.config)
-    return nnx.merge(graph, policy.parameters)
+    return bound_model(config_of(policy), policy.parameters)
+
+
+def config_of(policy: Policy) -> OpenVLAOFTConfig:
+    assert isinstance(policy.model, OpenVLAOFTModel)
+    return policy.model.config
 
 
 def assert_close(ours, theirs, what: str) -> None:
@@ -134,13 +139,13 @@ def assert_close(ours, theirs, what: str) -> None:
 
 def test_every_stage_is_the_reference(case: Case) -> None:
     inputs = inputs_of(case)
-    batch = case.policy.batch(inputs, seeds=range(len(inputs)))
-    model, config = model_of(case.policy), case.policy.config
+    batch = case.policy.model.collate(inputs, seeds=range(len(inputs)))
+    model, config = model_of(case.policy), config_of(case.policy)
     layout = layout_of(config, batch.prompt_length, batch.token_ids.shape[1])
     outputs = jax.jit(
         lambda batch: model(batch, None, sites=("llm.resid",), pool="tokens"),
     )(batch)
-    embeddings = model.embed(batch, layout)
+    embeddings, _ = model.embed(batch, layout)
     fixed = config.action_head != "diffusion"  # else the last denoising step's tokens differ
     hidden = model.language(embeddings, layout).hidden if fixed else None
     for row, one in enumerate(inputs):
@@ -160,7 +165,7 @@ def test_every_stage_is_the_reference(case: Case) -> None:
         assert stages.actions is not None
         assert_close(outputs.actions[row], stages.actions, "actions")
     if fixed and not config.film:
-        features = model.vision.features(batch.images[:1], None)[0]
+        features = model.vision.features(batch.images[:1], None)[0][0]
         stages = torch_stages(case, inputs[0], np.asarray(batch.noise[0]))
         dino, siglip = np.split(np.asarray(features), [config.dino.width], axis=-1)
         assert_close(dino, stages.dino, "DINOv2")
@@ -176,17 +181,17 @@ def test_a_padded_batch_gives_the_actions_of_each_example_alone(case: Case) -> N
     assert len({len(one.token_ids) for one in inputs}) == len(inputs)
     seeds = range(len(inputs))
     together = case.policy.predict_inputs(inputs, seeds=seeds)
-    assert np.abs(together.actions[0] - together.actions[1]).max() > 1e-2
+    assert np.abs(together.raw_actions[0] - together.raw_actions[1]).max() > 1e-2
     for row, (one, seed) in enumerate(zip(inputs, seeds, strict=True)):
         alone = case.policy.predict_inputs([one], seeds=[seed])
-        np.testing.assert_allclose(together.actions[row], alone.actions[0], atol=TOLERANCE)
+        np.testing.assert_allclose(together.raw_actions[row], alone.raw_actions[0], atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("case", ["l1", "fourteen dimensions"], indirect=True)
 def test_actions_are_unnormalised_by_the_checkpoints_statistics(case: Case) -> None:
     inputs = inputs_of(case)[:1]
     sizes = case.reference.sizes
-    noise = np.asarray(case.policy.batch(inputs, seeds=[0]).noise[0])
+    noise = np.asarray(case.policy.model.collate(inputs, seeds=[0]).noise[0])
     actions = torch_stages(case, inputs[0], noise).actions
     assert actions is not None
     low_name, high_name = ("min", "max") if sizes.action == 14 else ("q01", "q99")
@@ -194,7 +199,7 @@ def test_actions_are_unnormalised_by_the_checkpoints_statistics(case: Case) -> N
     low, high = np.array(bounds[low_name]), np.array(bounds[high_name])
     theirs = actions.numpy().astype(float)
     theirs[:, :-1] = (0.5 * (theirs + 1) * (high - low + 1e-8) + low)[:, :-1]
-    ours = case.policy.predict_inputs(inputs, seeds=[0]).actions[0]
+    ours = case.policy.predict_inputs(inputs, seeds=[0]).raw_actions[0]
     assert_close(ours, theirs, "un-normalised actions")
 
 
@@ -219,7 +224,7 @@ def test_the_command_line_from_raw_observations(tmp_path: Path) -> None:
         assert actions is not None
         theirs = actions.numpy().astype(float)
         theirs[:, :-1] = (0.5 * (theirs + 1) * (high - low + 1e-8) + low)[:, :-1]
-        assert_close(prediction.actions[row], theirs, "actions")
+        assert_close(prediction.raw_actions[row], theirs, "actions")
 
 
 @pytest.fixture(scope="module")
@@ -233,13 +238,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def error_of(case: Case, **changes) -> float:
     """How far the actions are from the reference with a changed architecture."""
-    config = dataclasses.replace(case.policy.config, **changes)
-    card = dataclasses.replace(case.policy.card, config=config)
-    policy = dataclasses.replace(case.policy, card=card)
+    config = dataclasses.replace(config_of(case.policy), **changes)
     inputs = inputs_of(case)[:1]
-    batch = policy.batch(inputs)
-    graph, _ = abstract_model(config)
-    run = jax.jit(lambda parameters, batch: nnx.merge(graph, parameters)(batch).actions)
+    batch = OpenVLAOFTModel(config).collate(inputs)
+    run = jax.jit(lambda parameters, batch: bound_model(config, parameters)(batch).actions)
     ours = run(case.policy.parameters, batch)[0]
     theirs = torch_stages(case, inputs[0], np.zeros((8, 7))).actions
     assert theirs is not None
@@ -248,7 +250,7 @@ def error_of(case: Case, **changes) -> float:
 
 def test_traps_would_be_seen(plain: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of(plain) < TOLERANCE
-    config = plain.policy.config
+    config = config_of(plain.policy)
     swapped = {
         "dino": dataclasses.replace(config.dino, mean=(0.485, 0.456, 0.406)),
         "siglip": config.siglip,
@@ -284,7 +286,7 @@ def test_bfloat16_is_no_worse_than_pytorchs_own(plain: Case) -> None:
     )
     model = model_of(policy)
     run = jax.jit(lambda batch: model(batch).actions)
-    ours = np.asarray(run(policy.batch(inputs)), np.float32)
+    ours = np.asarray(run(policy.model.collate(inputs, None)), np.float32)
     our_error, their_error = (np.sqrt(np.mean((x - exact) ** 2)) for x in (ours, theirs))
     print(f"bfloat16 RMS error: ours {our_error:.4f}, PyTorch {their_error:.4f}")
     assert our_error < 1.5 * their_error

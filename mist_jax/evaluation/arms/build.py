@@ -8,7 +8,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.evaluation.arms.row import RunNumbers
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.rollout.arm import Arm, Controller
 from mist_jax.steering.bank import SteeringBank
 
@@ -36,7 +36,7 @@ def build_arms(
 
 def build_controller(
     names: Sequence[str],
-    risk_head: RiskHead,
+    risk_head: RiskReader,
     *,
     layers: int,
     width: int,
@@ -50,7 +50,7 @@ def build_controller(
     vectors, count = np.asarray(bank.vectors), _rotations(names)
     blocks = [vectors, *(rotated(vectors, seed) for seed in range(count))]
     gates = np.tile(np.asarray(bank.gates), (1 + count, 1))
-    return Controller(np.concatenate(blocks), gates, risk_head)
+    return Controller(np.concatenate(blocks), gates, risk_head, site=bank.metadata.site)
 
 
 def _rotations(names: Sequence[str]) -> int:

@@ -3,11 +3,14 @@
 Files of the published code these follow: `prismatic/models/action_heads.py`, `projectors.py`.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
+from mist_jax.intervention.site import Pool
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, gelu, scan_blocks
 
@@ -39,11 +42,21 @@ class ActionHead(nnx.Module):
         self.fc2 = Linear(width, config.action_dim, rngs=rngs)
         self.config = config
 
-    def __call__(self, hidden: Float[Array, "B CA D"]) -> Float[Array, "B C A"]:
+    def __call__(
+        self, hidden: Float[Array, "B CA D"], pools: Sequence[Pool] = ()
+    ) -> tuple[Float[Array, "B C A"], dict[Pool, Array]]:
+        """Actions, and every block's output: float32 [B, L, C, D], or [B, L, D] its mean."""
         x = hidden.reshape(len(hidden), self.config.chunk, -1)
         x = jax.nn.relu(self.fc1(self.norm1(x)))
-        x, _ = scan_blocks(self.blocks, lambda block, x, _: (block(x), None), x)
-        return self.fc2(self.norm2(x))
+
+        def body(block: ResidualBlock, x: Array, _: None) -> tuple[Array, dict[Pool, Array]]:
+            x = block(x)
+            full = x.astype(jnp.float32)
+            return x, {pool: full.mean(axis=1) if pool == "mean" else full for pool in pools}
+
+        x, seen = scan_blocks(self.blocks, body, x)
+        seen = {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
+        return self.fc2(self.norm2(x)), seen
 
 
 class TwoLayer(nnx.Module):

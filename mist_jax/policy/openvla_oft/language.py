@@ -1,48 +1,32 @@
 """The language model: a bidirectional Llama, where activations are read and steered.
 
-Every block's output goes through `Intervention` in the same forward: risk is read at one layer and
+Every block's parts go through `Intervention` in the same forward: risk is read at one layer and
 opens the gates of later ones. Activations leave as return values, steering enters as arrays.
 """
 
-from typing import Literal, Self
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from mist_jax.axes import Array, Bool, Float, Int
-from mist_jax.intervention.risk_head import RiskHead, risk_probability
-from mist_jax.intervention.steering import Steering, any_alarm, open_gates, steer
+from mist_jax.axes import Array, Float, Int
+from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
+from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
-from mist_jax.policy.openvla_oft.sequence import SequenceLayout, read_actions
+from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role
 
-LAYER_SITES = ("llm.resid", "llm.attn", "llm.mlp")
-Pool = Literal["mean", "tokens"]
-
-
-@struct.dataclass
-class Intervention:
-    """What one forward reads and writes: the risk head and the steering."""
-
-    risk_head: RiskHead
-    steering: Steering
-
-    @classmethod
-    def of(cls, risk_head: RiskHead, steering: Steering) -> Self:
-        """With every array's dtype made definite: a weakly typed one would retrace the forward."""
-        return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), cls(risk_head, steering)
-        )
+PLACES = ("llm.resid", "llm.attn", "llm.mlp")
 
 
 @struct.dataclass
 class LanguageOutput:
-    """`activations` [B, L, D] (pooled over the action tokens) or [B, L, C*A, D] per site."""
+    """`activations` per site: [B, L, D], or [B, L, tokens, D]. `risk` is as gates see it."""
 
     hidden: Float[Array, "B T D"]
     activations: dict[str, Array]
-    risk: Float[Array, "B A"] | None
+    risk: Float[Array, "B A"]
     gate: Float[Array, "B L"] | None
 
 
@@ -103,15 +87,6 @@ class DecoderBlock(nnx.Module):
         return self.down_proj(jax.nn.silu(self.gate_proj(normal)) * self.up_proj(normal))
 
 
-@struct.dataclass
-class _GateState:
-    """What an intervention carries from layer to layer."""
-
-    risk: Float[Array, "B A"]
-    opened: Bool[Array, "B V"]
-    shrinking: Bool[Array, "B"]
-
-
 class LanguageModel(nnx.Module):
     """Token embedding, blocks, final norm; `lm_head` only where actions are tokens."""
 
@@ -135,78 +110,52 @@ class LanguageModel(nnx.Module):
         self,
         embeddings: Float[Array, "B T D"],
         layout: SequenceLayout,
-        intervention: Intervention | None = None,
-        *,
-        sites: tuple[str, ...] = (),
-        pool: Pool = "mean",
+        intervention: Intervention = NO_INTERVENTION,
+        risk: Float[Array, "B A"] | None = None,
+        watch: Watch = NOTHING,
     ) -> LanguageOutput:
         config = self.config
         rotation = rotary(embeddings.shape[1], config.width // config.heads, config.rope_theta)
         cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
-
-        def action_part(x: Float[Array, "B T D"]) -> Array:
-            return read_actions(x, layout, config.action_tokens).astype(jnp.float32)
-
-        def tap(x: Float[Array, "B T D"]) -> Array:
-            return action_part(x).mean(axis=1) if pool == "mean" else action_part(x)
+        tapped = [site for site in watch.sites if split_site(site)[0] in PLACES]
+        read = intervention.reads
+        unread = intervention.unread(len(embeddings), config.action_dim)
+        risk = unread if risk is None else risk
 
         def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
-            hidden, gates = carry
-            layer, vectors = scanned
-            mixed = block.mix(hidden, cosine, sine, layout.key_length)
-            hidden = hidden + mixed
-            fed = block.feed(hidden)
-            hidden = hidden + fed
-            amount = None
-            if intervention is not None:
-                hidden, amount = steer(
-                    hidden,
-                    vectors,
-                    intervention.steering,
-                    gates.opened,
-                    gates.shrinking,
-                    layout.role,
-                )
-                gates = _read_risk(gates, layer, lambda: action_part(hidden).mean(1), intervention)
-            values = {"llm.resid": hidden, "llm.attn": mixed, "llm.mlp": fed}
-            return (hidden, gates), ({s: tap(v) for s, v in values.items() if s in sites}, amount)
+            hidden, risk = carry
+            layer, parts = scanned
+            amounts = []
 
-        layers = jnp.arange(config.layers)
-        if intervention is None:
-            gates, vectors = None, None
-        else:
-            gates = _initial_gates(intervention, len(embeddings))
-            vectors = intervention.steering.vectors.swapaxes(0, 1)
-        (hidden, gates), (taps, amount) = scan_blocks(
-            self.blocks, body, (embeddings, gates), (layers, vectors)
+            def edit(place: str, x: Array) -> Array:
+                x, amount = intervention.edit(place, x, parts, risk, layout.role)
+                amounts.append(amount)
+                return x
+
+            mixed = edit("llm.attn", block.mix(hidden, cosine, sine, layout.key_length))
+            hidden = hidden + mixed
+            fed = edit("llm.mlp", block.feed(hidden))
+            hidden = edit("llm.resid", hidden + fed)
+            values = {"llm.resid": hidden, "llm.attn": mixed, "llm.mlp": fed}
+
+            def pooled(site: str, pool: Pool) -> Array:
+                place, role = split_site(site)
+                return pool_role(values[place], layout, config, role, pool)
+
+            if read is not None and split_site(read)[0] in PLACES:
+                risk = intervention.read(read, layer, partial(pooled, read, "mean"), risk)
+            seen = {site: pooled(site, watch.pool) for site in tapped}
+            return (hidden, risk), (seen, sum(amounts))
+
+        (hidden, final), (seen, amount) = scan_blocks(
+            self.blocks,
+            body,
+            (embeddings, risk),
+            (jnp.arange(config.layers), intervention.layered()),
         )
         return LanguageOutput(
             hidden=self.norm(hidden),
-            activations={site: jnp.moveaxis(value, 0, 1) for site, value in taps.items()},
-            risk=None if gates is None else gates.risk,
-            gate=None if amount is None else amount.T,
+            activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
+            risk=final,
+            gate=amount.T if intervention.steers else None,
         )
-
-
-def _initial_gates(intervention: Intervention, batch: int) -> _GateState:
-    """Before risk is read it counts as zero: only an always-open threshold lets steering act."""
-    steering = intervention.steering
-    risk = jnp.zeros((batch, steering.gates.shape[1]), jnp.float32)
-    return _GateState(
-        risk=risk, opened=open_gates(steering, risk), shrinking=any_alarm(steering, risk)
-    )
-
-
-def _read_risk(
-    gates: _GateState, layer: Array, activation, intervention: Intervention
-) -> _GateState:
-    """Evaluate the risk head at its layer, and open the gates of the layers after it."""
-    head = intervention.risk_head
-    risk = jax.lax.cond(
-        layer == head.layer, lambda: risk_probability(head, activation()), lambda: gates.risk
-    )
-    return _GateState(
-        risk=risk,
-        opened=open_gates(intervention.steering, risk),
-        shrinking=any_alarm(intervention.steering, risk),
-    )

@@ -3,6 +3,7 @@
 A pure function of its parameters: `__call__` returns actions, activations, risk and gate.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,9 @@ import jax.numpy as jnp
 from flax import nnx, struct, traverse_util
 
 from mist_jax.axes import Array, Float, Int, UInt8
+from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
+from mist_jax.intervention.outputs import ModelOutputs
+from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.action_head import (
     ActionHead,
     TwoLayer,
@@ -19,7 +23,7 @@ from mist_jax.policy.openvla_oft.action_head import (
 )
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.diffusion import denoise
-from mist_jax.policy.openvla_oft.language import Intervention, LanguageModel, LanguageOutput, Pool
+from mist_jax.policy.openvla_oft.language import LanguageModel, LanguageOutput
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
     layout_of,
@@ -44,16 +48,6 @@ class ModelInputs:
     noise: Float[Array, "B C A"]
 
 
-@struct.dataclass
-class ModelOutputs:
-    """`actions` [B, C, A] float32, normalised; the rest as in `LanguageOutput`."""
-
-    actions: Float[Array, "B C A"]
-    activations: dict[str, Array]
-    risk: Float[Array, "B A"] | None
-    gate: Float[Array, "B L"] | None
-
-
 class OpenVLAOFT(nnx.Module):
     """The policy; which heads exist follows the checkpoint's configuration."""
 
@@ -69,8 +63,13 @@ class OpenVLAOFT(nnx.Module):
         self.action_head = None if config.action_head == "tokens" else ActionHead(config, rngs=rngs)
         self.config = config
 
-    def embed(self, inputs: ModelInputs, layout: SequenceLayout) -> Float[Array, "B T D"]:
-        """The assembled input sequence; action tokens are zero, the time step is left zero."""
+    def embed(
+        self, inputs: ModelInputs, layout: SequenceLayout, watch: Watch = NOTHING
+    ) -> tuple[Float[Array, "B T D"], dict[str, dict[Pool, Array]]]:
+        """The assembled input sequence, and what `watch` keeps of the vision sites.
+
+        Action tokens are zero, the time step is left zero.
+        """
         config = self.config
         text = self.language.embed(inputs.token_ids)
         laid = text_at_positions(text, config, inputs.token_ids.shape[1])
@@ -79,12 +78,12 @@ class OpenVLAOFT(nnx.Module):
         x = jnp.where(layout.is_text[..., None] | (position == 0), laid, 0)
         x = jnp.where(layout.is_stop[..., None], stop, x)
         film = _mean_embedding(x, layout) if config.film else None
-        patches = self.vision(inputs.images, film)
+        patches, seen = self.vision(inputs.images, film, watch)
         x = jax.lax.dynamic_update_slice_in_dim(x, patches, 1, axis=1)
         if self.proprio_projector is not None:
             token = self.proprio_projector(inputs.proprio.astype(x.dtype))
             x = x.at[:, 1 + patches.shape[1]].set(token)
-        return x
+        return x, seen
 
     def __call__(
         self,
@@ -95,35 +94,52 @@ class OpenVLAOFT(nnx.Module):
         pool: Pool = "mean",
     ) -> ModelOutputs:
         config = self.config
+        intervention = intervention or NO_INTERVENTION
+        watch = Watch(sites, pool, intervention.reads)
         layout = layout_of(config, inputs.prompt_length, inputs.token_ids.shape[1])
-        embeddings = self.embed(inputs, layout)
+        embeddings, seen = self.embed(inputs, layout, watch)
+        risk = intervention.unread(len(embeddings), config.action_dim)
+        if watch.reader in seen:
+            risk = intervention.read_stack(watch.reader, seen[watch.reader]["mean"], risk)
 
         def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
-            output = self.language(x, layout, intervention, sites=sites, pool=pool)
+            output = self.language(x, layout, intervention, risk, watch)
             return output, read_actions(output.hidden, layout, config.action_tokens)
 
+        head_pools = watch.pools("action_head")
         if config.action_head == "diffusion":
-            actions, output = denoise(
-                lambda noisy, step: self._predict_noise(run, embeddings, layout, noisy, step),
+            actions, (output, head) = denoise(
+                lambda noisy, step: self._predict_noise(
+                    run, embeddings, layout, noisy, step, head_pools
+                ),
                 inputs.noise,
                 config.diffusion_steps,
             )
         else:
             output, hidden = run(embeddings)
             if self.action_head is not None:
-                actions = self.action_head(hidden)
+                actions, head = self.action_head(hidden, head_pools)
             else:
                 lm_head = self.language.lm_head
                 assert lm_head is not None
-                actions = token_actions(lm_head(hidden), config)
+                actions, head = token_actions(lm_head(hidden), config), {}
+        seen["action_head"] = head
+        final = output.risk
+        if watch.reader == "action_head":
+            final = intervention.read_stack("action_head", head["mean"], final)
         return ModelOutputs(
             actions=actions.astype(jnp.float32),
-            activations=output.activations,
-            risk=output.risk,
+            activations={
+                **output.activations,
+                **{site: seen[site][pool] for site in sites if site in seen},
+            },
+            risk=intervention.reported(final),
             gate=output.gate,
         )
 
-    def _predict_noise(self, run, embeddings, layout, noisy, step) -> tuple[Array, LanguageOutput]:
+    def _predict_noise(
+        self, run, embeddings, layout, noisy, step, head_pools
+    ) -> tuple[Array, tuple[LanguageOutput, dict[Pool, Array]]]:
         """One denoising pass: the noisy chunk and its time step enter as tokens."""
         assert self.noisy_action_projector is not None
         assert self.action_head is not None
@@ -139,7 +155,8 @@ class OpenVLAOFT(nnx.Module):
         steps = jnp.full((len(noisy),), step, jnp.float32)
         x = x.at[:, config.prefix_length - 1].set(time_embedding(steps, config.width).astype(dtype))
         output, hidden = run(x)
-        return self.action_head(hidden).astype(jnp.float32), output
+        noise, head = self.action_head(hidden, head_pools)
+        return noise.astype(jnp.float32), (output, head)
 
 
 def _mean_embedding(x: Float[Array, "B T D"], layout: SequenceLayout) -> Float[Array, "B D"]:
@@ -162,14 +179,14 @@ def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
 
-def state_of(config: OpenVLAOFTConfig, tree: dict[str, Any]) -> nnx.State:
-    """The state whose parameters are the arrays of `tree`, nested as the model is."""
-    _, abstract = abstract_model(config)
+def bound_model(config: OpenVLAOFTConfig, parameters: Mapping[str, Any]) -> OpenVLAOFT:
+    """The model with these parameters, nested dictionaries of arrays as its modules are nested."""
+    graph, abstract = abstract_model(config)
     state = jax.tree.map(lambda leaf: leaf, abstract)
-    nnx.replace_by_pure_dict(state, tree)
-    return state
+    nnx.replace_by_pure_dict(state, dict(parameters))
+    return nnx.merge(graph, state)
 
 
-def initial_parameters(config: OpenVLAOFTConfig, seed: int) -> nnx.State:
+def initial_parameters(config: OpenVLAOFTConfig, seed: int) -> dict[str, Any]:
     """Freshly initialised float32 parameters."""
-    return nnx.state(OpenVLAOFT(config, rngs=nnx.Rngs(seed)))
+    return nnx.to_pure_dict(nnx.state(OpenVLAOFT(config, rngs=nnx.Rngs(seed))))

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from mist_jax.axes import Array, Bool, Float, Int
-from mist_jax.intervention.steering import TOKEN_ROLES
+from mist_jax.intervention.site import Pool
+from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 
 
@@ -24,7 +25,6 @@ class SequenceLayout:
     key_length: Int[Array, "B"]  # tokens before the padding
     readout: Int[Array, "B"]  # the first position whose hidden state is read as action
     is_text: Bool[Array, "B T"]  # prompt after BOS
-    is_action: Bool[Array, "B T"]  # action token
     is_stop: Bool[Array, "B T"]
     role: Float[Array, "B T R"]  # one-hot over TOKEN_ROLES, by what is read, not what is fed
 
@@ -53,7 +53,6 @@ def layout_of(
         key_length=(stop + 1)[:, 0],
         readout=readout[:, 0],
         is_text=(position >= prefix) & (position < first_action),
-        is_action=(position >= first_action) & (position < stop),
         is_stop=position == stop,
         role=jnp.stack(
             [jnp.broadcast_to(roles[name], shape) for name in TOKEN_ROLES], axis=-1
@@ -70,6 +69,48 @@ def read_actions(
         return jax.lax.dynamic_slice_in_dim(row, start, action_tokens)
 
     return jax.vmap(one)(hidden, layout.readout)
+
+
+def role_tokens(config: OpenVLAOFTConfig, role: str, capacity: int) -> int:
+    """How many tokens of a role (or of all) one example has at most; 0: the model has none."""
+    patches = config.images * config.patches
+    return {
+        "bos": 1,
+        "image": patches,
+        "proprio": config.prefix_length - 1 - patches,  # and the diffusion head's time step
+        "prompt": capacity - 2,  # without BOS and the empty token, which is read as action
+        ACTION_TOKENS: config.action_tokens,
+        "stop": 2,
+        ALL_TOKENS: config.sequence_length(capacity),
+    }[role]
+
+
+def pool_role(
+    x: Float[Array, "B T D"],
+    layout: SequenceLayout,
+    config: OpenVLAOFTConfig,
+    role: str,
+    pool: Pool,
+) -> Array:
+    """A role's tokens in order, float32 [B, tokens, D] with zeros where an example has fewer, or
+    their mean [B, D].
+    """
+    if role == ACTION_TOKENS:
+        tokens = read_actions(x, layout, config.action_tokens).astype(jnp.float32)
+        return tokens.mean(axis=1) if pool == "mean" else tokens
+    capacity = x.shape[1] - config.prefix_length - config.action_tokens
+    patches_end = 1 + config.images * config.patches
+    begin = {"bos": 0, "image": 1, "proprio": patches_end, "prompt": config.prefix_length}
+    first = layout.readout + config.action_tokens if role == "stop" else begin.get(role, 0)
+    length = {
+        "prompt": layout.readout - config.prefix_length,
+        ALL_TOKENS: layout.key_length,
+    }.get(role, jnp.full(len(x), role_tokens(config, role, capacity)))
+    index = jnp.arange(role_tokens(config, role, capacity))
+    position = jnp.broadcast_to(jnp.asarray(first).reshape(-1, 1) + index, (len(x), len(index)))
+    tokens = jnp.take_along_axis(x, position[..., None], axis=1).astype(jnp.float32)
+    tokens = jnp.where((index < length[:, None])[..., None], tokens, 0)
+    return tokens if pool == "tokens" else tokens.sum(1) / jnp.maximum(length, 1)[:, None]
 
 
 def text_at_positions(

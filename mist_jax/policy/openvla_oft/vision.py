@@ -1,10 +1,13 @@
 """The two vision towers and the projector into the language model (OpenVLA's fused backbone)."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
 from mist_jax.axes import Array, Float, UInt8
+from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig, VisionTowerConfig
 from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, scan_blocks
 
@@ -80,16 +83,36 @@ class VisionTower(nnx.Module):
         self.config = config
 
     def __call__(
-        self, images: UInt8[Array, "B H W 3"], language: Float[Array, "B F"] | None
-    ) -> Float[Array, "B P D"]:
+        self,
+        images: UInt8[Array, "B H W 3"],
+        language: Float[Array, "B F"] | None,
+        views: int = 1,
+        pools: Sequence[Pool] = (),
+    ) -> tuple[Float[Array, "B P D"], dict[Pool, Array]]:
+        """The last block's patches, and every block's pooled as `pools` say, [B / views, L, ...].
+
+        `views` consecutive images belong to one example.
+        """
         dtype = self.patch.kernel[...].dtype
         pixels = normalise_pixels(images, self.config.mean, self.config.std, dtype)
         x = self.patch(patchify(pixels, self.config.patch_size)) + self.position[...]
         if self.prefix is not None:
             prefix = jnp.broadcast_to(self.prefix[...], (len(x), *self.prefix[...].shape))
             x = jnp.concatenate([prefix, x], axis=1)
-        x, _ = scan_blocks(self.blocks, lambda block, x, _: (block(x, language), None), x)
-        return x[:, self.config.prefix_tokens :]
+        first = self.config.prefix_tokens
+
+        def body(block: VisionBlock, x: Array, _: None) -> tuple[Array, dict[Pool, Array]]:
+            x = block(x, language)
+            return x, {pool: pool_patches(x[:, first:], views, pool) for pool in pools}
+
+        x, seen = scan_blocks(self.blocks, body, x)
+        return x[:, first:], {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
+
+
+def pool_patches(x: Float[Array, "X P D"], views: int, pool: Pool) -> Array:
+    """Patches of all views of an example, float32 [B, I*P, D], or their mean [B, D]."""
+    tokens = x.reshape(-1, views * x.shape[1], x.shape[2]).astype(jnp.float32)
+    return tokens.mean(axis=1) if pool == "mean" else tokens
 
 
 def normalise_pixels(
@@ -138,16 +161,33 @@ class VisionBackbone(nnx.Module):
         self.projector = Projector(config, rngs=rngs)
 
     def features(
-        self, images: UInt8[Array, "B I H W 3"], language: Float[Array, "B D"] | None
-    ) -> Float[Array, "B P F"]:
-        """Fused features of all images' patches, before the projector."""
+        self,
+        images: UInt8[Array, "B I H W 3"],
+        language: Float[Array, "B D"] | None,
+        watch: Watch = NOTHING,
+    ) -> tuple[Float[Array, "B X F"], dict[str, dict[Pool, Array]]]:
+        """Fused features of all images' patches before the projector, and what `watch` keeps."""
         batch, views = images.shape[:2]
         flat = images.reshape(batch * views, *images.shape[2:])
         repeated = None if language is None else jnp.repeat(language, views, axis=0)
-        fused = jnp.concatenate([self.dino(flat, repeated), self.siglip(flat, repeated)], axis=-1)
-        return fused.reshape(batch, views * fused.shape[1], fused.shape[2])
+        seen, parts = {}, []
+        for tower, site in ((self.dino, "vision.dino"), (self.siglip, "vision.siglip")):
+            part, seen[site] = tower(flat, repeated, views, watch.pools(site))
+            parts.append(part)
+        fused = jnp.concatenate(parts, axis=-1)
+        return fused.reshape(batch, views * fused.shape[1], fused.shape[2]), seen
 
     def __call__(
-        self, images: UInt8[Array, "B I H W 3"], language: Float[Array, "B D"] | None = None
-    ) -> Float[Array, "B P D"]:
-        return self.projector(self.features(images, language))
+        self,
+        images: UInt8[Array, "B I H W 3"],
+        language: Float[Array, "B D"] | None = None,
+        watch: Watch = NOTHING,
+    ) -> tuple[Float[Array, "B X D"], dict[str, dict[Pool, Array]]]:
+        fused, seen = self.features(images, language, watch)
+        projected = self.projector(fused)
+        # [:, None]: the projector is a site of one layer; its patches are one example's already.
+        seen["vision.projector"] = {
+            pool: pool_patches(projected, 1, pool)[:, None]
+            for pool in watch.pools("vision.projector")
+        }
+        return projected, seen

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mist_jax.axes import ACTION_DIMENSIONS
+
+DIMENSIONS = len(ACTION_DIMENSIONS)
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -31,7 +35,7 @@ class Attribution:
 
 def no_attribution() -> Attribution:
     """For a contact that is not an onset."""
-    return Attribution(np.zeros(7), np.zeros(7), 0.0, np.zeros(7))
+    return Attribution(np.zeros(DIMENSIONS), np.zeros(DIMENSIONS), 0.0, np.zeros(DIMENSIONS))
 
 
 def attribute(
@@ -58,7 +62,7 @@ def attribute(
     positive = np.maximum(velocity, 0.0)
     total = positive.sum()
     return Attribution(
-        share=positive / total if total > 0 else np.zeros(7),
+        share=positive / total if total > 0 else np.zeros(DIMENSIONS),
         velocity=velocity,
         residual=float(inward @ point_velocity - velocity.sum()),
         motion=np.append(twist, closing_speed),

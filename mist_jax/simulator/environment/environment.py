@@ -8,6 +8,7 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.record.observation import Observation
 from mist_jax.simulator.environment.control import ControlLoop
@@ -19,6 +20,7 @@ from mist_jax.simulator.libero.libero_package import quiet
 from mist_jax.simulator.libero.problem import CONTROL_HZ, Changeable, build_problem, seeded
 from mist_jax.simulator.libero.suite import Task
 
+DIMENSIONS = len(ACTION_DIMENSIONS)
 SUBSTEPS = 500 // CONTROL_HZ
 # Nothing moves and the gripper opens.
 NO_OP = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
@@ -197,8 +199,8 @@ class Environment:
           ValueError: the action has another shape or is not finite.
         """
         action = np.asarray(action, dtype=np.float64)
-        if action.shape != (7,) or not np.isfinite(action).all():
-            raise ValueError(f"an action is 7 finite numbers, not {action}")
+        if action.shape != (DIMENSIONS,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is {DIMENSIONS} finite numbers, not {action}")
         poses = self.data.qpos
         for substep in range(SUBSTEPS):
             if substep == SAMPLED_SUBSTEP:

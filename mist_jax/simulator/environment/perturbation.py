@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.record.episode import EpisodeKey
 
@@ -112,9 +113,9 @@ class PerturbationSpec:
         direction = rng.standard_normal(3)
         direction *= rng.uniform(*self.strength) / np.linalg.norm(direction)
         if self.kind == "none":
-            return Perturbation("none", 0, 0, (0.0,) * 7)
+            return Perturbation("none", 0, 0, (0.0,) * len(ACTION_DIMENSIONS))
         kind = drawn if self.kind == "mixed" else self.kind
-        offset = np.zeros(7)
+        offset = np.zeros(len(ACTION_DIMENSIONS))
         if kind == "translation":
             offset[:3] = direction
         elif kind == "rotation":

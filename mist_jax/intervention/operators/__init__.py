@@ -1,0 +1,1 @@
+"""Operators beside steering: one file each."""

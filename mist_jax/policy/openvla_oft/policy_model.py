@@ -1,0 +1,156 @@
+"""OpenVLA-OFT behind the library's seam: a `PolicyModel` (see `mist_jax.policy.model`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from mist_jax.axes import Array, Float
+from mist_jax.errors import UserError
+from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.outputs import ModelOutputs
+from mist_jax.intervention.site import ModelSite, Pool
+from mist_jax.policy.openvla_oft.arithmetic import forward_flops
+from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
+from mist_jax.policy.openvla_oft.sharding import parameter_sharding
+from mist_jax.policy.openvla_oft.sites import sites_of, token_roles
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.policy.preprocessing.spec import PreprocessingSpec
+
+
+@dataclass(frozen=True)
+class OpenVLAOFTModel:
+    """One size of it; two with equal configurations are the same static argument."""
+
+    config: OpenVLAOFTConfig
+    name = "openvla-oft"  # no annotation: the same for every size, no field
+
+    @property
+    def action_dim(self) -> int:
+        """Dimensions of an action."""
+        return self.config.action_dim
+
+    @property
+    def chunk(self) -> int:
+        """Actions per query."""
+        return self.config.chunk
+
+    @property
+    def sites(self) -> Mapping[str, ModelSite]:
+        """See `sites_of`."""
+        return sites_of(self.config)
+
+    @property
+    def token_roles(self) -> tuple[str, ...]:
+        """Roles that tokens of this model have."""
+        return token_roles(self.config)
+
+    def abstract_parameters(self) -> dict[str, Any]:
+        """Shapes of the parameters, float32."""
+        return nnx.to_pure_dict(abstract_model(self.config)[1])
+
+    def apply(
+        self,
+        parameters: dict[str, Any],
+        inputs: ModelInputs,
+        intervention: Intervention | None,
+        *,
+        sites: tuple[str, ...] = (),
+        pool: Pool = "mean",
+    ) -> ModelOutputs:
+        """The whole policy as a pure function."""
+        return bound_model(self.config, parameters)(inputs, intervention, sites=sites, pool=pool)
+
+    def collate(
+        self, inputs: Sequence[PolicyInputs], seeds: Sequence[int] | None = None
+    ) -> ModelInputs:
+        """Inputs of different prompt lengths as one padded batch; `seeds` are of the noise.
+
+        Raises:
+            UserError: images of another number or size, or as many seeds as there are no inputs.
+        """
+        config = self.config
+        side = config.image_size
+        for one in inputs:
+            if one.images.shape != (config.images, side, side, 3):
+                raise UserError(
+                    f"the policy takes {config.images} images of {side} x {side} pixels; "
+                    f"these inputs have {one.images.shape}"
+                )
+        lengths = [len(one.token_ids) for one in inputs]
+        tokens = np.zeros((len(inputs), config.capacity_for(max(lengths))), np.int32)
+        for row, one in zip(tokens, inputs, strict=True):
+            row[: len(one.token_ids)] = one.token_ids
+        noise = np.zeros((len(inputs), config.chunk, config.action_dim), np.float32)
+        if config.action_head == "diffusion":
+            for index, seed in enumerate(seeds or range(len(inputs))):
+                noise[index] = np.random.default_rng(seed).standard_normal(noise.shape[1:])
+        return ModelInputs(
+            images=jnp.asarray(np.stack([one.images for one in inputs])),
+            proprio=jnp.asarray(np.stack([one.proprio for one in inputs]), jnp.float32),
+            token_ids=jnp.asarray(tokens),
+            prompt_length=jnp.asarray(lengths, jnp.int32),
+            noise=jnp.asarray(noise),
+        )
+
+    def example_inputs(self, batch: int) -> ModelInputs:
+        """Random inputs on the host, prompts of the configuration's capacity."""
+        config, rng = self.config, np.random.default_rng(0)
+        side, capacity = config.image_size, config.prompt_capacity
+        shape = (batch, config.chunk, config.action_dim)
+        inputs = ModelInputs(
+            images=jnp.asarray(
+                rng.integers(0, 256, (batch, config.images, side, side, 3), np.uint8)
+            ),
+            proprio=jnp.asarray(rng.uniform(-1, 1, (batch, config.proprio_dim)), jnp.float32),
+            token_ids=jnp.asarray(rng.integers(0, config.vocab_size, (batch, capacity)), jnp.int32),
+            prompt_length=jnp.full(batch, capacity, jnp.int32),
+            noise=jnp.asarray(rng.standard_normal(shape), jnp.float32),
+        )
+        return jax.device_get(inputs)
+
+    @property
+    def preprocessing(self) -> PreprocessingSpec:
+        """What the checkpoint does before and after its network."""
+        return self.config.preprocessing
+
+    def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
+        """Tensor parallel: each pair of matrices is cut once."""
+        return parameter_sharding(mesh, path, shape)
+
+    def flops(self, batch: int) -> float:
+        """Floating-point operations of one forward's matrix products."""
+        return forward_flops(self.config, batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration, JSON-ready."""
+        return self.config.to_dict()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; an unknown or missing field is an error."""
+        return cls(OpenVLAOFTConfig.from_dict(values))
+
+    def value_vectors(
+        self, parameters: dict[str, Any], layers: tuple[int, ...]
+    ) -> Float[Array, "L F D"]:
+        """The rows of `down_proj` of these layers, float32."""
+        kernel = parameters["language"]["blocks"]["down_proj"]["kernel"]
+        return jnp.asarray(kernel[np.asarray(layers)], jnp.float32)
+
+    def decode(self, parameters: dict[str, Any], hidden: Float[Array, "D"]) -> Float[Array, "C A"]:
+        """Final norm and L1 head where every action token holds `hidden`."""
+        config = self.config
+        if config.action_head != "l1":
+            raise UserError(f"only an L1 action head can be read out, not {config.action_head!r}")
+        model = bound_model(config, parameters)
+        tokens = jnp.broadcast_to(hidden, (1, config.action_tokens, config.width))
+        assert model.action_head is not None
+        actions, _ = model.action_head(model.language.norm(tokens))
+        return actions[0].astype(jnp.float32)

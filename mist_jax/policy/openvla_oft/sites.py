@@ -1,0 +1,42 @@
+"""Where this architecture's activations can be read and changed."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from mist_jax.intervention.site import ModelSite
+from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
+from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.language import PLACES
+from mist_jax.policy.openvla_oft.sequence import role_tokens
+
+
+def token_roles(config: OpenVLAOFTConfig) -> tuple[str, ...]:
+    """The roles that tokens of this model have."""
+    return tuple(r for r in TOKEN_ROLES if role_tokens(config, r, config.prompt_capacity) > 0)
+
+
+@lru_cache(maxsize=8)
+def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
+    """Every site by name.
+
+    `llm.resid` is a block's output, `llm.attn` and `llm.mlp` are what its parts add to it, over the
+    action tokens; `llm.resid:image` and so on over the tokens of another role, `:all` over every
+    one before the padding. `vision.dino` and `vision.siglip` are their blocks' outputs over the
+    patches of all images, `vision.projector` what the language model gets of them. `action_head`
+    is its residual blocks' outputs over the steps of the chunk.
+    """
+    roles = [role for role in token_roles(config) if role != ACTION_TOKENS]
+    within = ModelSite(config.layers, config.width, "within", steerable=True)
+    found: dict[str, ModelSite] = dict.fromkeys(map(str, PLACES), within)
+    for place in PLACES:
+        found |= dict.fromkeys([f"{place}:{role}" for role in (*roles, ALL_TOKENS)], within)
+    found["vision.dino"] = ModelSite(config.dino.blocks, config.dino.width, "before")
+    found["vision.siglip"] = ModelSite(config.siglip.blocks, config.siglip.width, "before")
+    found["vision.projector"] = ModelSite(1, config.width, "before")
+    if config.action_head != "tokens":
+        found["action_head"] = ModelSite(config.head_blocks, config.width, "after")
+    return MappingProxyType(found)
+
+
+SITES = tuple(sites_of(MIST_NANO))

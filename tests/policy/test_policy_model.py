@@ -1,0 +1,186 @@
+"""The seam for architectures: a policy of another kind goes through everything that ours does."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mist_jax.benchmark.timing import measure, random_parameters
+from mist_jax.errors import UserError
+from mist_jax.intervention.intervention import NO_INTERVENTION
+from mist_jax.intervention.outputs import ModelOutputs
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.site import ModelSite
+from mist_jax.intervention.steering import Steering
+from mist_jax.intervention.tokens import role_mask
+from mist_jax.loading import MIST_NANO_FOLDER, load_policy
+from mist_jax.policy.architectures import ARCHITECTURES, PRESETS
+from mist_jax.policy.checkpoint import CONFIG, STATISTICS, TOKENIZER, read_card, save_policy
+from mist_jax.policy.mesh import policy_mesh
+from mist_jax.policy.model import PolicyModelDefaults
+from mist_jax.policy.preprocessing.gripper import gripper_for_environment
+from tests.helpers.tiny import tiny_policy, tiny_policy_inputs
+
+SITE = "mlp.hidden"
+
+
+@dataclass(frozen=True)
+class Toy(PolicyModelDefaults):
+    """A perceptron over proprio; its `language` is one action token."""
+
+    width: int = 8
+    layers: int = 3
+    name = "toy"
+    action_dim = 7
+    chunk = 2
+
+    preprocessing = PRESETS["mist-nano"].preprocessing
+
+    @property
+    def sites(self):
+        return {SITE: ModelSite(self.layers, self.width, steerable=True)}
+
+    def abstract_parameters(self):
+        shapes = {
+            "in": (8, self.width),
+            "hidden": (self.layers, self.width, self.width),
+            "out": (self.width, 14),
+        }
+        return {k: {"kernel": jax.ShapeDtypeStruct(s, "float32")} for k, s in shapes.items()}
+
+    def apply(self, parameters, inputs, intervention, *, sites=(), pool="mean"):
+        intervention = intervention or NO_INTERVENTION
+        x = (inputs @ parameters["in"]["kernel"])[:, None]
+        role = jnp.broadcast_to(role_mask(("action",)), (*x.shape[:2], 6))
+        risk = intervention.unread(len(x), 7)
+
+        def layer(carry, scanned):
+            (x, risk), (index, kernel, parts) = carry, scanned
+            x, moved = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, risk, role)
+            risk = intervention.read(SITE, index, lambda: x.mean(1), risk)
+            return (x, risk), (x, moved)
+
+        scanned = jnp.arange(self.layers), parameters["hidden"]["kernel"], intervention.layered()
+        (x, risk), (seen, moved) = jax.lax.scan(layer, (x, risk), scanned)
+        moved = jnp.asarray(moved)
+        seen = seen.swapaxes(0, 1)
+        return ModelOutputs(
+            actions=(x @ parameters["out"]["kernel"]).reshape(-1, 2, 7),
+            activations={site: seen if pool == "tokens" else seen.mean(2) for site in sites},
+            risk=intervention.reported(risk),
+            gate=moved.T if intervention.steers else None,
+        )
+
+    def collate(self, inputs, seeds):
+        return jnp.stack([jnp.asarray(one.proprio) for one in inputs])
+
+    def example_inputs(self, batch):
+        return np.random.default_rng(0).uniform(-1, 1, (batch, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Any:
+    """Saved and restored through the same code as every policy."""
+    folder = tmp_path_factory.mktemp("toy") / "policy"
+    saved = random_parameters(Toy(), "float32", policy_mesh(jax.devices()[:1]))
+    card = save_policy(
+        folder,
+        name="toy",
+        model=Toy(),
+        parameters=saved,
+        statistics=json.loads((MIST_NANO_FOLDER / STATISTICS).read_text()),
+        tokenizer=MIST_NANO_FOLDER / TOKENIZER,
+        provenance={},
+    )
+    with pytest.raises(UserError, match="unknown architecture 'toy'; there are openvla-oft"):
+        load_policy(folder)
+    policy = load_policy(folder, architectures={**ARCHITECTURES, "toy": Toy})
+    assert policy.model == Toy()
+    assert policy.identity == card.identity
+    jax.tree.map(np.testing.assert_array_equal, policy.parameters, saved)
+    return policy
+
+
+def test_another_architecture_predicts_and_its_sites_are_read(toy):
+    inputs = tiny_policy_inputs(3)
+    prediction = toy.predict_inputs(inputs, sites=(SITE,))
+    assert prediction.actions.shape == (3, 2, 7)
+    assert prediction.activations[SITE].shape == (3, 3, 8)
+    last = prediction.activations[SITE][:, -1] @ toy.parameters["out"]["kernel"]
+    raw = toy.preprocessor.unnormalise(np.asarray(last).reshape(3, 2, 7))
+    np.testing.assert_allclose(prediction.raw_actions, raw, atol=1e-5)
+    with pytest.raises(UserError, match=rf"unknown site 'llm\.resid'; there are {SITE}"):
+        toy.predict_inputs(inputs, sites=("llm.resid",))
+
+
+def test_another_architecture_has_its_risk_read_and_is_steered_behind_the_gate(toy):
+    inputs = tiny_policy_inputs(3)
+    head = RiskHead.initial(jax.random.key(0), width=8, hidden=4, layer=0, site=SITE)
+    plain = toy.predict_inputs(inputs, sites=(SITE,), risk_head=head)
+    expected = head.probability(jnp.asarray(plain.activations[SITE][:, 0]))
+    np.testing.assert_allclose(plain.risk, expected, atol=1e-6)
+    threshold = float(np.sort(plain.risk[:, 0])[1])
+    steering = Steering.of(
+        np.ones((1, 3, 8)),
+        np.ones((3, 1)),
+        gates=np.eye(7)[:1],
+        threshold=threshold,
+        site=SITE,
+    )
+    steered = toy.predict_inputs(inputs, steering=steering, risk_head=head)
+    alarmed = plain.risk[:, 0] > threshold
+    assert alarmed.sum() == 1
+    np.testing.assert_array_equal(steered.gate[:, 0], 0)
+    np.testing.assert_array_equal((steered.gate[:, 1:] > 0).all(1), alarmed)
+    np.testing.assert_array_equal(steered.raw_actions[~alarmed], plain.raw_actions[~alarmed])
+    assert np.abs(steered.raw_actions - plain.raw_actions)[alarmed].max() > 1e-3
+
+
+def test_another_architecture_is_timed(toy):
+    timing = measure(toy.model, toy.parameters, batch=2, steering="on", repeats=1)
+    assert timing is not None
+    assert timing.flops == 2 * 2 * (8 * 8 + 3 * 8 * 8 + 8 * 14)
+
+
+def test_a_card_that_names_no_architecture_is_of_the_first_one(tmp_path):
+    described = json.loads((MIST_NANO_FOLDER / CONFIG).read_text())
+    described["architecture"].pop("name", None)
+    (tmp_path / CONFIG).write_text(json.dumps(described))
+    assert read_card(tmp_path).model == PRESETS["mist-nano"]
+    described["architecture"]["name"] = "pi0"
+    (tmp_path / CONFIG).write_text(json.dumps(described))
+    with pytest.raises(UserError, match="unknown architecture 'pi0'"):
+        read_card(tmp_path)
+
+
+def test_actions_can_be_executed_as_they_are():
+    prediction = tiny_policy().predict_inputs(tiny_policy_inputs(2))
+    expected = np.clip(gripper_for_environment(prediction.raw_actions), -1, 1)
+    np.testing.assert_array_equal(prediction.actions, expected)
+    assert prediction.actions.dtype == np.float32
+    assert set(np.unique(prediction.actions[..., 6])) <= {-1.0, 0.0, 1.0}
+
+
+def test_nothing_that_is_made_under_a_trace_is_kept():
+    policy, inputs = tiny_policy(), tiny_policy_inputs(1)
+
+    @jax.jit
+    def inside(x):
+        return policy.intervention(1, None, None), x
+
+    inside(1.0)
+    policy.predict_inputs(inputs)
+    policy.predict_inputs(inputs, risk_head=RiskHead.off(width=32))
+
+
+def test_a_policy_introduces_itself_in_a_line():
+    shown = repr(tiny_policy())
+    assert len(shown) < 200
+    assert "tiny@000000000000" in shown
+    assert "float32" in shown
+    assert "llm.resid" in shown
+    assert "action_head" in shown
