@@ -12,7 +12,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
-from mist_jax.risk.checkpoint import from_optional
+from mist_jax.risk.study.checkpoint import from_optional
 
 # These may differ between the runs that fill one folder; all else must be equal.
 _FREE = ("command", "code_version")

@@ -8,6 +8,7 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
@@ -18,7 +19,8 @@ class RiskHead:
     """A two-layer perceptron with a stored normaliser and per-dimension Platt calibration.
 
     probability = sigmoid(platt_scale * logit + platt_shift). `layer` is the block whose output is
-    read (0-based); -1 reads none and reports zero risk.
+    read (0-based); -1 reads none and reports zero risk. `site` names the activations, one of the
+    model's sites.
     """
 
     mean: Float[Array, "D"]
@@ -30,6 +32,26 @@ class RiskHead:
     platt_scale: Float[Array, "A"]
     platt_shift: Float[Array, "A"]
     layer: Int[Array, ""]
+    site: str = struct.field(pytree_node=False, default="llm.resid")
+
+    def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
+        """Calibrated probability that each dimension drives a harmful contact, float32."""
+        return risk_probability(self, activation)
+
+    def __repr__(self) -> str:
+        """Short; `dimensions` are those whose calibration listens to the logits."""
+        parts = [f"site={self.site!r}"]
+        if isinstance(self.layer, (np.ndarray, jax.Array)) and not isinstance(
+            self.layer, jax.core.Tracer
+        ):  # inside jit only shapes are known
+            alive = np.atleast_2d(np.asarray(self.platt_scale) != 0).any(axis=0)
+            names = [name for name, ok in zip(ACTION_DIMENSIONS, alive, strict=True) if ok]
+            parts += [f"layer={np.asarray(self.layer).tolist()}"]
+            parts += [f"dimensions={', '.join(names) or 'none'}"]
+        shape = getattr(self.hidden_kernel, "shape", ())
+        if len(shape) >= 2:
+            parts.insert(-1, f"width={shape[-2]}, hidden={shape[-1]}")
+        return f"RiskHead({', '.join(parts)})"
 
     @classmethod
     def initial(cls, key: Array, *, width: int, hidden: int, layer: int) -> Self:

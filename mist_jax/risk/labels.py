@@ -1,4 +1,4 @@
-"""What is to be predicted, computed from an episode alone (DESIGN section 5).
+"""What is to be predicted, computed from an episode alone (docs/definitions.md).
 
 A query at step t sees the world before the action of step t. A harmful contact that begins during
 one of the steps t .. t + horizon - 1 lies within its horizon.

@@ -10,7 +10,7 @@ import pytest
 
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.writer import EpisodeWriter
-from mist_jax.risk.checkpoint import restore_risk_head
+from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.checkpoint import restore_bank
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes

@@ -19,7 +19,7 @@ from mist_jax.evaluation.results_file import RESULTS_FILE, read_results
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
-from mist_jax.risk.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
+from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank

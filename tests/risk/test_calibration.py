@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import _sigmoid_calibration
 
 from mist_jax.risk.calibration import fit_platt, gate_threshold, smoothed_rate
-from mist_jax.risk.metrics import calibration_error
+from mist_jax.risk.judging.metrics import calibration_error
 
 
 def scores(seed: int, count: int = 400):

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from mist_jax.risk.published.scorecard import LARGEST, published_card
+from mist_jax.risk.published.scores import LSTM, MLP, NAMES, STEPWISE, outcomes, published_scores
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.figures import published
+from mist_jax.risk.judging.scorecard import HEAD, Evidence, Prediction
 from mist_jax.risk.published.distances import cosine_neighbours, mahalanobis
 from mist_jax.risk.published.networks import HIDDEN, lstm_initial, lstm_logits
-from mist_jax.risk.published.scorecard import LARGEST, published_card
-from mist_jax.risk.published.scores import LSTM, MLP, NAMES, STEPWISE, outcomes, published_scores
-from mist_jax.risk.scorecard import HEAD, Evidence, Prediction
 from mist_jax.risk.splits import Folds, make_folds
+from mist_jax.risk.study.figures import published
 from tests.helpers.synthetic_episodes import SITE, contact, episode
 
 WIDTH, SHORTEST = 12, 10

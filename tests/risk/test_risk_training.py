@@ -6,19 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mist_jax.risk.crossfit import cross_fit, usable_dimensions
+from mist_jax.risk.train import Rows, TrainConfig, fit_heads, head_logits
 from sklearn.metrics import roc_auc_score
 
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import risk_probability
-from mist_jax.risk.checkpoint import restore_risk_head, restore_trained, save_risk_head
-from mist_jax.risk.crossfit import cross_fit, usable_dimensions
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.figures import draw_all
-from mist_jax.risk.metrics import auroc, cluster_weights, interval
-from mist_jax.risk.scorecard import scorecard
+from mist_jax.risk.judging.metrics import auroc, cluster_weights, interval
+from mist_jax.risk.judging.scorecard import scorecard
 from mist_jax.risk.splits import make_folds
 from mist_jax.risk.study import StudyConfig, judge, train_risk
-from mist_jax.risk.train import Rows, TrainConfig, fit_heads, head_logits
+from mist_jax.risk.study.checkpoint import restore_risk_head, restore_trained, save_risk_head
+from mist_jax.risk.study.figures import draw_all
 from tests.helpers.synthetic_episodes import SITE, contact, episode, study_episodes
 
 QUICK = TrainConfig(hidden=16)

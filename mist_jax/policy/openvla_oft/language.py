@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from mist_jax.axes import Array, Bool, Float, Int
-from mist_jax.intervention.risk_head import RiskHead, risk_probability
+from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering, any_alarm, open_gates, steer
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
@@ -203,7 +203,7 @@ def _read_risk(
     """Evaluate the risk head at its layer, and open the gates of the layers after it."""
     head = intervention.risk_head
     risk = jax.lax.cond(
-        layer == head.layer, lambda: risk_probability(head, activation()), lambda: gates.risk
+        layer == head.layer, lambda: head.probability(activation()), lambda: gates.risk
     )
     return _GateState(
         risk=risk,
