@@ -15,7 +15,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.rotation import rotated
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Controller
 from mist_jax.rollout.episode_spec import Turn
@@ -188,7 +188,7 @@ def build_arms(
 
 def build_controller(
     names: Sequence[str],
-    risk_head: RiskHead,
+    risk_head: RiskReader,
     *,
     layers: int,
     width: int,

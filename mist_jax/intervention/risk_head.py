@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
 
@@ -34,27 +35,10 @@ class RiskHead:
     layer: Int[Array, ""]
     site: str = struct.field(pytree_node=False, default="llm.resid")
 
-    def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
-        """Calibrated probability that each dimension drives a harmful contact, float32."""
-        return risk_probability(self, activation)
-
-    def __repr__(self) -> str:
-        """Short; `dimensions` are those whose calibration listens to the logits."""
-        parts = [f"site={self.site!r}"]
-        if isinstance(self.layer, (np.ndarray, jax.Array)) and not isinstance(
-            self.layer, jax.core.Tracer
-        ):  # inside jit only shapes are known
-            alive = np.atleast_2d(np.asarray(self.platt_scale) != 0).any(axis=0)
-            names = [name for name, ok in zip(ACTION_DIMENSIONS, alive, strict=True) if ok]
-            parts += [f"layer={np.asarray(self.layer).tolist()}"]
-            parts += [f"dimensions={', '.join(names) or 'none'}"]
-        shape = getattr(self.hidden_kernel, "shape", ())
-        if len(shape) >= 2:
-            parts.insert(-1, f"width={shape[-2]}, hidden={shape[-1]}")
-        return f"RiskHead({', '.join(parts)})"
-
     @classmethod
-    def initial(cls, key: Array, *, width: int, hidden: int, layer: int) -> Self:
+    def initial(
+        cls, key: Array, *, width: int, hidden: int, layer: int, site: str = "llm.resid"
+    ) -> Self:
         """A fresh head with unit calibration; `key` is a JAX PRNG key."""
         first, second = jax.random.split(key)
         dims = len(ACTION_DIMENSIONS)
@@ -68,6 +52,7 @@ class RiskHead:
             platt_scale=jnp.ones((dims,)),
             platt_shift=jnp.zeros((dims,)),
             layer=jnp.asarray(layer, jnp.int32),
+            site=site,
         )
 
     @classmethod
@@ -75,6 +60,28 @@ class RiskHead:
         """A head that reads nothing and reports zero risk."""
         head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1)
         return jax.tree.map(jnp.zeros_like, head).replace(layer=jnp.asarray(-1, jnp.int32))
+
+    @property
+    def width(self) -> int:
+        """Features of the activation it reads."""
+        return self.mean.shape[-1]
+
+    def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
+        """Calibrated probability that each dimension drives a harmful contact, float32."""
+        return risk_probability(self, activation)
+
+    def __repr__(self) -> str:
+        """Short; `dimensions` are those whose calibration listens to the logits."""
+        shape = getattr(self.hidden_kernel, "shape", ("?", "?"))
+        shown = f"site={self.site!r}, width={shape[-2]}, hidden={shape[-1]}"
+        scale = self.platt_scale
+        known = isinstance(scale, (np.ndarray, jax.Array)) and not isinstance(scale, Tracer)
+        if known:  # under a trace only shapes are
+            alive = np.any(np.asarray(scale).reshape(-1, len(ACTION_DIMENSIONS)), axis=0).tolist()
+            names = [name for name, ok in zip(ACTION_DIMENSIONS, alive, strict=True) if ok]
+            layer = np.asarray(self.layer).tolist()
+            shown = f"{shown}, layer={layer}, dimensions={', '.join(names) or 'none'}"
+        return f"RiskHead({shown})"
 
 
 def risk_logits(head: RiskHead, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.checkpoint import (
@@ -64,7 +65,7 @@ class Policy:
         sites: tuple[str, ...] = (),
         pool: Pool = "mean",
         steering: Steering | None = None,
-        risk_head: RiskHead | None = None,
+        risk_head: RiskReader | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """One chunk of actions per observation.
@@ -99,7 +100,7 @@ class Policy:
         sites: tuple[str, ...] = (),
         pool: Pool = "mean",
         steering: Steering | None = None,
-        risk_head: RiskHead | None = None,
+        risk_head: RiskReader | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """`predict` on inputs that a worker has preprocessed already."""
@@ -151,7 +152,7 @@ class Policy:
         )
 
     def intervention(
-        self, batch: int, steering: Steering | None, risk_head: RiskHead | None
+        self, batch: int, steering: Steering | None, risk_head: RiskReader | None
     ) -> Intervention:
         """Checked against this model; what is not given is off.
 
@@ -167,9 +168,9 @@ class Policy:
                 f"width {steering.vectors.shape[2]}; this batch has {batch}, the model {layers} "
                 f"layers of width {width}"
             )
-        if risk_head.mean.shape != (width,):
+        if risk_head.width != width:
             raise UserError(
-                f"the risk head reads width {risk_head.mean.shape[0]}, the model has {width}; "
+                f"the risk head reads width {risk_head.width}, the model has {width}; "
                 "train it on this model's activations"
             )
         return Intervention.of(risk_head, steering)

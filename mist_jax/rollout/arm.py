@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.steering import ACTION_TOKENS
 from mist_jax.rollout.episode_spec import Turn
 
@@ -77,5 +77,5 @@ class Controller:
 
     vectors: np.ndarray
     gates: np.ndarray
-    risk_head: RiskHead
+    risk_head: RiskReader
     tokens: tuple[str, ...] = (ACTION_TOKENS,)

@@ -85,7 +85,6 @@ def learnt(tmp_path_factory):
         site="llm.resid",
         layer=0,
         width=SMALL.width,
-        hidden=8,
         horizon=16,
         share=0.25,
         model=model,
@@ -108,7 +107,7 @@ def learnt(tmp_path_factory):
         [dataclasses.replace(found, method="contrast")],
         np.array([3.0, 3.0], np.float32),
         SMALL.layers,
-        BankMetadata(layers=(2, 3), model=model),
+        BankMetadata(layers=(2, 3), model=model, horizon=16, share=0.25),
     )
     save_bank(folder / "bank", bank)
     return folder

@@ -1,4 +1,4 @@
-"""Labels follow DESIGN section 5: what is positive, what is masked, and which way it moved."""
+"""Labels are those of docs/definitions.md: positives, what is masked, which way it moved."""
 
 import numpy as np
 from hypothesis import given, settings

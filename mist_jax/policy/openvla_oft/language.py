@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from mist_jax.axes import Array, Bool, Float, Int
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.steering import Steering, any_alarm, open_gates, steer
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
@@ -25,11 +25,11 @@ Pool = Literal["mean", "tokens"]
 class Intervention:
     """What one forward reads and writes: the risk head and the steering."""
 
-    risk_head: RiskHead
+    risk_head: RiskReader
     steering: Steering
 
     @classmethod
-    def of(cls, risk_head: RiskHead, steering: Steering) -> Self:
+    def of(cls, risk_head: RiskReader, steering: Steering) -> Self:
         """With every array's dtype made definite: a weakly typed one would retrace the forward."""
         return jax.tree.map(
             lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), cls(risk_head, steering)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.intervention.risk_head import RiskHead
@@ -72,8 +73,7 @@ class Perceptron:
 def head_of(member: Member) -> RiskHead:
     """The head that a member's arrays are, without its calibration."""
     dims = np.shape(member["output_bias"])[-1]
-    one, zero = np.ones(dims, np.float32), np.zeros(dims, np.float32)
-    return RiskHead(**member, platt_scale=one, platt_shift=zero)
+    return RiskHead(**member, platt_scale=jnp.ones(dims), platt_shift=jnp.zeros(dims))
 
 
 def one_logits(head: RiskHead, features: np.ndarray) -> np.ndarray:

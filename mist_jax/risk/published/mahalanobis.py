@@ -49,6 +49,11 @@ class MahalanobisReader:
     layer: Int[Array, ""]
     site: str = struct.field(pytree_node=False, default="llm.resid")
 
+    @property
+    def width(self) -> int:
+        """Features of the activation it reads."""
+        return self.mean.shape[-1]
+
     def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
         """Calibrated probability that each dimension drives a harmful contact, float32."""
         normal = (activation.astype(jnp.float32) - self.mean) / self.scale
@@ -62,6 +67,9 @@ class MahalanobisReader:
             self.failure_centre, self.failure_whiten
         )
         return jax.nn.sigmoid(self.platt_scale * score[:, None] + self.platt_shift)
+
+    def __repr__(self) -> str:
+        return f"MahalanobisReader(site={self.site!r}, width={self.width})"
 
 
 @dataclass(frozen=True)
