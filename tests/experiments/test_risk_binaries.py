@@ -105,6 +105,11 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--horizon=0"], "horizon"),
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--split=step"], "split"),
         ("train_risk_predictor", ["--output_dir=o"], "data_dir"),
+        (
+            "train_risk_predictor",
+            ["--data_dir=d", "--output_dir=o", "--detector=clock"],
+            "no detector 'clock' can open gates; there are head, Mahalanobis",
+        ),
         ("extract_steering_vectors", ["--data_dir=d", "--output_dir=o", "--methods=pca"], "choose"),
         ("analyze", ["--risk_head=nowhere", "--data_dir=d", "--output_dir=o"], "not a risk head"),
     ],

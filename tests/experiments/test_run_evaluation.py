@@ -19,11 +19,16 @@ from mist_jax.evaluation.results_file import RESULTS_FILE, read_results
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
-from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
+from mist_jax.risk.study.checkpoint import (
+    RiskMetadata,
+    TrainedRisk,
+    restore_trained,
+    save_risk_head,
+)
 from mist_jax.rollout.batcher import Batcher
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
-from mist_jax.steering.checkpoint import save_bank
+from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_policy
 
@@ -204,6 +209,31 @@ def test_parts_of_another_model_are_refused(learnt, risk, bank):
     other = load_policy(learnt / "other")
     with pytest.raises(UserError, match="was made from 'tiny@"):
         load_learnt_parts(other, learnt / risk, bank and learnt / bank, "contrast")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"horizon": 8}, r"extracted with --horizon=8 --share=0\.25, .* trained with 16 and 0\.25"),
+        ({"share": 0.5}, r"extracted with --horizon=16 --share=0\.5, .* trained with 16 and 0\.25"),
+        ({"site": "llm.nowhere"}, r"for the site 'llm\.nowhere', which 'tiny@.*' does not have"),
+    ],
+)
+def test_a_bank_that_does_not_fit_the_head_or_the_model_is_refused(learnt, tmp_path, changed, says):
+    policy, bank = load_policy(learnt / "policy"), restore_bank(learnt / "bank")
+    metadata = dataclasses.replace(bank.metadata, **changed)
+    save_bank(tmp_path, dataclasses.replace(bank, metadata=metadata))
+    with pytest.raises(UserError, match=says):
+        load_learnt_parts(policy, learnt / "risk", tmp_path, "contrast")
+
+
+def test_a_head_at_a_site_that_the_model_does_not_have_is_refused(learnt, tmp_path):
+    trained = restore_trained(learnt / "risk")
+    metadata = dataclasses.replace(trained.metadata, site="llm.nowhere")
+    save_risk_head(tmp_path, dataclasses.replace(trained, metadata=metadata))
+    policy = load_policy(learnt / "policy")
+    with pytest.raises(UserError, match=r"for the site 'llm\.nowhere'"):
+        load_learnt_parts(policy, tmp_path, None, "contrast")
 
 
 def test_a_missing_method_lists_those_there_are(learnt):
