@@ -27,7 +27,8 @@ class Fit:
     """Member k is what fold k is tested by: it saw nothing of that fold's queries.
 
     It may be trained on `folds.train` and stopped or chosen on `folds.validation`. None: the fold
-    offers nothing to learn from. Members of one fit have arrays of the same names and shapes.
+    offers nothing to learn from. Members of a detector that forecasts contacts or ships are stored
+    together: their arrays have the same names and shapes.
     """
 
     members: Sequence[Member | None]
