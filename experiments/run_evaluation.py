@@ -83,7 +83,7 @@ def main() -> None:
     from mist_jax.evaluation.run_setup import RunSetup, per_dimension
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
-    from mist_jax.risk.checkpoint import to_optional
+    from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.policy_actor import PolicyActor
 
     parts: dict[Need, FlagHolder[Any]] = {

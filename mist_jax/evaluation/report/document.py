@@ -19,7 +19,7 @@ from mist_jax.evaluation.report import figures
 from mist_jax.evaluation.report.summary import arms_of, summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.risk import figures as risk_figures
+from mist_jax.risk.study import figures as risk_figures
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
 _TEMPLATE = "report.html.j2"

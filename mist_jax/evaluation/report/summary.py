@@ -26,8 +26,8 @@ from mist_jax.evaluation.metrics import (
 from mist_jax.evaluation.report.caveats import caveats
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.statistics import cluster_sums, equivalence_p, holm, sign_flip_p
-from mist_jax.risk.alarms import alarm_figures, raise_alarms
-from mist_jax.risk.scorecard import HEAD, scorecard
+from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.judging.scorecard import scorecard
 
 LEVEL = 0.05
 
@@ -118,7 +118,7 @@ def _alarms(own: Sequence[EpisodeResult]) -> dict[str, Any] | None:
     evidence = evidence_of(own)
     if evidence is None:
         return None
-    head = evidence.predictions[HEAD]
+    head = evidence.forecasts[evidence.subject]
     raised = raise_alarms(head.risk, head.threshold, evidence.samples)
     figures = alarm_figures(raised, evidence.samples, np.ones(len(ACTION_DIMENSIONS), bool))
     return {
