@@ -80,11 +80,12 @@ def main() -> None:
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
     policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
     sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
-    actor, recorded = ExpertActor(), {}
+    actor: PolicyActor | ExpertActor = ExpertActor()
+    recorded: dict[str, Site] = {}
     if policy is not None:
         layers = parse_ids(_LAYERS.value, policy.layers, "layer")
         actor = PolicyActor(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
-        recorded = {site: Site(layers, policy.sites[site].width) for site in sites}
+        recorded = actor.sites
     config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
         directory=Path(_SAVE_DIR.value),

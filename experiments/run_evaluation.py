@@ -75,7 +75,6 @@ def main() -> None:
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
-    from mist_jax.episodes.dataset_info import Site
     from mist_jax.evaluation.arms.build import build_arms, build_controller
     from mist_jax.evaluation.arms.checks import check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
@@ -121,11 +120,26 @@ def main() -> None:
         commands=(binary.command(),),
         code_versions=(code_version(),),
     )
-    layers = parse_ids(_LAYERS.value, policy.layers, "layer")
-    recorded = {site: Site(layers, policy.sites[site].width) for site in _SITES.value}
+    controller = None
+    if learnt.risk_head is not None:
+        controller = build_controller(arms, learnt.risk_head, sites=policy.sites, bank=learnt.bank)
+    actor = PolicyActor(
+        policy,
+        simulation_flags.num_workers(),
+        sites=tuple(_SITES.value),
+        layers=parse_ids(_LAYERS.value, policy.layers, "layer"),
+        controller=controller,
+        arms=build_arms(
+            arms,
+            alarm_threshold=threshold,
+            coefficient=_COEFFICIENT.value,
+            bank=learnt.bank,
+            gate_rate=rate,
+        ),
+    )
     plan = EvaluationPlan(
         directory=Path(_OUTPUT_DIR.value),
-        info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, recorded),
+        info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, actor.sites),
         suite=simulation_flags.ENV.value,
         task_ids=task_ids,
         initial_states=states,
@@ -135,25 +149,6 @@ def main() -> None:
         video=simulation_flags.SAVE_VIDEO.value,
         video_states=videos,
         resume=_RESUME.value,
-    )
-    controller = None
-    if learnt.risk_head is not None:
-        resid = policy.sites["llm.resid"]
-        size = {"layers": resid.layers, "width": resid.width}
-        controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
-    actor = PolicyActor(
-        policy,
-        simulation_flags.num_workers(),
-        sites=tuple(_SITES.value),
-        layers=layers,
-        controller=controller,
-        arms=build_arms(
-            arms,
-            alarm_threshold=threshold,
-            coefficient=_COEFFICIENT.value,
-            bank=learnt.bank,
-            gate_rate=rate,
-        ),
     )
     print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
     results = evaluate(plan, simulation_flags.fleet_starter(config), actor)

@@ -1,31 +1,133 @@
-"""mist_jax: forecast and steer away harmful contacts of vision-language-action policies."""
+"""mist_jax: forecast and steer away harmful contacts of vision-language-action policies.
+
+What a researcher needs, without knowing the rooms:
+
+    policy = mist_jax.load_policy("mist-nano")
+    episode = mist_jax.roll_out(policy, "libero_spatial", 3, initial_state=30)
+    episodes = mist_jax.read_episodes("data/rollouts")
+    labels = mist_jax.risk_labels(episode)
+    head, metadata = mist_jax.restore_risk_head("runs/risk")
+    bank = mist_jax.restore_bank("runs/steering")
+    results = mist_jax.judge("runs/evaluation")
+
+Nothing is imported before it is asked for: simulator workers do not pay for JAX.
+"""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+    from mist_jax.axes import ACTION_DIMENSIONS
+    from mist_jax.episodes.reader import load_episodes, read_episodes
     from mist_jax.errors import UserError
+    from mist_jax.evaluation.arms.registry import arm_rows
+    from mist_jax.evaluation.judge import judge
+    from mist_jax.evaluation.report.document import write_report
+    from mist_jax.evaluation.report.summary import summarise
+    from mist_jax.intervention.gate import ThresholdGate
+    from mist_jax.intervention.operators.min_norm import MinNorm
+    from mist_jax.intervention.operators.project import Project
+    from mist_jax.intervention.operators.replace import Replace
     from mist_jax.intervention.risk_head import RiskHead
     from mist_jax.intervention.steering import Steering
     from mist_jax.loading import load_policy
     from mist_jax.policy.openvla_oft.sites import SITES
     from mist_jax.policy.policy import Policy, Prediction
+    from mist_jax.record.contact import Contact
+    from mist_jax.record.episode import Episode, EpisodeKey
+    from mist_jax.record.observation import Observation
+    from mist_jax.risk.features import gather_samples
+    from mist_jax.risk.labels import failure_labels, risk_labels
+    from mist_jax.risk.study.checkpoint import restore_risk_head, save_risk_head
+    from mist_jax.rollout.single import roll_out
+    from mist_jax.simulator.environment.environment import Environment
+    from mist_jax.simulator.environment.make import make_environment
+    from mist_jax.steering.bank import SteeringBank
+    from mist_jax.steering.checkpoint import restore_bank, save_bank
 
 _HOME = {
-    "Policy": "mist_jax.policy.policy",
-    "Prediction": "mist_jax.policy.policy",
-    "RiskHead": "mist_jax.intervention.risk_head",
-    "SITES": "mist_jax.policy.openvla_oft.sites",
-    "Steering": "mist_jax.intervention.steering",
-    "UserError": "mist_jax.errors",
-    "load_policy": "mist_jax.loading",
+    "ACTION_DIMENSIONS": "axes",
+    "Contact": "record.contact",
+    "Environment": "simulator.environment.environment",
+    "Episode": "record.episode",
+    "EpisodeKey": "record.episode",
+    "MinNorm": "intervention.operators.min_norm",
+    "Observation": "record.observation",
+    "Policy": "policy.policy",
+    "Prediction": "policy.policy",
+    "Project": "intervention.operators.project",
+    "Replace": "intervention.operators.replace",
+    "RiskHead": "intervention.risk_head",
+    "SITES": "policy.openvla_oft.sites",
+    "Steering": "intervention.steering",
+    "SteeringBank": "steering.bank",
+    "ThresholdGate": "intervention.gate",
+    "UserError": "errors",
+    "arm_rows": "evaluation.arms.registry",
+    "failure_labels": "risk.labels",
+    "gather_samples": "risk.features",
+    "judge": "evaluation.judge",
+    "load_episodes": "episodes.reader",
+    "load_policy": "loading",
+    "make_environment": "simulator.environment.make",
+    "read_episodes": "episodes.reader",
+    "restore_bank": "steering.checkpoint",
+    "restore_risk_head": "risk.study.checkpoint",
+    "risk_labels": "risk.labels",
+    "roll_out": "rollout.single",
+    "save_bank": "steering.checkpoint",
+    "save_risk_head": "risk.study.checkpoint",
+    "summarise": "evaluation.report.summary",
+    "write_report": "evaluation.report.document",
 }
 
-__all__ = ["SITES", "Policy", "Prediction", "RiskHead", "Steering", "UserError", "load_policy"]
+__all__ = [
+    "ACTION_DIMENSIONS",
+    "SITES",
+    "Contact",
+    "Environment",
+    "Episode",
+    "EpisodeKey",
+    "MinNorm",
+    "Observation",
+    "Policy",
+    "Prediction",
+    "Project",
+    "Replace",
+    "RiskHead",
+    "Steering",
+    "SteeringBank",
+    "ThresholdGate",
+    "UserError",
+    "__version__",
+    "arm_rows",
+    "failure_labels",
+    "gather_samples",
+    "judge",
+    "load_episodes",
+    "load_policy",
+    "make_environment",
+    "read_episodes",
+    "restore_bank",
+    "restore_risk_head",
+    "risk_labels",
+    "roll_out",
+    "save_bank",
+    "save_risk_head",
+    "summarise",
+    "write_report",
+]
 
 
-def __getattr__(name: str):  # simulator workers import mist_jax without paying for JAX
+def __getattr__(name: str):
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        return metadata.version("mist_jax")
     if name not in _HOME:
         raise AttributeError(f"module 'mist_jax' has no attribute {name!r}")
-    from importlib import import_module
+    return getattr(import_module(f"mist_jax.{_HOME[name]}"), name)
 
-    return getattr(import_module(_HOME[name]), name)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -64,6 +64,11 @@ class Policy:
         return next((site.layers for site in self.sites.values() if site.steerable), 0)
 
     @property
+    def steerable(self) -> str:
+        """The first site that can be steered; "" where none can."""
+        return next((name for name, site in self.sites.items() if site.steerable), "")
+
+    @property
     def identity(self) -> str:
         """Name and digest of the parameters."""
         return self.card.identity

@@ -15,6 +15,7 @@ from mist_jax.record.queries import Queries
 from mist_jax.record.steps import Steps
 
 Outcome = Literal["success", "failure", "crashed"]
+UNSTEERED = "none"  # the arm of an episode in which the policy acts as it is
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
@@ -26,7 +27,7 @@ class EpisodeKey:
     task_id: int = field(metadata=column(np.int64))
     initial_state: int = field(metadata=column(np.int64))
     seed: int = field(metadata=column(np.int64))
-    arm: str = field(default="none", metadata=column(str))
+    arm: str = field(default=UNSTEERED, metadata=column(str))
 
     def __str__(self) -> str:
         return (

@@ -1,13 +1,13 @@
 """The table that risk heads are trained on: one row per policy query, from many episodes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
-from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
 from mist_jax.risk.labels import failure_labels, risk_labels
 
 
@@ -82,10 +82,12 @@ def gather_samples(
     site: str,
     horizon: int = DEFAULT_HORIZON,
     share: float = DEFAULT_SHARE,
+    arms: Collection[str] = (UNSTEERED,),
 ) -> Samples:
     """Stacks the queries of `episodes` that carry activations of `site`.
 
-    Episodes without queries (an expert's) are left out.
+    Episodes without queries (an expert's) are left out, and those of other `arms`: what follows a
+    query there is not what the policy alone would have done.
 
     Raises:
         UserError: nothing to learn from, a site that is not stored, or episodes that do not fit
@@ -97,7 +99,7 @@ def gather_samples(
     model = ""
     for episode in episodes:
         queries = episode.queries
-        if len(queries) == 0 or len(episode.steps) == 0:
+        if len(queries) == 0 or len(episode.steps) == 0 or episode.key.arm not in arms:
             continue
         if site not in queries.activations:
             stored = ", ".join(sorted(queries.activations)) or "none"
@@ -116,7 +118,10 @@ def gather_samples(
             columns.setdefault(name, []).append(value)
         facts.append(_facts(episode))
     if layers is None:
-        raise UserError("the dataset has no policy queries: collect episodes with a policy")
+        raise UserError(
+            f"the dataset has no policy queries of the arm {' or '.join(arms)}: collect episodes "
+            "with a policy"
+        )
     return Samples(
         site=site,
         layers=layers,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.episodes.dataset_info import Site
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
@@ -51,13 +52,14 @@ class PolicyActor:
         controller: Controller | None = None,
         arms: Mapping[str, Arm] | None = None,
     ):
-        """Raises UserError where the model has no such layer."""
-        depth = policy.layers
-        self.layers = tuple(range(depth)) if layers is None else tuple(layers)
-        outside = [layer for layer in self.layers if not 0 <= layer < depth]
-        if outside:
-            raise UserError(f"the model has no layer {outside[0]}: valid ones are 0 to {depth - 1}")
-        self.batch_size, self.sites, self.latency = batch_size, sites, 0.0
+        """Keeps the activations of `sites`: of those that can be steered at `layers` alone
+        (default all), of others at each of theirs.
+
+        Raises:
+            UserError: the model has no such layer or site, or the controller is for another model.
+        """
+        self.sites = {site: _kept(policy, site, layers) for site in sites}
+        self.batch_size, self.latency = batch_size, 0.0
         self._policy = policy
         self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
         self._risk_head = None if controller is None else controller.risk_head
@@ -85,7 +87,7 @@ class PolicyActor:
         def predict() -> Prediction:
             return self._policy.predict_inputs(
                 inputs,
-                sites=self.sites,
+                sites=tuple(self.sites),
                 steering=steering,
                 risk_head=self._risk_head,
                 seeds=seeds_of_rows,
@@ -96,7 +98,6 @@ class PolicyActor:
         began = time.perf_counter()
         prediction = predict()
         self.latency = time.perf_counter() - began
-        chosen = list(self.layers)
         answers = []
         for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
@@ -109,8 +110,8 @@ class PolicyActor:
                     raw_actions=np.array(prediction.raw_actions[row]),
                     edited=not np.array_equal(edited, chunk),
                     activations={
-                        site: np.array(prediction.activations[site][row][chosen])
-                        for site in self.sites
+                        site: np.array(prediction.activations[site][row][list(kept.layers)])
+                        for site, kept in self.sites.items()
                     },
                     risk=risk,
                     gate=np.array(prediction.gate[row]),
@@ -139,7 +140,7 @@ class PolicyActor:
                 site: np.stack([answer.activations[site] for answer in answers])
                 for site in self.sites
             },
-            layers=dict.fromkeys(self.sites, self.layers),
+            layers={site: kept.layers for site, kept in self.sites.items()},
             risk=stacked("risk") if self._risk_head else None,
             gate=stacked("gate") if self._risk_head else None,
             edited=np.array([answer.edited for answer in answers], np.bool_),
@@ -170,6 +171,20 @@ class PolicyActor:
             gate=dataclasses.replace(gate, threshold=jnp.asarray(threshold)),
             shrink=jnp.asarray(shrink),
         )
+
+
+def _kept(policy: Policy, name: str, layers: Sequence[int] | None) -> Site:
+    if name not in policy.sites:
+        raise UserError(f"unknown site {name!r}; there are {', '.join(policy.sites)}")
+    site = policy.sites[name]
+    if layers is None or not site.steerable:
+        return Site(tuple(range(site.layers)), site.width)
+    outside = [layer for layer in layers if not 0 <= layer < site.layers]
+    if outside:
+        raise UserError(
+            f"the model has no layer {outside[0]}: valid ones are 0 to {site.layers - 1}"
+        )
+    return Site(tuple(layers), site.width)
 
 
 def _seed(key: EpisodeKey, query: int) -> int:

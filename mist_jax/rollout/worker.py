@@ -37,6 +37,12 @@ class Worker:
         """True, once the process runs and can import what it needs."""
         return True
 
+    def close(self) -> None:
+        """Frees the environment."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
     def start(self, spec: EpisodeSpec) -> Turn:
         """Begins an episode, whatever ran before.
 

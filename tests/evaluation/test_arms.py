@@ -15,6 +15,7 @@ from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
+from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Unsteered
 from mist_jax.rollout.episode_spec import Turn
@@ -62,8 +63,8 @@ def policy(tmp_path_factory):
 
 def answers(policy, threshold, turns, query=1):
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
-    controller = build_controller(NAMES, head, layers=SMALL.layers, width=SMALL.width, bank=bank())
-    actor = PolicyActor(policy, len(turns), layers=(), controller=controller, arms=arms(threshold))
+    controller = build_controller(NAMES, head, sites=sites_of(SMALL), bank=bank())
+    actor = PolicyActor(policy, len(turns), controller=controller, arms=arms(threshold))
     return actor.answer(turns, [query] * len(turns))
 
 
@@ -101,7 +102,7 @@ def test_a_turn_without_motion_is_left_alone():
 def test_random_is_mist_with_turned_directions_and_the_same_gate():
     made = arms()
     controller = build_controller(
-        NAMES, RiskHead.off(width=SMALL.width), layers=SMALL.layers, width=SMALL.width, bank=bank()
+        NAMES, RiskHead.off(width=SMALL.width), sites=sites_of(SMALL), bank=bank()
     )
     blocks = set()
     for state in range(30):
@@ -138,7 +139,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     turns = [turn(name) for name in NAMES]
     acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
     silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
-    plain = PolicyActor(policy, len(turns), layers=(), arms={name: Unsteered() for name in NAMES})
+    plain = PolicyActor(policy, len(turns), arms={name: Unsteered() for name in NAMES})
     untouched = plain.answer(turns, [1] * len(turns))[0].chunk
     for name in NAMES:
         if name not in ("mist_ungated", "random_times"):  # all others wait for an alarm

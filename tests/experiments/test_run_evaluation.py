@@ -13,6 +13,7 @@ import pytest
 
 from mist_jax.episodes.dataset_info import Site
 from mist_jax.episodes.index import INDEX_FILE
+from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
@@ -21,6 +22,8 @@ from mist_jax.evaluation.learnt_parts import load_learnt_parts
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
+from mist_jax.policy.openvla_oft.sites import sites_of
+from mist_jax.risk.features import gather_samples
 from mist_jax.risk.study.checkpoint import (
     RiskMetadata,
     TrainedRisk,
@@ -150,9 +153,7 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
         arms=arms,
     )
     assert parts.risk_head is not None
-    controller = build_controller(
-        ARMS, parts.risk_head, layers=SMALL.layers, width=SMALL.width, bank=parts.bank
-    )
+    controller = build_controller(ARMS, parts.risk_head, sites=sites_of(SMALL), bank=parts.bank)
     made = build_arms(
         ARMS, alarm_threshold=parts.threshold, coefficient=setup.coefficient, bank=parts.bank
     )
@@ -194,6 +195,14 @@ def test_arms_differ_where_they_act_and_nowhere_else(learnt, tmp_path):
     assert acted["mist"] == acted["random"] > 0
     alarmed = sum(1 for r in results if r.arm == "safe_stop" for n in r.queries.alarms if n)
     assert acted["safe_stop"] == alarmed > 0
+
+
+def test_an_evaluation_can_be_trained_on_and_only_its_unsteered_arm_is(learnt, tmp_path):
+    results = run(learnt, tmp_path / "out")
+    samples = gather_samples(read_episodes(tmp_path / "out"), SITE)
+    assert {facts.key for facts in samples.episodes} == {r.key for r in results if r.arm == "none"}
+    assert samples.activation.shape[1:] == (2, SMALL.width)
+    assert samples.layers == (1, 2)
 
 
 def test_more_arms_and_states_go_into_the_same_folder(learnt, tmp_path):

@@ -20,6 +20,7 @@ from mist_jax.evaluation.report.document import write_report
 from mist_jax.extensions import VARIABLE
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
+from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.policy_actor import PolicyActor
@@ -41,10 +42,10 @@ def chunks(folder: Path, threshold: float) -> dict[str, np.ndarray]:
     """What every arm executes, asked the same in one batch."""
     save_tiny_policy(folder / "policy")
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
-    controller = build_controller(NAMES, head, layers=SMALL.layers, width=SMALL.width)
+    controller = build_controller(NAMES, head, sites=sites_of(SMALL))
     made = build_arms(NAMES, alarm_threshold=np.full(7, threshold, np.float32))
     policy = load_policy(folder / "policy")
-    actor = PolicyActor(policy, len(NAMES), layers=(), controller=controller, arms=made)
+    actor = PolicyActor(policy, len(NAMES), controller=controller, arms=made)
     keys = [EpisodeKey("libero_spatial", 0, 0, 0, name) for name in NAMES]
     inputs = inputs_of(keys[0], 8)
     turns = [Turn(key, 8, inputs=inputs, motion=np.ones(7, np.float32)) for key in keys]

@@ -106,9 +106,20 @@ def test_the_gripper_reaches_the_environment_binary_and_negated(policy):
 
 def test_unknown_layers_and_arms_are_named(policy):
     with pytest.raises(UserError, match="no layer 99: valid ones are 0 to 3"):
-        PolicyActor(policy, 1, layers=(99,))
+        PolicyActor(policy, 1, sites=(SITE,), layers=(99,))
+    with pytest.raises(UserError, match="unknown site 'nowhere'; there are llm"):
+        PolicyActor(policy, 1, sites=("nowhere",))
     with pytest.raises(UserError, match="no arm 'push': valid ones are none"):
         PolicyActor(policy, 1).answer([turn(0, arm="push")], [0])
+
+
+def test_a_site_keeps_its_own_layers(policy):
+    actor = PolicyActor(policy, 1, sites=(SITE, "vision.dino", "llm.attn:image"), layers=(1, 2))
+    [answer] = actor.answer([turn(0)], [0])
+    for site, kept in actor.sites.items():
+        assert answer.activations[site].shape == (len(kept.layers), kept.width)
+    assert actor.sites[SITE].layers == actor.sites["llm.attn:image"].layers == (1, 2)
+    assert len(actor.sites["vision.dino"].layers) == policy.sites["vision.dino"].layers
 
 
 def test_scheduling_does_not_change_an_episode(policy, tmp_path):

@@ -1,6 +1,6 @@
 """What a run builds of its arms: each with the run's numbers, and the arrays that all share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.evaluation.arms.row import RunNumbers
 from mist_jax.intervention.reader import RiskReader
+from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.arm import Arm, Controller
 from mist_jax.steering.bank import SteeringBank
 
@@ -38,15 +39,19 @@ def build_controller(
     names: Sequence[str],
     risk_head: RiskReader,
     *,
-    layers: int,
-    width: int,
+    sites: Mapping[str, ModelSite],
     bank: SteeringBank | None = None,
 ) -> Controller:
-    """What all arms share: [V, L, D] holds the bank's directions, then each rotation of them."""
+    """What all arms share: [V, L, D] holds the bank's directions, then each rotation of them.
+
+    Without a bank there is one direction of zeros, at the first of the model's `sites` that can be
+    steered.
+    """
     if bank is None:
-        dims = len(ACTION_DIMENSIONS)
-        nothing = np.zeros((1, layers, width), np.float32)
-        return Controller(nothing, np.ones((1, dims), np.float32), risk_head)
+        name, site = next((name, site) for name, site in sites.items() if site.steerable)
+        nothing = np.zeros((1, site.layers, site.width), np.float32)
+        listens = np.ones((1, len(ACTION_DIMENSIONS)), np.float32)
+        return Controller(nothing, listens, risk_head, site=name)
     vectors, count = np.asarray(bank.vectors), _rotations(names)
     blocks = [vectors, *(rotated(vectors, seed) for seed in range(count))]
     gates = np.tile(np.asarray(bank.gates), (1 + count, 1))

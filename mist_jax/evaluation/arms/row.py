@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mist_jax.record.episode import UNSTEERED
+
 if TYPE_CHECKING:
     from mist_jax.rollout.arm import Arm
     from mist_jax.steering.bank import SteeringBank
 
 # What a run must be given: a risk head, a steering bank, the rate of random times.
 Need = Literal["risk", "bank", "rate"]
-UNSTEERED = "none"  # the arm that every other is compared with, and detectors are judged on
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from functools import partial
 
 from mist_jax.evaluation.arms.recipe_arm import Recipe, RecipeArm
-from mist_jax.evaluation.arms.row import UNSTEERED, ArmRow, Control
+from mist_jax.evaluation.arms.row import ArmRow, Control
+from mist_jax.record.episode import UNSTEERED
 
 NONE = ArmRow(
     name=UNSTEERED,

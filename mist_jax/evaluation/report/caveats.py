@@ -5,9 +5,9 @@ from typing import Any
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.registry import arm_rows, row_of
-from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.record.episode import UNSTEERED
 
 FEW_SCENES = 20
 

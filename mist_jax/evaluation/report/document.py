@@ -12,13 +12,13 @@ import jinja2
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.disk import replace_file
 from mist_jax.evaluation.arms.registry import row_of
-from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.report import figures
 from mist_jax.evaluation.report.summary import arms_of, summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.study import figures as risk_figures
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"

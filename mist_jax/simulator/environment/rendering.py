@@ -18,6 +18,7 @@ _OFF = ("disable", "disabled", "off", "false", "0")
 _INSTALL = (
     "apt-get install -y libosmesa6   (or: apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri)"
 )
+RenderMode = Literal["exact", "fast"]
 _PROBE = """
 import os
 from mujoco.{backend} import GLContext
@@ -91,7 +92,7 @@ def _probe(backend: str) -> bool:
 class SceneRenderer:
     """Pictures of one simulation, as robosuite makes them."""
 
-    def __init__(self, sim: Any, data: Any, camera_res: int, mode: Literal["exact", "fast"]):
+    def __init__(self, sim: Any, data: Any, camera_res: int, mode: RenderMode):
         """Makes a GL context.
 
         Args:

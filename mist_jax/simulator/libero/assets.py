@@ -14,6 +14,7 @@ from mist_jax.simulator.libero.libero_package import package_folder, user_config
 from mist_jax.simulator.libero.suite import AssetKind, Suite
 from mist_jax.simulator.libero.suites import suites
 
+AssetRequest = Literal["auto", "libero", "lite"]
 HUB_DATASET = "lerobot/libero-assets"
 _HUB_ANSWER_SECONDS = 5.0
 # What both kinds of assets hold; each suite needs more, which is told when a task is loaded.
@@ -43,9 +44,7 @@ class Assets:
     source: str
 
 
-def find_assets(
-    request: Literal["auto", "libero", "lite"], *, allow_download: bool = True
-) -> Assets:
+def find_assets(request: AssetRequest, *, allow_download: bool = True) -> Assets:
     """The assets to simulate with.
 
     LIBERO's are searched in this order: the folder in MIST_LIBERO_ASSETS, the one that an
