@@ -28,12 +28,11 @@ def main() -> None:
     from mist_jax.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.risk.checkpoint import restore_trained
     from mist_jax.risk.features import gather_samples
-    from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published.scorecard import judge_published
-    from mist_jax.risk.scorecard import scorecard
-    from mist_jax.risk.study import folds_of, judge
+    from mist_jax.risk.judging.scorecard import scorecard
+    from mist_jax.risk.study.checkpoint import restore_trained
+    from mist_jax.risk.study.figures import draw_all
+    from mist_jax.risk.study.judge import judge, judge_failures, plan_of
     from mist_jax.steering.checkpoint import restore_bank
     from mist_jax.steering.figures import draw_bank
 
@@ -47,7 +46,7 @@ def main() -> None:
     card = scorecard(evidence, seed=_SEED.value)
     verdict = list(card["verdict"])
     if dataset_hash(data) == meta.dataset_hash:
-        card["published"] = judge_published(evidence, folds_of(meta, samples), seed=_SEED.value)
+        card["published"] = judge_failures(evidence, plan_of(meta, samples), seed=_SEED.value)
         verdict += card["published"]["verdict"]
     else:
         verdict.append("Published detectors are left out: the head was trained on other episodes.")

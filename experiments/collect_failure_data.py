@@ -67,8 +67,8 @@ def main() -> None:
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
     from mist_jax.episodes.dataset_info import DatasetInfo, Site
-    from mist_jax.episodes.summary_figure import summary_table
-    from mist_jax.episodes.summary_files import summarise_dataset
+    from mist_jax.episodes.summary.figure import summary_table
+    from mist_jax.episodes.summary.files import summarise_dataset
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.rollout.attempts import Quotas

@@ -7,14 +7,18 @@ Run again, the same command goes on where it stopped. `--interventions=none` nee
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
+from mist_jax.evaluation.arms.registry import ARMS
 
 if TYPE_CHECKING:
+    from absl.flags import FlagHolder
+
+    from mist_jax.evaluation.arms.row import Need
     from mist_jax.evaluation.learnt_parts import LearntParts
     from mist_jax.policy.policy import Policy
 
@@ -28,7 +32,7 @@ _STEERING_VECTORS = flags.DEFINE_string(
 _INTERVENTIONS = flags.DEFINE_list(
     "interventions",
     ["none", "safe_stop", "random", "mist"],
-    "Arms: none, safe_stop, slow_down, shrink, random, random_times, mist_ungated, mist.",
+    f"Arms, or those of --extensions: {'; '.join(f'{row.name} ({row.what})' for row in ARMS)}.",
 )
 _N_EPISODES = flags.DEFINE_integer("n_episodes", 10, "Episodes per task and arm.", 1)
 _COEFFICIENT = flags.DEFINE_float(
@@ -44,8 +48,8 @@ _RISK_THRESHOLD = flags.DEFINE_list(
 _GATE_RATE = flags.DEFINE_list(
     "gate_rate",
     [],
-    "For random_times: share of queries at which a dimension opens; one number, or one per "
-    "dimension.",
+    f"For {', '.join(row.name for row in ARMS if 'rate' in row.needs)}: share of queries at which "
+    "a dimension opens; one number, or one per dimension.",
 )
 _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     "equivalence_margin",
@@ -72,21 +76,22 @@ def main() -> None:
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
     from mist_jax.episodes.dataset_info import Site
-    from mist_jax.evaluation.arms import build_arms, build_controller, check_arms
+    from mist_jax.evaluation.arms.build import build_arms, build_controller
+    from mist_jax.evaluation.arms.checks import check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.run_setup import RunSetup, per_dimension
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
-    from mist_jax.risk.checkpoint import to_optional
+    from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.policy_actor import PolicyActor
 
-    check_arms(
-        arms,
-        has_risk=bool(_RISK_HEAD.value),
-        has_bank=bool(_STEERING_VECTORS.value),
-        has_rate=bool(_GATE_RATE.value),
-    )
+    parts: dict[Need, FlagHolder[Any]] = {
+        "risk": _RISK_HEAD,
+        "bank": _STEERING_VECTORS,
+        "rate": _GATE_RATE,
+    }
+    check_arms(arms, [need for need, flag in parts.items() if flag.value])
     rate = per_dimension(_GATE_RATE.value, "--gate_rate", most=1.0) if _GATE_RATE.value else None
     asked = None
     if _RISK_THRESHOLD.value:

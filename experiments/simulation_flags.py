@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
+from experiments import extension_flags
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.initial_states import load_initial_states
-from mist_jax.simulator.libero.suites import SUITES, load_suite
+from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
+from mist_jax.simulator.libero.suites import find_suite, load_suite
 
 if TYPE_CHECKING:
     from mist_jax.policy.policy import Policy
@@ -30,7 +32,11 @@ ASSETS: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "Which scene assets to simulate: LIBERO's own, this project's stand-ins, or auto: LIBERO's "
     "where they are found, else the stand-ins.",
 )
-ENV = flags.DEFINE_enum("env", "libero_spatial", SUITES, "LIBERO suite.")
+ENV = flags.DEFINE_string(
+    "env",
+    "libero_spatial",
+    f"Suite: {', '.join(suite.name for suite in LIBERO_SUITES)}, or one of --extensions.",
+)
 MODEL_NAME = flags.DEFINE_string(
     "model_name",
     "mist-nano",
@@ -74,6 +80,18 @@ SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "Episodes of which an mp4 is drawn; every step of each is then rendered: slow.",
 )
 
+flags.adopt_module_key_flags(extension_flags)
+
+
+@flags.validator("env")
+def _suite_is_there(name: str) -> bool:
+    try:
+        find_suite(name)
+    except UserError as error:
+        raise flags.ValidationError(str(error)) from error
+    return True
+
+
 flags.register_validator(
     "model_name", lambda value: bool(value), "give a model folder, a hub id or mist-nano"
 )
@@ -93,14 +111,10 @@ def initial_states() -> tuple[int, ...]:
 
 def assets() -> "Assets":
     """What `--assets` means on this machine. Raises UserError where it lacks `--env`'s things."""
-    from mist_jax.simulator.libero.assets import LITE_SUITES, find_assets
+    from mist_jax.simulator.libero.assets import check_assets_serve, find_assets
 
     found = find_assets(ASSETS.value)
-    if found.kind == "lite" and ENV.value not in LITE_SUITES:
-        raise UserError(
-            f"--env={ENV.value}: the lite assets hold {' and '.join(LITE_SUITES)}; "
-            "name the folder of LIBERO's own in MIST_LIBERO_ASSETS"
-        )
+    check_assets_serve(find_suite(ENV.value), found)
     return found
 
 

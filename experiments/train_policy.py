@@ -7,9 +7,12 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from experiments import extension_flags
 from experiments.binary import run
 from experiments.configs import clone
 from mist_jax.errors import UserError
+
+flags.adopt_module_key_flags(extension_flags)
 
 _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
@@ -73,6 +76,7 @@ def main() -> None:
         save_every=config.save_every,
         decode_workers=workers,
         dagger=dagger,
+        vocabulary_suites=tuple(config.vocabulary_suites),
     )
     card = Training(plan).run()
     print(f"{card.identity} is in {plan.output_dir / 'policy'}")

@@ -40,6 +40,9 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Queries per update.", 1)
 _PATIENCE = flags.DEFINE_integer("patience", 15, "Epochs without progress before the stop.", 1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds tried; validation data choose.", 1, 100)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything that is drawn.", 0, 2**31 - 1)
+_DETECTOR = flags.DEFINE_string(
+    "detector", "head", "What forecasts and ships: a detector that can open gates."
+)
 _PUBLISHED = flags.DEFINE_bool(
     "published", True, "Fit published detectors on the same folds; slow for 7B on a CPU."
 )
@@ -51,21 +54,24 @@ def main() -> None:
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.progress import progress_bar
-    from mist_jax.risk.baselines import baseline_features
-    from mist_jax.risk.checkpoint import save_risk_head
     from mist_jax.risk.features import gather_samples
-    from mist_jax.risk.figures import draw_all
-    from mist_jax.risk.published.scorecard import judge_published
-    from mist_jax.risk.scorecard import scorecard
-    from mist_jax.risk.study import StudyConfig, folds_of, judge, train_risk
-    from mist_jax.risk.train import TrainConfig
+    from mist_jax.risk.judging.scorecard import scorecard
+    from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
+    from mist_jax.risk.study.checkpoint import save_risk_head
+    from mist_jax.risk.study.crossfit import epochs_of
+    from mist_jax.risk.study.figures import draw_all
+    from mist_jax.risk.study.judge import judge, judge_failures
+    from mist_jax.risk.study.registry import contact_rows, gating
+    from mist_jax.risk.study.train import train_risk
 
+    gating(_DETECTOR.value)
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     if output.exists() and not output.is_dir():
         raise UserError(f"--output_dir={output} is a file; name a folder")
     digest = dataset_hash(data)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = StudyConfig(
+        detector=_DETECTOR.value,
         split=_SPLIT.value,
         folds=_FOLDS.value,
         rate=_FALSE_ALARM_RATE.value,
@@ -85,21 +91,15 @@ def main() -> None:
         f"{len(samples)} queries of {len(samples.episodes)} episodes, "
         f"{len(samples.layers)} layers of {samples.site}"
     )
-    detectors = 1 + len(baseline_features(samples))
-    with progress_bar("training", detectors * _EPOCHS.value, "epoch") as bar:
-        reached: dict[str, int] = {}
-
-        def show(detector: str, epochs: int) -> None:
-            bar.advance(epochs - reached.get(detector, 0), detector)
-            reached[detector] = epochs
-
-        trained = train_risk(samples, digest, config, show)
+    plan = Plan.of(samples, config)
+    epochs = epochs_of(contact_rows(config.detector), plan)
+    with progress_bar("training", epochs, "epoch") as bar:
+        trained = train_risk(samples, digest, config, bar.advance)
     evidence = judge(trained, samples)
     card = scorecard(evidence, seed=_SEED.value)
     verdict = list(card["verdict"])
     if _PUBLISHED.value:
-        folds = folds_of(trained.metadata, samples)
-        card["published"] = judge_published(evidence, folds, seed=_SEED.value)
+        card["published"] = judge_failures(evidence, plan, seed=_SEED.value)
         verdict += card["published"]["verdict"]
     path = save_risk_head(output, trained)
     text = json.dumps({"threshold": trained.metadata.threshold, **card}, indent=1, allow_nan=False)

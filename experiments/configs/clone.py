@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
     config.average = 0.999
     config.landmark_weight = 1.0
     config.compute_dtype = "float32"
+    config.vocabulary_suites = (
+        "libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90",
+    )  # fmt: skip
     config.log_every = 20
     config.save_every = 500
     config.dagger = ConfigDict()

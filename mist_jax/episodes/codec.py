@@ -21,7 +21,7 @@ from mist_jax.episodes.dataset_info import DatasetInfo
 from mist_jax.episodes.pictures import picture_columns, query_pictures, read_pictures
 from mist_jax.episodes.rlds import RLDSSteps
 from mist_jax.episodes.schema import RECORDS, Records, check_episode
-from mist_jax.record.column import columns_of
+from mist_jax.record.column import Column, columns_of
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 from mist_jax.record.queries import Queries
@@ -63,16 +63,14 @@ def decode_episode(
         ValueError: the record is damaged or not one of such a dataset.
     """
     reader = ColumnReader(record)
-    metadata = {field: _metadatum(reader, field, records) for field in columns_of(records.episode)}
+    metadata = _metadata(reader, columns_of(records.episode))
     length = len(reader.bytes("steps/language_instruction"))
     sizes = {"O": len(metadata["object_names"])}
     pictures = read_pictures(reader, info, length) if images else {}
     steps = reader.rows(columns_of(records.steps), "steps", length, sizes)
     return records.episode(
         **metadata,
-        key=records.key(
-            **{field: _metadatum(reader, field, records) for field in columns_of(records.key)}
-        ),
+        key=records.key(**_metadata(reader, columns_of(records.key))),
         steps=records.steps(**steps, images=pictures),
         contacts=_contacts(reader, records),
         queries=_queries(reader, info, pictures, records),
@@ -102,16 +100,20 @@ def metadata_columns(
     return columns
 
 
-def _metadatum(reader: ColumnReader, field: str, records: Records) -> Any:
-    column = records.metadata()[field]
-    name = f"{_META}/{column.name}"
-    if column.dtype is str:
-        values = reader.texts(name)
-    else:
-        values = reader.array(name, column.dtype, *(column.shape({}) or (1,)))
-        values = values if column.axes else tuple(values.tolist())
-    if column.axes:
-        return values
+def _metadata(reader: ColumnReader, columns: Mapping[str, Column]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for field, column in columns.items():
+        name = f"{_META}/{column.name}"
+        if column.dtype is str:
+            texts_there = reader.texts(name)
+            record[field] = texts_there if column.axes else _only(texts_there)
+        else:
+            values = reader.array(name, column.dtype, *(column.shape({}) or (1,)))
+            record[field] = values if column.axes else _only(values.tolist())
+    return record
+
+
+def _only(values: Sequence[Any]) -> Any:
     (value,) = values
     return value
 
@@ -152,8 +154,9 @@ def _contacts(reader: ColumnReader, records: Records) -> tuple[Contact, ...]:
 
 
 def _query_columns(queries: Queries, info: DatasetInfo, records: Records) -> dict[str, Values]:
-    length, sizes = len(queries), {"C": info.chunk}
-    columns = rows(columns_of(records.queries), vars(queries), "queries", length, sizes)
+    length, sizes, declared = len(queries), {"C": info.chunk}, columns_of(records.queries)
+    absent = set(_optional(records)) - set(_recorded(queries, records))
+    columns = rows(declared, vars(queries), "queries", length, sizes, absent)
     for name, site in info.sites.items():
         shape = (length, len(site.layers), site.width)
         values = queries.activations[name] if length else np.zeros(shape)
@@ -184,7 +187,7 @@ def _queries(
     step = reader.array("queries/step", np.int32, -1)
     length, columns = len(step), columns_of(records.queries)
     recorded = reader.texts(f"{_META}/query_fields") if length else ()
-    absent = {name for name, one in columns.items() if one.optional and name not in recorded}
+    absent = set(_optional(records)) - set(recorded)
     stored = np.dtype(info.activation_dtype).newbyteorder("<")
     activations = {}
     for name, site in info.sites.items():
@@ -201,9 +204,18 @@ def _queries(
 
 def _list_columns(episode: Episode, info: DatasetInfo, records: Records) -> dict[str, Values]:
     """What the metadata says beside the records' own columns, as lists."""
-    optional = [name for name, one in columns_of(records.queries).items() if one.optional]
-    recorded = [name for name in optional if getattr(episode.queries, name) is not None]
-    columns: dict[str, Values] = {f"{_META}/query_fields": texts(recorded)}
+    recorded = texts(_recorded(episode.queries, records))
+    columns: dict[str, Values] = {f"{_META}/query_fields": recorded}
     for name, site in info.sites.items():
         columns[f"{_META}/query_layers/{name}"] = np.array(site.layers, np.int32)
     return columns
+
+
+def _optional(records: Records) -> list[str]:
+    """The queries' fields that may be None."""
+    return [field for field, one in columns_of(records.queries).items() if one.optional]
+
+
+def _recorded(queries: Queries, records: Records) -> list[str]:
+    """Those of them that are not."""
+    return [field for field in _optional(records) if getattr(queries, field) is not None]

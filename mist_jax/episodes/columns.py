@@ -45,8 +45,9 @@ def rows(
     prefix: str,
     length: int,
     sizes: Mapping[str, int],
+    absent: Collection[str] = (),
 ) -> dict[str, Values]:
-    """The stored form of fields [length, ...]; an optional one that is None becomes zeros.
+    """The stored form of fields [length, ...].
 
     Args:
         columns: field -> column, as `columns_of` gives them.
@@ -54,6 +55,7 @@ def rows(
         prefix: what the columns' names begin with.
         length: of every field's first axis.
         sizes: the lengths of the axes that are named by letters.
+        absent: fields without values, stored as zeros.
 
     Raises:
         ValueError: values of another shape.
@@ -62,10 +64,12 @@ def rows(
     for field, column in columns.items():
         name, values = f"{prefix}/{column.name}", record[field]
         if column.dtype is str:
+            if len(values) != length:
+                raise ValueError(f"{name} has {len(values)} texts, not {length}")
             stored[name] = texts(values)
             continue
         shape = (length, *column.shape(sizes))
-        if not length or (values is None and column.optional):
+        if not length or field in absent:
             values = np.zeros([max(size, 0) for size in shape], column.dtype)
         array = np.asarray(values, column.dtype)
         if array.ndim != len(shape) or any(

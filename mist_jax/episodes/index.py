@@ -21,17 +21,14 @@ INDEX_FILE = "episodes.jsonl"
 
 @dataclass(frozen=True)
 class EpisodeEntry:
-    """What the index knows of one stored episode.
-
-    `sha256` is that of its record, `stored` when it was appended: UTC, ISO 8601 to the second.
-    """
+    """What the index knows of one stored episode."""
 
     key: EpisodeKey
     outcome: Outcome
     surplus: bool
     harmful: bool  # it had a harmful contact
-    stored: str
-    sha256: str
+    stored: str  # when it was appended: UTC, ISO 8601 to the second
+    sha256: str  # of its record
 
     def as_line(self) -> bytes:
         """The entry as one line of the index."""

@@ -6,10 +6,10 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.risk.baselines import CLOCK
 from mist_jax.risk.features import EpisodeFacts, Samples
-from mist_jax.risk.metrics import auroc
-from mist_jax.risk.scorecard import HEAD, Evidence, Prediction
+from mist_jax.risk.judging.evidence import CLOCK, Evidence, Forecast
+from mist_jax.risk.judging.metrics import auroc
+from mist_jax.risk.perceptron.head import HEAD
 
 MIN_POSITIVES = 5  # queries before a contact that a dimension needs to be scored
 
@@ -28,10 +28,11 @@ def evidence_of(results: Sequence[EpisodeResult]) -> Evidence | None:
     threshold = np.broadcast_to(judged[0].setup.alarm_threshold.astype(np.float64), risk.shape)
     count = (samples.risk & samples.valid[:, None]).sum(axis=0)
     usable = count >= MIN_POSITIVES
-    clock = Prediction(_clock(samples, usable), np.full(risk.shape, np.inf))
+    clock = Forecast(_clock(samples, usable), np.full(risk.shape, np.inf))
     return Evidence(
         samples=samples,
-        predictions={HEAD: Prediction(risk, threshold), CLOCK: clock},
+        forecasts={HEAD: Forecast(risk, threshold), CLOCK: clock},
+        subject=HEAD,
         stratum=np.zeros(len(samples), int),
         usable=usable,
         n_positive=count,

@@ -9,11 +9,11 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import digest
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
 from mist_jax.policy.policy import Policy
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
-from mist_jax.risk.checkpoint import restore_risk_head
-from mist_jax.steering.bank import SteeringBank
+from mist_jax.risk.study.checkpoint import restore_risk_head
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank
 
 
@@ -25,7 +25,7 @@ class LearntParts:
     head's training data.
     """
 
-    risk_head: RiskHead | None
+    risk_head: RiskReader | None
     risk_digest: str
     threshold: np.ndarray
     horizon: int
@@ -41,7 +41,8 @@ def load_learnt_parts(
     """Restores what is named; of the bank only the directions of `method`.
 
     Raises:
-        UserError: a folder holds no such thing, or it was made from another model.
+        UserError: a folder holds no such thing, it was made from another model or at a site that
+            this one does not have, or the bank speaks of other contacts than the head.
     """
     head, head_digest, trained_on = None, "", None
     threshold = np.full(len(ACTION_DIMENSIONS), np.inf, np.float32)
@@ -49,12 +50,16 @@ def load_learnt_parts(
     if risk_folder is not None:
         head, metadata = restore_risk_head(risk_folder)
         _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
+        _check_site(metadata.site, policy, f"the risk head in {risk_folder}")
         head_digest, trained_on = digest(head), metadata.fold_of.keys()
-        threshold, horizon, share = metadata.gate_threshold, metadata.horizon, metadata.share
+        threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
     bank, bank_digest = None, ""
     if bank_folder is not None:
         whole = restore_bank(bank_folder)
         _check_model(whole.metadata.model, policy, f"the bank in {bank_folder}", "extract")
+        _check_site(whole.metadata.site, policy, f"the bank in {bank_folder}")
+        if risk_folder is not None:
+            _check_labels(whole.metadata, bank_folder, horizon, share)
         bank = whole.method(method)
         bank_digest = digest(bank)
     return LearntParts(head, head_digest, threshold, horizon, share, trained_on, bank, bank_digest)
@@ -65,4 +70,21 @@ def _check_model(made_from: str, policy: Policy, what: str, verb: str) -> None:
         raise UserError(
             f"{what} was made from {made_from!r}, --model_name is {policy.identity!r}; {verb} it "
             "on this model's episodes"
+        )
+
+
+def _check_site(site: str, policy: Policy, what: str) -> None:
+    if site not in policy.sites:
+        raise UserError(
+            f"{what} is for the site {site!r}, which {policy.identity!r} does not have (it has "
+            f"{', '.join(policy.sites)})"
+        )
+
+
+def _check_labels(bank: BankMetadata, folder: Path, horizon: int, share: float) -> None:
+    """Pushes must be away from the contacts that the head forecasts."""
+    if (bank.horizon, bank.share) != (horizon, share):
+        raise UserError(
+            f"the bank in {folder} was extracted with --horizon={bank.horizon} --share={bank.share}"
+            f", the risk head was trained with {horizon} and {share}; extract the bank with those"
         )

@@ -14,7 +14,7 @@ from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.risk.checkpoint import from_optional
+from mist_jax.risk.study.checkpoint import from_optional
 
 _OFF = (None,) * len(ACTION_DIMENSIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.

@@ -8,7 +8,9 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
 from mist_jax.intervention.site import DEFAULT_SITE
@@ -67,6 +69,19 @@ class RiskHead:
     def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
         """Calibrated probability that each dimension drives a harmful contact, float32."""
         return risk_probability(self, activation)
+
+    def __repr__(self) -> str:
+        """Short; `dimensions` are those whose calibration listens to the logits."""
+        shape = getattr(self.hidden_kernel, "shape", ("?", "?"))
+        shown = f"site={self.site!r}, width={shape[-2]}, hidden={shape[-1]}"
+        scale = self.platt_scale
+        known = isinstance(scale, (np.ndarray, jax.Array)) and not isinstance(scale, Tracer)
+        if known:  # under a trace only shapes are
+            alive = np.any(np.asarray(scale).reshape(-1, len(ACTION_DIMENSIONS)), axis=0).tolist()
+            names = [name for name, ok in zip(ACTION_DIMENSIONS, alive, strict=True) if ok]
+            layer = np.asarray(self.layer).tolist()
+            shown = f"{shown}, layer={layer}, dimensions={', '.join(names) or 'none'}"
+        return f"RiskHead({shown})"
 
 
 def risk_logits(head: RiskHead, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:

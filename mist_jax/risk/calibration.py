@@ -20,7 +20,7 @@ class Platt:
 
 
 @dataclass(frozen=True)
-class GateThreshold:
+class AlarmThreshold:
     """Per dimension the risk above which an alarm is raised; inf never raises one.
 
     At most a fraction `rate` of clean units (episodes, or queries where clean episodes are too few)
@@ -52,19 +52,30 @@ def constant_platt(base_rate: np.ndarray) -> Platt:
     return Platt(np.zeros(len(base_rate), np.float32), _logit(base_rate).astype(np.float32))
 
 
+def calibration(
+    scores: np.ndarray, labels: np.ndarray, base_rate: np.ndarray, usable: np.ndarray
+) -> Platt:
+    """`fit_platt`, where a dimension that is not `usable` (bool [A]) reports its base rate."""
+    fitted, constant = fit_platt(scores, labels, base_rate), constant_platt(base_rate)
+    return Platt(
+        np.where(usable, fitted.scale, constant.scale),
+        np.where(usable, fitted.shift, constant.shift),
+    )
+
+
 def smoothed_rate(labels: np.ndarray) -> np.ndarray:
     """Base rate [A] of `labels` bool [Q, A], half a positive where there is none."""
     return np.maximum(labels.sum(axis=0), 0.5) / max(len(labels), 1)
 
 
-def gate_threshold(
+def alarm_threshold(
     risk: np.ndarray,
     episode: np.ndarray,
     clean: np.ndarray,
     usable: np.ndarray,
     base_rate: np.ndarray,
     rate: float,
-) -> GateThreshold:
+) -> AlarmThreshold:
     """The thresholds that at most `rate` of clean episodes cross in any usable dimension.
 
     Split conformal (Vovk et al. 2005): an episode's score is the largest ratio, over its queries
@@ -91,8 +102,8 @@ def gate_threshold(
             # A hair above, so that the score that set the threshold is not above it by rounding.
             log_ratio = np.sort(scores)[level - 1] + 1e-6
             crossing = _sigmoid(_logit(base_rate) + log_ratio)
-            return GateThreshold(np.where(usable, crossing, NEVER), rate, unit, len(scores))
-    return GateThreshold(np.full(risk.shape[1], NEVER), rate, "none", len(by_episode))
+            return AlarmThreshold(np.where(usable, crossing, NEVER), rate, unit, len(scores))
+    return AlarmThreshold(np.full(risk.shape[1], NEVER), rate, "none", len(by_episode))
 
 
 def _fit_column(logits: np.ndarray, labels: np.ndarray, base_rate: float) -> tuple[float, float]:

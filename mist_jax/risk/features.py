@@ -66,6 +66,16 @@ class Samples:
         """bool [episodes]: no harmful contact, and no crash."""
         return np.asarray([facts.clean for facts in self.episodes])
 
+    @property
+    def ended(self) -> np.ndarray:
+        """bool [episodes]: did not crash, so that the outcome means something."""
+        return np.asarray([facts.outcome != "crashed" for facts in self.episodes])
+
+    @property
+    def failed(self) -> np.ndarray:
+        """bool [episodes]: ended in failure."""
+        return np.asarray([facts.outcome == "failure" for facts in self.episodes])
+
 
 def gather_samples(
     episodes: Iterable[Episode],

@@ -14,6 +14,14 @@ MIN_FOLDS = 3  # one to test, one to choose and calibrate on, one to train on
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which rows one member trains on and is stopped by; no validation rows: it runs to the end."""
+
+    train: np.ndarray  # bool [Q]
+    validation: np.ndarray  # bool [Q]
+
+
+@dataclass(frozen=True)
 class Folds:
     """Cross-validation: fold k is tested once, the next one chooses, the others train.
 
@@ -36,6 +44,12 @@ class Folds:
     def train(self, k: int, samples: Samples) -> np.ndarray:
         """bool [Q]: the queries that the heads tested on fold `k` are fitted to."""
         return ~(self.test(k, samples) | self.validation(k, samples))
+
+    def labelled(self, k: int, samples: Samples) -> Rows:
+        """The queries with a valid label that the members tested on fold `k` learn from."""
+        return Rows(
+            self.train(k, samples) & samples.valid, self.validation(k, samples) & samples.valid
+        )
 
 
 def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:

@@ -49,7 +49,6 @@ class WorkerConfig:
     camera_res: int = 256
     render: Literal["exact", "fast"] = "exact"
     min_force: float = 1.0  # N
-    settle_steps: int = 10
     chunk: int = 8
     preprocessor: "Preprocessor | None" = None
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.extensions import VARIABLE, named_modules
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
@@ -231,7 +232,8 @@ class Fleet:
 
     def _new_actor(self) -> Any:
         options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
-        environment = dict(_WORKER_ENVIRONMENT)
+        # A cluster's processes do not inherit this one's environment.
+        environment = {**_WORKER_ENVIRONMENT, VARIABLE: ",".join(named_modules())}
         if self._connection.folder is not None:
             # A worker that is killed leaves its temporary files: they go with this folder.
             environment["TMPDIR"] = str(self._connection.folder)

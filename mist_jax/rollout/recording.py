@@ -1,6 +1,5 @@
 """The steps of the episode that a worker is running, gathered one by one."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import simplejpeg
 from mist_jax.record.column import columns_of
 from mist_jax.record.observation import CAMERAS, Observation
 from mist_jax.record.steps import Steps
-from mist_jax.rollout.episode_spec import ImageRate
 
 JPEG_QUALITY = 95
 
@@ -57,14 +55,3 @@ class Recording:
 
 def _jpeg(image: np.ndarray) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=JPEG_QUALITY)
-
-
-def thin_images(steps: Steps, rate: ImageRate, chunk: int) -> Steps:
-    """The steps with the pictures that `rate` keeps, of those that there are."""
-    if rate == "step" or not steps.images:
-        return steps
-    images = {
-        camera: tuple(b"" if step % chunk else jpeg for step, jpeg in enumerate(jpegs))
-        for camera, jpegs in steps.images.items()
-    }
-    return dataclasses.replace(steps, images=images if rate == "query" else {})

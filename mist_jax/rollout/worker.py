@@ -46,7 +46,7 @@ class Worker:
         if spec.acting == "policy" and self._config.preprocessor is None:
             raise ValueError("a policy's episode needs a preprocessor in the worker's config")
         environment, monitor = self._open(spec)
-        environment.reset(spec.key.initial_state, spec.key.seed, self._config.settle_steps)
+        environment.reset(spec.key.initial_state, spec.key.seed)
         monitor.begin_episode()
         self._spec = spec
         self._step = 0

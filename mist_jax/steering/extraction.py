@@ -11,7 +11,7 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.risk.features import Samples
-from mist_jax.risk.metrics import auroc
+from mist_jax.risk.judging.metrics import auroc
 from mist_jax.risk.splits import deal_groups
 from mist_jax.steering.bank import DIRECTION_NAMES, SIGNS, Directions, unit_rows
 from mist_jax.steering.linear_probe import fit_probes

@@ -1,13 +1,26 @@
-"""A small tokenizer for small policies, trained on the prompts of LIBERO's own tasks."""
+"""A small tokenizer for small policies, trained on prompts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from mist_jax.policy.preprocessing.prompt import prompt_of
+from mist_jax.simulator.libero.suites import load_suite
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<empty>")  # ids 0, 1, 2, 3
+# By name: a suite that someone adds does not change the tokenizers of other policies.
+VOCABULARY_SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+
+
+def vocabulary_of(suites: Sequence[str], instructions: Iterable[str]) -> list[str]:
+    """The instructions of all tasks of `suites`, then those of `instructions` that are new.
+
+    Raises:
+        UserError: an unknown suite.
+    """
+    known = [task.language for suite in suites for task in load_suite(suite)]
+    return known + sorted(set(instructions) - set(known))
 
 
 def train_tokenizer(instructions: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -20,7 +20,6 @@ from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.progress import progress_bar
-from mist_jax.simulator.libero.suites import SUITES, load_suite
 from mist_jax.training.behaviour_cloning import (
     CloningSpec,
     CloningState,
@@ -32,12 +31,16 @@ from mist_jax.training.dagger import Dagger
 from mist_jax.training.data_statistics import statistics_of
 from mist_jax.training.metric_log import MetricLog
 from mist_jax.training.samples import CloningSamples, SampleSpec, concatenate, gather_samples
-from mist_jax.training.tokenizer import write_tokenizer
+from mist_jax.training.tokenizer import VOCABULARY_SUITES, vocabulary_of, write_tokenizer
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """One training run. `dagger` None clones only; `data_dirs` are episode datasets."""
+    """One training run. `dagger` None clones only; `data_dirs` are episode datasets.
+
+    The tokenizer is trained on the instructions of `vocabulary_suites`, and on those of the data
+    that are not among them.
+    """
 
     name: str
     config: OpenVLAOFTConfig
@@ -49,6 +52,7 @@ class TrainingPlan:
     save_every: int = 1000
     decode_workers: int = 2
     dagger: Dagger | None = None
+    vocabulary_suites: tuple[str, ...] = VOCABULARY_SUITES
 
 
 class Training:
@@ -64,7 +68,7 @@ class Training:
         table = statistics_of(self.demonstrations, f"{plan.name}_demonstrations")
         self.statistics_table = table
         self.tokenizer_file = plan.output_dir / "tokenizer.json"
-        instructions = [task.language for suite in SUITES for task in load_suite(suite)]
+        instructions = vocabulary_of(plan.vocabulary_suites, self.demonstrations.instructions)
         write_tokenizer(self.tokenizer_file, instructions, plan.config.vocab_size)
         self.preprocessor = Preprocessor.of(plan.config.preprocessing, table, self.tokenizer_file)
         self.state = initial_state(plan.config, plan.cloning, plan.seed)
@@ -198,6 +202,7 @@ class Training:
                 "cloning": dataclasses.asdict(self.plan.cloning),
                 "seed": self.plan.seed,
                 "data": [str(folder) for folder in self.plan.data_dirs],
+                "vocabulary_suites": self.plan.vocabulary_suites,
             },
             indent=1,
         )

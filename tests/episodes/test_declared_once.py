@@ -117,9 +117,11 @@ def test_stock_tfds_shows_a_further_field_of_any_record(tmp_path: Path):
 
 
 def test_a_worker_gathers_a_further_field_from_whoever_fills_it():
-    nowhere = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "joint_pos": 7}
     observation = Observation(
-        **{name: np.zeros(width) for name, width in nowhere.items()},
+        eef_pos=np.zeros(3),
+        eef_quat=np.zeros(4),
+        gripper_qpos=np.zeros(2),
+        joint_pos=np.zeros(7),
         object_pose={"plate": np.arange(7.0), "bowl": np.arange(7.0) + 1},
     )
     recording = Recording(("bowl", "plate"), LongerSteps)

@@ -217,7 +217,7 @@ def test_a_damaged_record_names_its_file(tmp_path: Path, damage: str):
 def test_importing_and_using_storage_never_imports_tensorflow(tmp_path: Path):
     code = """
 import sys, pathlib
-import mist_jax.episodes.writer, mist_jax.episodes.reader, mist_jax.episodes.summary
+import mist_jax.episodes.writer, mist_jax.episodes.reader, mist_jax.episodes.summary.files
 assert "tensorflow_datasets" not in sys.modules, "imported before it is needed"
 from tests.helpers.episode_samples import INFO, random_episode
 directory = pathlib.Path(sys.argv[1])

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.reader import load_episodes
-from mist_jax.episodes.summary import FORCE_EDGES, summarise
-from mist_jax.episodes.summary_figure import summary_table
-from mist_jax.episodes.summary_files import summarise_dataset
+from mist_jax.episodes.summary.counts import FORCE_EDGES, summarise
+from mist_jax.episodes.summary.figure import summary_table
+from mist_jax.episodes.summary.files import summarise_dataset
 from mist_jax.episodes.writer import EpisodeWriter
 from tests.helpers.episode_samples import INFO, random_episode
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms import RECIPES, build_arms, build_controller, check_arms
-from mist_jax.evaluation.rotation import rotated
+from mist_jax.evaluation.arms.build import build_arms, build_controller
+from mist_jax.evaluation.arms.checks import check_arms
+from mist_jax.evaluation.arms.registry import ARMS
+from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.record.episode import EpisodeKey
@@ -22,7 +24,7 @@ from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
 LAYERS = (2, 3)
-NAMES = tuple(RECIPES)
+NAMES = tuple(row.name for row in ARMS)
 ALL_OPEN = np.full(7, -1.0, np.float32)  # every risk is an alarm
 NEVER = np.full(7, np.inf, np.float32)
 
@@ -139,8 +141,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     plain = PolicyActor(policy, len(turns), layers=(), arms={name: Unsteered() for name in NAMES})
     untouched = plain.answer(turns, [1] * len(turns))[0].chunk
     for name in NAMES:
-        on_alarm = RECIPES[name].when == "alarm"
-        if on_alarm:
+        if name not in ("mist_ungated", "random_times"):  # all others wait for an alarm
             np.testing.assert_array_equal(silent[name].chunk, untouched)
             assert not silent[name].gate.any()
     for name in ("random", "mist", "mist_ungated", "shrink"):
@@ -168,19 +169,22 @@ def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
 @pytest.mark.parametrize(
     ("names", "given", "message"),
     [
-        (["none", "mits"], {}, "unknown intervention 'mits'"),
-        (["none", "none"], {}, "twice"),
-        ([], {}, "empty"),
-        (["safe_stop"], {}, "give --risk_head"),
-        (["mist"], {"has_risk": True}, "give --steering_vectors"),
-        (["random_times"], {"has_risk": True, "has_bank": True}, "--gate_rate"),
+        (["none", "mits"], [], "unknown intervention 'mits'"),
+        (["none", "none"], [], "twice"),
+        ([], [], "empty"),
+        (["safe_stop"], [], "give --risk_head"),
+        (["mist"], ["risk"], "give --steering_vectors"),
+        (["random_times"], ["risk", "bank"], "--gate_rate"),
     ],
 )
 def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
-    known = {"has_risk": False, "has_bank": False, "has_rate": False}
     with pytest.raises(UserError, match=message):
-        check_arms(names, **(known | given))
+        check_arms(names, given)
+
+
+def test_every_arm_has_words_and_a_colour_of_its_own():
+    assert len({row.colour for row in ARMS}) == len({row.what for row in ARMS}) == len(ARMS)
 
 
 def test_the_unsteered_policy_needs_nothing():
-    check_arms(["none"], has_risk=False, has_bank=False, has_rate=False)
+    check_arms(["none"], [])

@@ -99,7 +99,8 @@ def evaluation_of(folder, made, **changes):
 
 def alarming():
     """x is close to the threshold at query 2, and drives a contact at step 40."""
-    made = as_commanded(episode([raw_contact(40, {0: 1.0})], length=96))
+    driven = dataclasses.replace(raw_contact(40, {0: 1.0}), impulse=0.125)  # exact in float32
+    made = as_commanded(episode([driven], length=96))
     risk = np.zeros((12, 7), np.float32)
     risk[2, 0] = 0.6
     queries = dataclasses.replace(

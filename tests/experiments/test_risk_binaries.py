@@ -10,7 +10,7 @@ import pytest
 
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.writer import EpisodeWriter
-from mist_jax.risk.checkpoint import restore_risk_head
+from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.checkpoint import restore_bank
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes
@@ -105,6 +105,11 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--horizon=0"], "horizon"),
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--split=step"], "split"),
         ("train_risk_predictor", ["--output_dir=o"], "data_dir"),
+        (
+            "train_risk_predictor",
+            ["--data_dir=d", "--output_dir=o", "--detector=clock"],
+            "no detector 'clock' can open gates; there are head, Mahalanobis",
+        ),
         ("extract_steering_vectors", ["--data_dir=d", "--output_dir=o", "--methods=pca"], "choose"),
         ("analyze", ["--risk_head=nowhere", "--data_dir=d", "--output_dir=o"], "not a risk head"),
     ],

@@ -14,18 +14,23 @@ import pytest
 from mist_jax.episodes.dataset_info import Site
 from mist_jax.episodes.index import INDEX_FILE
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
-from mist_jax.risk.checkpoint import RiskMetadata, TrainedRisk, save_risk_head
+from mist_jax.risk.study.checkpoint import (
+    RiskMetadata,
+    TrainedRisk,
+    restore_trained,
+    save_risk_head,
+)
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
-from mist_jax.steering.checkpoint import save_bank
+from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_policy
 
@@ -94,7 +99,6 @@ def learnt(tmp_path_factory):
         site="llm.resid",
         layer=0,
         width=SMALL.width,
-        hidden=8,
         horizon=16,
         share=0.25,
         model=model,
@@ -117,7 +121,7 @@ def learnt(tmp_path_factory):
         [dataclasses.replace(found, method="contrast")],
         np.array([3.0, 3.0], np.float32),
         SMALL.layers,
-        BankMetadata(layers=(2, 3), model=model),
+        BankMetadata(layers=(2, 3), model=model, horizon=16, share=0.25),
     )
     save_bank(folder / "bank", bank)
     return folder
@@ -214,6 +218,31 @@ def test_parts_of_another_model_are_refused(learnt, risk, bank):
     other = load_policy(learnt / "other")
     with pytest.raises(UserError, match="was made from 'tiny@"):
         load_learnt_parts(other, learnt / risk, bank and learnt / bank, "contrast")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"horizon": 8}, r"extracted with --horizon=8 --share=0\.25, .* trained with 16 and 0\.25"),
+        ({"share": 0.5}, r"extracted with --horizon=16 --share=0\.5, .* trained with 16 and 0\.25"),
+        ({"site": "llm.nowhere"}, r"for the site 'llm\.nowhere', which 'tiny@.*' does not have"),
+    ],
+)
+def test_a_bank_that_does_not_fit_the_head_or_the_model_is_refused(learnt, tmp_path, changed, says):
+    policy, bank = load_policy(learnt / "policy"), restore_bank(learnt / "bank")
+    metadata = dataclasses.replace(bank.metadata, **changed)
+    save_bank(tmp_path, dataclasses.replace(bank, metadata=metadata))
+    with pytest.raises(UserError, match=says):
+        load_learnt_parts(policy, learnt / "risk", tmp_path, "contrast")
+
+
+def test_a_head_at_a_site_that_the_model_does_not_have_is_refused(learnt, tmp_path):
+    trained = restore_trained(learnt / "risk")
+    metadata = dataclasses.replace(trained.metadata, site="llm.nowhere")
+    save_risk_head(tmp_path, dataclasses.replace(trained, metadata=metadata))
+    policy = load_policy(learnt / "policy")
+    with pytest.raises(UserError, match=r"for the site 'llm\.nowhere'"):
+        load_learnt_parts(policy, tmp_path, None, "contrast")
 
 
 def test_a_missing_method_lists_those_there_are(learnt):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import _sigmoid_calibration
 
-from mist_jax.risk.calibration import fit_platt, gate_threshold, smoothed_rate
-from mist_jax.risk.metrics import calibration_error
+from mist_jax.risk.calibration import alarm_threshold, fit_platt, smoothed_rate
+from mist_jax.risk.judging.metrics import calibration_error
 
 
 def scores(seed: int, count: int = 400):
@@ -70,10 +70,10 @@ def test_calibration_episodes_cross_no_more_than_the_rank_allows(seed, episodes,
     episode = np.repeat(np.arange(episodes), 5)
     usable = np.arange(7) < dims
     clean = np.ones(episodes, bool)
-    gate = gate_threshold(risk, episode, clean, usable, np.full(7, 0.2), rate)
-    assert np.isinf(gate.threshold[~usable]).all()
-    if gate.unit == "episode":
-        crossed = (risk > gate.threshold).any(axis=1).reshape(episodes, 5).any(axis=1)
+    alarm = alarm_threshold(risk, episode, clean, usable, np.full(7, 0.2), rate)
+    assert np.isinf(alarm.threshold[~usable]).all()
+    if alarm.unit == "episode":
+        crossed = (risk > alarm.threshold).any(axis=1).reshape(episodes, 5).any(axis=1)
         assert crossed.sum() + 1 <= rate * (episodes + 1) + 1e-9
     else:
         assert np.ceil((episodes + 1) * (1 - rate)) > episodes
@@ -84,20 +84,20 @@ def test_new_clean_episodes_keep_the_stated_rate():
     for _ in range(300):
         peaks = rng.beta(1, 8, size=(40, 7)) * np.linspace(0.2, 1, 7)
         cut = 20
-        gate = gate_threshold(
+        alarm = alarm_threshold(
             peaks[:cut], np.arange(cut), np.ones(cut, bool), np.ones(7, bool),
             np.linspace(0.02, 0.1, 7), 0.15,
         )  # fmt: skip
-        crossed.append((peaks[cut:] > gate.threshold).any(axis=1).mean())
+        crossed.append((peaks[cut:] > alarm.threshold).any(axis=1).mean())
     assert 0.10 < np.mean(crossed) < 0.16
 
 
 def test_without_clean_queries_nothing_is_ever_raised():
-    gate = gate_threshold(
+    alarm = alarm_threshold(
         np.ones((6, 7)), np.arange(6), np.zeros(6, bool), np.ones(7, bool), np.full(7, 0.5), 0.15
     )
-    assert gate.unit == "none"
-    assert np.isinf(gate.threshold).all()
+    assert alarm.unit == "none"
+    assert np.isinf(alarm.threshold).all()
 
 
 def test_smoothed_rate_is_never_zero():

@@ -13,16 +13,22 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.figures import published
+from mist_jax.risk.judging.evidence import Evidence, Forecast
+from mist_jax.risk.judging.failures import failure_card
+from mist_jax.risk.judging.scorecard import LARGEST
+from mist_jax.risk.perceptron.head import HEAD
+from mist_jax.risk.plan import Plan, TrainConfig
 from mist_jax.risk.published.distances import cosine_neighbours, mahalanobis
 from mist_jax.risk.published.networks import HIDDEN, lstm_initial, lstm_logits
-from mist_jax.risk.published.scorecard import LARGEST, published_card
-from mist_jax.risk.published.scores import LSTM, MLP, NAMES, STEPWISE, outcomes, published_scores
-from mist_jax.risk.scorecard import HEAD, Evidence, Prediction
 from mist_jax.risk.splits import Folds, make_folds
+from mist_jax.risk.study.crossfit import failure_scores, fit_all
+from mist_jax.risk.study.figures import published
+from mist_jax.risk.study.registry import failure_rows
 from tests.helpers.synthetic_episodes import SITE, contact, episode
 
 WIDTH, SHORTEST = 12, 10
+MLP, STEPWISE, LSTM = "SAFE-MLP", "SAFE-MLP per query", "SAFE-LSTM"
+NAMES = (MLP, STEPWISE, LSTM, "Mahalanobis", "cosine kNN")
 
 
 def samples_of(strength: float, *, outcome: str = "", count: int = 45, seed: int = 0) -> Samples:
@@ -57,13 +63,19 @@ def folds_of(samples: Samples) -> Folds:
     return make_folds(samples, "episode", 5, 0)
 
 
+def published_scores(samples: Samples, folds: Folds) -> dict[str, np.ndarray]:
+    """Of every detector of failure that is registered."""
+    plan, rows = Plan(folds, np.ones(7, bool), 0.15, TrainConfig()), failure_rows()
+    return failure_scores(rows, fit_all(rows, samples, plan), samples, plan)
+
+
 def evidence_of(samples: Samples, folds: Folds, knows: float = 0.0) -> Evidence:
     """With a head that knows of contacts, or (-1) of the opposite, or nothing."""
     risk = 0.1 * np.random.default_rng(5).random(samples.risk.shape)
     risk += knows * samples.risk.any(axis=1, keepdims=True)
-    head = Prediction(risk, np.ones_like(risk))
+    head = Forecast(risk, np.ones_like(risk))
     count = (samples.risk & samples.valid[:, None]).sum(axis=0)
-    return Evidence(samples, {HEAD: head}, folds.fold[samples.episode], count > 0, count)
+    return Evidence(samples, {HEAD: head}, HEAD, folds.fold[samples.episode], count > 0, count)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +88,7 @@ def planted():
 
 def test_a_planted_direction_is_found_by_all_and_the_cut_clock_knows_nothing(planted, tmp_path):
     samples, folds, scores = planted
-    card = published_card(evidence_of(samples, folds), scores, replicates=200)
+    card = failure_card(evidence_of(samples, folds), scores, replicates=200)
     json.dumps(card, allow_nan=False)
     assert set(card["detectors"]) == {*NAMES, LARGEST, "clock"}
     for name in NAMES:
@@ -95,7 +107,7 @@ def test_the_verdict_says_whom_the_head_beats(planted):
     samples, folds, scores = planted
     for knows, said in ((1.0, "beats"), (-1.0, "does NOT beat")):
         evidence = evidence_of(samples, folds, knows)
-        verdict = published_card(evidence, scores, replicates=50)["verdict"]
+        verdict = failure_card(evidence, scores, replicates=50)["verdict"]
         assert verdict[0] == f"On contacts the head's largest risk {said} {', '.join(NAMES)}."
 
 
@@ -103,7 +115,7 @@ def test_without_a_signal_failures_are_a_coin_toss():
     samples = samples_of(0.0, seed=1)
     folds = folds_of(samples)
     scores = published_scores(samples, folds)
-    card = published_card(evidence_of(samples, folds), scores, replicates=200)
+    card = failure_card(evidence_of(samples, folds), scores, replicates=200)
     for name in NAMES:
         low, high = card["detectors"][name]["failure"]["interval"]
         assert low < 0.5 < high, name
@@ -115,7 +127,7 @@ def test_a_score_is_by_models_that_saw_nothing_of_its_fold_or_of_crashes(planted
     score of the fold.
     """
     samples, folds, scores = planted
-    ended, failed = outcomes(samples)
+    ended, failed = samples.ended, samples.failed
     mine = np.flatnonzero((folds.fold == 2) & ended)
     facts = list(samples.episodes)
     for e in mine:
@@ -134,7 +146,7 @@ def test_a_score_is_by_models_that_saw_nothing_of_its_fold_or_of_crashes(planted
 
 def test_the_summed_score_never_falls_and_is_the_sum(planted):
     samples, _, scores = planted
-    for e in np.flatnonzero(outcomes(samples)[0]):
+    for e in np.flatnonzero(samples.ended):
         mine = samples.episode == e
         assert (np.diff(scores[MLP][mine]) >= 0).all()
         np.testing.assert_allclose(np.cumsum(scores[STEPWISE][mine]), scores[MLP][mine])
@@ -142,9 +154,9 @@ def test_the_summed_score_never_falls_and_is_the_sum(planted):
 
 def test_failure_figure_is_the_running_maximum_cut_at_the_shortest_of_its_task(planted):
     samples, folds, scores = planted
-    ended, failed = outcomes(samples)
+    ended, failed = samples.ended, samples.failed
     one = replace(folds, fold=np.zeros_like(folds.fold))  # a single stratum, for the oracle
-    card = published_card(evidence_of(samples, one), scores, replicates=2)
+    card = failure_card(evidence_of(samples, one), scores, replicates=2)
     length = np.bincount(samples.episode)
     task = np.asarray([facts.key.task_id for facts in samples.episodes])
     best = [
@@ -161,7 +173,7 @@ def test_failure_figure_is_the_running_maximum_cut_at_the_shortest_of_its_task(p
 def test_only_successes_give_nulls_with_reasons(tmp_path):
     samples = samples_of(0.0, outcome="success", count=20)
     folds = folds_of(samples)
-    card = published_card(evidence_of(samples, folds), published_scores(samples, folds))
+    card = failure_card(evidence_of(samples, folds), published_scores(samples, folds))
     for found in card["detectors"].values():
         for claim in ("failure", "contact"):
             assert found[claim]["value"] is None
@@ -174,7 +186,7 @@ def test_only_successes_give_nulls_with_reasons(tmp_path):
 def test_without_contacts_failures_are_still_judged(planted):
     samples, folds, scores = planted
     quiet = replace(samples, risk=np.zeros_like(samples.risk))
-    card = published_card(evidence_of(quiet, folds), scores, replicates=20)
+    card = failure_card(evidence_of(quiet, folds), scores, replicates=20)
     assert card["detectors"][MLP]["failure"]["value"] > 0.9
     assert "harmful contact" in card["detectors"][MLP]["contact"]["reason"]
     assert "enough positives" in card["detectors"][LARGEST]["failure"]["reason"]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mist_jax.risk.alarms import alarm_figures, raise_alarms
 from mist_jax.risk.features import gather_samples
-from mist_jax.risk.metrics import (
+from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.judging.metrics import (
     auroc,
     average_precision,
     calibration_error,

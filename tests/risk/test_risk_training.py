@@ -9,16 +9,19 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import risk_probability
-from mist_jax.risk.checkpoint import restore_risk_head, restore_trained, save_risk_head
-from mist_jax.risk.crossfit import cross_fit, usable_dimensions
+from mist_jax.intervention.risk_head import RiskHead, risk_probability
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.figures import draw_all
-from mist_jax.risk.metrics import auroc, cluster_weights, interval
-from mist_jax.risk.scorecard import scorecard
-from mist_jax.risk.splits import make_folds
-from mist_jax.risk.study import StudyConfig, judge, train_risk
-from mist_jax.risk.train import Rows, TrainConfig, fit_heads, head_logits
+from mist_jax.risk.judging.metrics import auroc, cluster_weights, interval
+from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.perceptron.head import RISK_HEAD
+from mist_jax.risk.perceptron.training import fit_heads, head_logits
+from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
+from mist_jax.risk.splits import Rows
+from mist_jax.risk.study.checkpoint import restore_risk_head, restore_trained, save_risk_head
+from mist_jax.risk.study.crossfit import cross_fit
+from mist_jax.risk.study.figures import draw_all
+from mist_jax.risk.study.judge import judge
+from mist_jax.risk.study.train import train_risk
 from tests.helpers.synthetic_episodes import SITE, contact, episode, study_episodes
 
 QUICK = TrainConfig(hidden=16)
@@ -69,7 +72,7 @@ def test_dimensions_without_contacts_report_base_rate_null_and_never_alarm(plant
     assert card["n_positive"]["yaw"] == 0
     assert "yaw" in card["fallback_to_base_rate"]
     assert trained.metadata.threshold[5] is None
-    assert np.isinf(trained.metadata.gate_threshold[5])
+    assert np.isinf(trained.metadata.alarm_threshold[5])
     risk = np.asarray(risk_probability(trained.head, jnp.asarray(samples.activation[:, 1])))
     np.testing.assert_allclose(risk[:, 5], 0.5 / samples.valid.sum(), rtol=1e-4)
     json.dumps(card, allow_nan=False)
@@ -81,9 +84,9 @@ def test_checkpoint_judges_again_alike_and_restores_the_head(planted, tmp_path):
     save_risk_head(tmp_path, trained)  # again, over the first
     restored = restore_trained(tmp_path)
     before, after = judge(trained, samples), judge(restored, samples)
-    for name, prediction in before.predictions.items():
-        np.testing.assert_array_equal(prediction.risk, after.predictions[name].risk)
-        np.testing.assert_array_equal(prediction.threshold, after.predictions[name].threshold)
+    for name, forecast in before.forecasts.items():
+        np.testing.assert_array_equal(forecast.risk, after.forecasts[name].risk)
+        np.testing.assert_array_equal(forecast.threshold, after.forecasts[name].threshold)
     head, metadata = restore_risk_head(tmp_path / "risk_head")
     jax.tree.map(np.testing.assert_array_equal, head, trained.head)
     assert metadata == trained.metadata
@@ -100,9 +103,9 @@ def test_members_never_saw_the_scenes_they_judge(planted):
                      for f in samples.episodes])[samples.episode]  # fmt: skip
     for k in range(5):
         train = (fold != k) & (fold != (k + 1) % 5) & samples.valid
-        at = samples.layers.index(int(members.layer[k]))
+        at = samples.layers.index(int(members["layer"][k]))
         expected = samples.activation[train, at].astype(np.float64).mean(axis=0)
-        np.testing.assert_allclose(members.mean[k], expected, atol=1e-6)
+        np.testing.assert_allclose(members["mean"][k], expected, atol=1e-6)
 
 
 def test_new_scenes_are_judged_by_the_head_that_ships(planted):
@@ -116,8 +119,8 @@ def test_new_scenes_are_judged_by_the_head_that_ships(planted):
     evidence = judge(trained, new)
     at = new.layers.index(trained.metadata.layer)
     expected = risk_probability(trained.head, jnp.asarray(new.activation[:, at]))
-    np.testing.assert_allclose(evidence.predictions["head"].risk, expected, atol=1e-6)
-    assert (evidence.predictions["head"].threshold == trained.metadata.gate_threshold).all()
+    np.testing.assert_allclose(evidence.forecasts["head"].risk, expected, atol=1e-6)
+    assert (evidence.forecasts["head"].threshold == trained.metadata.alarm_threshold).all()
 
 
 def test_pure_clock_is_reported_as_not_beating_the_clock():
@@ -136,10 +139,11 @@ def test_without_signal_intervals_cover_a_half_and_nothing_leans():
     values, covered = [], 0
     for seed in range(4):
         samples = samples_of(chance, seed=seed)
-        folds, (usable, _) = make_folds(samples, "episode", 5, 0), usable_dimensions(samples)
-        crossed = cross_fit(samples.activation, samples.layers, samples, folds, usable, QUICK, 0.15)
+        plan = Plan.of(samples, StudyConfig(train=QUICK))
+        fit = RISK_HEAD.fit(samples, plan, lambda epochs: None)
+        crossed = cross_fit(RISK_HEAD, fit, samples, plan)
         scored = (crossed.risk[:, 0], samples.risk[:, 0])
-        fold = folds.fold[samples.episode]
+        fold = plan.folds.fold[samples.episode]
         values.append(auroc(*scored, stratum=fold)[0])
         bounds = interval(auroc(*scored, cluster_weights(samples.scene, 200, 0), fold))
         assert bounds is not None
@@ -189,7 +193,7 @@ def test_another_models_data_and_missing_layers_are_refused(planted):
     samples, trained = planted
     with pytest.raises(UserError, match="was trained on 'toy@1'"):
         judge(trained, Samples(**{**vars(samples), "model": "other@2"}))
-    with pytest.raises(UserError, match="reads layers"):
+    with pytest.raises(UserError, match=r"reads layer 3 of llm\.resid"):
         judge(trained, Samples(**{**vars(samples), "layers": (0, 2, 4)}))
 
 
@@ -210,6 +214,7 @@ def test_restore_on_other_devices_than_saved_on(planted, tmp_path):
     mesh = jax.make_mesh((jax.device_count(),), ("all",))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     head, _ = restore_risk_head(tmp_path, place)
+    assert isinstance(head, RiskHead)
     assert head.mean.sharding == place
 
 

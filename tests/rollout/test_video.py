@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from mist_jax.rollout.recording import thin_images
+from mist_jax.rollout.sinks.dataset import thin_images
 from mist_jax.rollout.sinks.film import draw_frames, write_video
 from tests.helpers.episode_samples import INFO, random_episode
 

@@ -7,7 +7,8 @@ from mist_jax.simulator.contacts.bodies import scene_bodies
 from mist_jax.simulator.contacts.goals import read_intent
 from mist_jax.simulator.environment.environment import Environment
 from mist_jax.simulator.libero.assets import find_assets
-from mist_jax.simulator.libero.suites import load_suite, load_task
+from mist_jax.simulator.libero.suite import Predicates
+from mist_jax.simulator.libero.suites import find_suite, load_suite, load_task
 
 pytestmark = pytest.mark.libero
 
@@ -15,7 +16,7 @@ ASSETS = find_assets("auto", allow_download=False)
 
 
 def build(task) -> Environment:
-    if ASSETS.kind == "lite" and task.suite not in ("libero_spatial", "libero_object"):
+    if ASSETS.kind == "lite" and "lite" not in find_suite(task.suite).asset_kinds:
         pytest.skip(f"the lite assets do not hold {task.suite}: set MIST_LIBERO_ASSETS")
     return Environment(task, ASSETS, render="none")
 
@@ -73,6 +74,17 @@ def test_what_is_not_understood_is_refused():
         problem = {**environment.parsed_problem, "goal_state": [goal]}
         with pytest.raises(ValueError, match=r"stack|moon"):
             read_intent(environment.model, bodies, problem)
+
+
+def test_a_suite_says_which_of_its_own_words_place_and_which_operate():
+    environment = build(load_task("libero_spatial", 0))
+    bodies = scene_bodies(environment)
+    goals = [["stack", "akita_black_bowl_1", "plate_1"], ["twist", "flat_stove_1"]]
+    problem = {**environment.parsed_problem, "goal_state": goals}
+    words = Predicates(places=("on", "stack"), operates=("twist",))
+    intent = read_intent(environment.model, bodies, problem, words)
+    assert {bodies.body_names[body] for body in intent.to_move} == BOWL
+    assert {bodies.body_names[body] for body in intent.operate} == KNOB
 
 
 @pytest.mark.slow

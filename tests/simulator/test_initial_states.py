@@ -11,10 +11,10 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.initial_states import load_initial_states
-from mist_jax.simulator.libero.suites import SUITES, load_suite, load_task
+from mist_jax.simulator.libero.suites import load_suite, load_task, suites
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", suites())
 def test_states_are_those_that_torch_reads(suite):
     torch = pytest.importorskip("torch", reason="the oracle is torch.load")
     for task in load_suite(suite)[:10]:
@@ -62,3 +62,31 @@ def test_missing_file_is_one_clear_line(tmp_path):
     task = dataclasses.replace(load_task("libero_spatial", 0), initial_states_file=path)
     with pytest.raises(UserError, match="no initial states at"):
         load_initial_states(task)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (None, "no initial states at"),
+        (b"no numpy file", "damaged"),
+        (np.zeros(3), "no float64 tab"),
+    ],
+)
+def test_a_numpy_file_that_is_no_table_is_one_clear_line(tmp_path, table, reason):
+    path = tmp_path / "states.npy"
+    if isinstance(table, bytes):
+        path.write_bytes(table)
+    elif table is not None:
+        np.save(path, table)
+    task = dataclasses.replace(load_task("libero_spatial", 0), initial_states_file=path)
+    with pytest.raises(UserError, match=reason) as caught:
+        load_initial_states(task)
+    assert "numpy.save" in str(caught.value)
+
+
+def test_a_numpy_table_is_read_as_it_is(tmp_path):
+    table = np.random.default_rng(0).normal(size=(4, 9))
+    np.save(tmp_path / "states.npy", table)
+    task = load_task("libero_spatial", 0)
+    task = dataclasses.replace(task, initial_states_file=tmp_path / "states.npy")
+    np.testing.assert_array_equal(load_initial_states(task), table)

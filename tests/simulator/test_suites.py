@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.libero_package import package_folder
-from mist_jax.simulator.libero.suites import SUITES, load_suite, load_task
+from mist_jax.simulator.libero.suites import load_suite, load_task, suites
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_suite_has_its_tasks_and_cap(suite, tasks, max_steps):
         assert task.initial_states_file.is_file()
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", suites())
 def test_names_and_instructions_are_those_of_liberos_benchmark(suite):
     pytest.importorskip("torch", reason="LIBERO's own benchmark module imports torch")
     path = package_folder() / "benchmark" / "__init__.py"

@@ -8,12 +8,12 @@ import pytest
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms import build_controller
+from mist_jax.evaluation.arms.build import build_controller
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
-from mist_jax.risk.checkpoint import restore_risk_head
+from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.evaluation.arms.registry import arm_rows, row_of
+from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
 
@@ -56,8 +58,9 @@ def _amount(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> lis
             f"The arms have different numbers of episodes ({listed}): the evaluation is not "
             "finished. Paired effects use common episodes only, the columns per arm do not."
         )
-    if "none" not in counts:
-        found.append("There is no unsteered arm (none): nothing can be said about any effect.")
+    control = row_of(UNSTEERED).control
+    if UNSTEERED not in counts and control is not None:
+        found.append(f"There is no unsteered arm ({UNSTEERED}): {control.absence}.")
     return found
 
 
@@ -74,7 +77,7 @@ def _crashes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _effects(summary: Mapping[str, Any]) -> list[str]:
-    rates = [e for e in summary["effects"] if e["p"] is not None and e["against"] == "none"]
+    rates = [e for e in summary["effects"] if e["p"] is not None and e["against"] == UNSTEERED]
     margin = 100 * summary["run"]["equivalence_margin"]
     undecided = [
         f"{e['arm']} ({METRICS[e['metric']].label})"
@@ -126,17 +129,18 @@ def _detector(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _arms(summary: Mapping[str, Any]) -> list[str]:
-    found = []
-    pushing = {"mist", "mist_ungated", "random_times"} & set(summary["arms"])
-    if pushing and "random" not in summary["arms"]:
-        found.append(
-            f"{', '.join(sorted(pushing))} without the arm random: an effect could come from any "
-            "push of this size, not from these directions."
-        )
+    found, there = [], summary["arms"]
+    for name, row in arm_rows().items():
+        if name == UNSTEERED or name in there or row.control is None:
+            continue
+        lacking = sorted(arm for arm in there if name in row_of(arm).compared_with)
+        if lacking:
+            found.append(f"{', '.join(lacking)} without the arm {name}: {row.control.absence}.")
+    found += [row_of(arm).caveat for arm in there if row_of(arm).caveat]
     idle = [
         arm
-        for arm, row in summary["arms"].items()
-        if arm != "none" and row["metrics"]["acted"]["value"] == 0
+        for arm, row in there.items()
+        if arm != UNSTEERED and row["metrics"]["acted"]["value"] == 0
     ]
     if idle:
         found.append(f"Never acted, so equal to the unsteered policy: {', '.join(idle)}.")

@@ -11,13 +11,15 @@ import jinja2
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.disk import replace_file
+from mist_jax.evaluation.arms.registry import row_of
+from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.report import figures
 from mist_jax.evaluation.report.summary import arms_of, summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.risk import figures as risk_figures
+from mist_jax.risk.study import figures as risk_figures
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
 _TEMPLATE = "report.html.j2"
@@ -66,6 +68,8 @@ def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
     return environment.get_template(_TEMPLATE).render(
         summary=summary,
         contrasts=contrasts,
+        controls=_controls(summary),
+        unsteered=UNSTEERED,
         run=summary["run"],
         metrics=METRICS,
         dimensions=ACTION_DIMENSIONS,
@@ -123,15 +127,15 @@ def number_text(number: float | None) -> str:
 
 def _pictures(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> dict[str, str]:
     """Name -> data URI of each figure that there is something to draw of."""
+    controls = _controls(summary)
     drawn = {
         "rates": figures.rates(summary),
-        "against_none": figures.effects(summary, "none"),
-        "against_random": figures.effects(summary, "random"),
+        **{f"against_{control}": figures.effects(summary, control) for control in controls},
         "contacts": figures.contact_map(summary),
         "forces": figures.forces(results, arms_of(results)),
         "detector": figures.detector(summary),
     }
-    evidence = evidence_of([result for result in results if result.arm == "none"])
+    evidence = evidence_of([result for result in results if result.arm == UNSTEERED])
     if evidence is not None and evidence.usable.any():
         drawn["reliability"] = risk_figures.reliability(evidence)
     return {
@@ -139,6 +143,13 @@ def _pictures(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> d
         for name, figure in drawn.items()
         if figure is not None
     }
+
+
+def _controls(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What was compared with, in the order of the effects: name -> words."""
+    names = dict.fromkeys(effect["against"] for effect in summary["effects"])
+    rows = {name: row_of(name) for name in names}
+    return {name: row.control.words for name, row in rows.items() if row.control is not None}
 
 
 def _task_table(results: Sequence[EpisodeResult]) -> list[dict[str, Any]]:

@@ -11,19 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.evaluation.arms.registry import row_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
 
-COLOURS = {
-    "none": "#5b6472",
-    "safe_stop": "#b45309",
-    "slow_down": "#d4a017",
-    "shrink": "#7c5cbf",
-    "random": "#a0aec0",
-    "random_times": "#5fa8d3",
-    "mist_ungated": "#7ab8a0",
-    "mist": "#0f766e",
-}
 RATES = ("success", "collision", "safe_success")
 FORCE_EDGES = np.geomspace(1, 10_000, 17)  # N
 MOST_ROWS = 14  # bodies per axis of the contact map
@@ -104,7 +95,7 @@ def contact_map(summary: Mapping[str, Any]) -> Figure | None:
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (arm, table) in zip(grid, tables.items(), strict=False):
             image = axes.imshow(table, cmap="OrRd", vmin=0, vmax=most, aspect="auto")
-            axes.set_title(arm, color=COLOURS.get(arm, "black"))
+            axes.set_title(arm, color=row_of(arm).colour)
             axes.set_xticks(range(len(obstacles)), obstacles, rotation=40, ha="right")
             axes.set_yticks(range(len(links)), links)
             axes.tick_params(length=0)
@@ -131,6 +122,7 @@ def forces(results: Sequence[EpisodeResult], arms: Sequence[str]) -> Figure | No
     ended = [result for result in results if not result.crashed]
     if not any(result.contacts for result in ended):
         return None
+    dims = len(ACTION_DIMENSIONS)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -143,10 +135,10 @@ def forces(results: Sequence[EpisodeResult], arms: Sequence[str]) -> Figure | No
                 [contact.peak_force for contact in found], FORCE_EDGES[0], FORCE_EDGES[-1]
             )
             height = np.histogram(peaks, FORCE_EDGES)[0] / count
-            left.stairs(height, FORCE_EDGES, color=COLOURS.get(arm), linewidth=1.6, label=arm)
-            share = np.asarray([contact.share for contact in found]).reshape(-1, 7).sum(axis=0)
-            at = np.arange(7) + (index - (len(arms) - 1) / 2) * width
-            right.bar(at, share / count, width, color=COLOURS.get(arm))
+            left.stairs(height, FORCE_EDGES, color=row_of(arm).colour, linewidth=1.6, label=arm)
+            share = np.asarray([contact.share for contact in found]).reshape(-1, dims).sum(axis=0)
+            at = np.arange(dims) + (index - (len(arms) - 1) / 2) * width
+            right.bar(at, share / count, width, color=row_of(arm).colour)
         left.set(
             xscale="log",
             xlabel="peak normal force of a contact (N)",
@@ -154,7 +146,7 @@ def forces(results: Sequence[EpisodeResult], arms: Sequence[str]) -> Figure | No
             title="How hard",
         )
         left.legend(frameon=False, fontsize=8)
-        right.set_xticks(range(7), ACTION_DIMENSIONS)
+        right.set_xticks(range(dims), ACTION_DIMENSIONS)
         right.set(ylabel="contacts per episode", title="Which dimension drove them (shares)")
     return figure
 
@@ -198,7 +190,7 @@ def detector(summary: Mapping[str, Any]) -> Figure | None:
 def _dot(axes: Axes, row: int, estimate: Mapping[str, Any], arm: str) -> None:
     if estimate["value"] is None:
         return
-    colour = COLOURS.get(arm, "black")
+    colour = row_of(arm).colour
     if estimate["low"] is not None:
         axes.plot([estimate["low"], estimate["high"]], [row, row], color=colour, linewidth=2)
     axes.plot(estimate["value"], row, "o", color=colour, markersize=6)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.evaluation.arms import RECIPES
+from mist_jax.evaluation.arms.registry import in_order, row_of
+from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.metrics import (
     METRICS,
@@ -25,10 +26,9 @@ from mist_jax.evaluation.metrics import (
 from mist_jax.evaluation.report.caveats import caveats
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.statistics import cluster_sums, equivalence_p, holm, sign_flip_p
-from mist_jax.risk.alarms import alarm_figures, raise_alarms
-from mist_jax.risk.scorecard import HEAD, scorecard
+from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.judging.scorecard import scorecard
 
-UNSTEERED, CONTROL = "none", "random"
 LEVEL = 0.05
 
 
@@ -55,8 +55,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 def arms_of(results: Sequence[EpisodeResult]) -> list[str]:
     """The arms that were run, in the order of the table of arms."""
-    there = {result.arm for result in results}
-    return [arm for arm in RECIPES if arm in there] + sorted(there - set(RECIPES))
+    return in_order({result.arm for result in results})
 
 
 def _run(results: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict
     gates = [r.queries.gate for r in own if r.queries.gate]
     seconds = [r.seconds_per_query for r in own if r.seconds_per_query is not None]
     return {
-        "what": RECIPES[arm].what if arm in RECIPES else "",
+        "what": row_of(arm).what,
         "episodes": len(own),
         "crashed": sum(result.crashed for result in own),
         "metrics": {name: _plain(measure(metric, own)) for name, metric in METRICS.items()},
@@ -119,7 +118,7 @@ def _alarms(own: Sequence[EpisodeResult]) -> dict[str, Any] | None:
     evidence = evidence_of(own)
     if evidence is None:
         return None
-    head = evidence.predictions[HEAD]
+    head = evidence.forecasts[evidence.subject]
     raised = raise_alarms(head.risk, head.threshold, evidence.samples)
     figures = alarm_figures(raised, evidence.samples, np.ones(len(ACTION_DIMENSIONS), bool))
     return {
@@ -150,15 +149,15 @@ def _tasks(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[s
 
 
 def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[str, Any]]:
-    """Paired differences of every arm against the unsteered one, and of pushes against random.
+    """Paired differences of every arm against each of its controls that was run.
 
     Holm's correction runs over all tests of the report.
     """
-    contrasts = [(arm, UNSTEERED) for arm in arms if arm != UNSTEERED and UNSTEERED in arms]
-    contrasts += [
-        (arm, CONTROL)
+    contrasts = [
+        (arm, control)
+        for control in arms
         for arm in arms
-        if CONTROL in arms and arm in RECIPES and RECIPES[arm].push == "bank"
+        if control != arm and control in row_of(arm).compared_with
     ]
     effects = []
     for arm, against in contrasts:

@@ -7,14 +7,9 @@ and Wolf's (there: the sample's plus 1e-4, which has no meaning with fewer queri
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 
 NEIGHBOURS = 10
-
-
-def mahalanobis_scores(success: np.ndarray, failure: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Scores [Q] of `queries` [Q, D] by the distances to two Gaussians (Lee et al. 2018)."""
-    return mahalanobis(success, queries) - mahalanobis(failure, queries)
 
 
 def cosine_scores(success: np.ndarray, failure: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -24,11 +19,20 @@ def cosine_scores(success: np.ndarray, failure: np.ndarray, queries: np.ndarray)
 
 def mahalanobis(known: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Distance [Q] of `queries` [Q, D] to the mean of `known` under its shrunk covariance."""
-    known, queries = known.astype(np.float64), queries.astype(np.float64)
+    return distance_to(*gaussian(known), queries)
+
+
+def gaussian(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] of `known` rows, and the matrix [D, D] that makes their shrunk covariance one."""
+    known = known.astype(np.float64)
     mean = known.mean(axis=0)
-    apart = queries - mean
-    factor = cho_factor(shrunk_covariance(known - mean), lower=True)
-    return np.sqrt(np.maximum((apart * cho_solve(factor, apart.T).T).sum(axis=1), 0.0))
+    factor = cholesky(shrunk_covariance(known - mean), lower=True)
+    return mean, solve_triangular(factor, np.eye(len(mean)), lower=True).T
+
+
+def distance_to(mean: np.ndarray, whiten: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance [Q] of `queries` [Q, D] to one `gaussian` (Lee et al. 2018)."""
+    return np.linalg.norm((queries.astype(np.float64) - mean) @ whiten, axis=1)
 
 
 def shrunk_covariance(centred: np.ndarray) -> np.ndarray:

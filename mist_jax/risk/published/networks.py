@@ -8,10 +8,10 @@ the validation fold says when to stop (there: 1000 epochs of batches of 64); one
 one L2 strength of those that its scripts try (there: a grid).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -128,8 +128,8 @@ def fit_network(
     sequences: Sequences,
     seed: int,
     progress: Callable[[int], None] = lambda epochs: None,
-) -> np.ndarray:
-    """Logits [K, B, Q] of all episodes by each member, at the epoch its validation fold liked best.
+) -> dict[str, np.ndarray]:
+    """Weights [K, ...] of each member, at the epoch its validation fold liked best.
 
     Without failures and successes to validate on, a member trains to the end. What a member becomes
     does not depend on the others. `progress` is told how many more of its epochs are over.
@@ -148,10 +148,14 @@ def fit_network(
         state = _fit(network, state, x, here, failed, train, validation, both, start)
         done = start + EPOCHS_PER_CALL
         if (done - np.asarray(state.best_epoch) > PATIENCE).all():
-            progress(network.epochs - start)
             break
         progress(EPOCHS_PER_CALL)
-    return np.asarray(_logits(network, state.best, x))
+    return {name: np.asarray(leaf) for name, leaf in state.best.items()}
+
+
+def network_logits(network: Network, weights: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """Logits [B, Q] of normalised episodes `x` [B, Q, D] by one member."""
+    return np.asarray(_logits(network, dict(weights), x))
 
 
 def _episode_weights(rows: np.ndarray, failed: np.ndarray) -> np.ndarray:
@@ -181,8 +185,8 @@ def _start(network: Network, members: int, width: int, seed: int) -> _State:
 
 
 @partial(jax.jit, static_argnums=0)
-def _logits(network: Network, weights: Weights, x: Float[Array, "K B Q D"]) -> Array:
-    return jax.vmap(network.logits)(weights, x)
+def _logits(network: Network, weights: Weights, x: Float[Array, "B Q D"]) -> Array:
+    return network.logits(weights, x)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from mist_jax.episodes.dataset_info import ImageMode
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.record.episode import Episode
-from mist_jax.rollout.recording import thin_images
+from mist_jax.record.steps import Steps
 
 
 class DatasetSink:
@@ -18,3 +19,14 @@ class DatasetSink:
         info = self._writer.info
         steps = thin_images(episode.steps, info.images, info.chunk)
         self._writer.append(dataclasses.replace(episode, steps=steps))
+
+
+def thin_images(steps: Steps, rate: ImageMode, chunk: int) -> Steps:
+    """The steps with the pictures that `rate` keeps, of those that there are."""
+    if rate == "step" or not steps.images:
+        return steps
+    images = {
+        camera: tuple(b"" if step % chunk else jpeg for step, jpeg in enumerate(jpegs))
+        for camera, jpegs in steps.images.items()
+    }
+    return dataclasses.replace(steps, images=images if rate == "query" else {})

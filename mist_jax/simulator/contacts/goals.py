@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 
 from mist_jax.simulator.contacts.bodies import SceneBodies
+from mist_jax.simulator.libero.suite import Predicates
 
-_PLACES = ("on", "in")
-_OPERATES = ("open", "close", "turnon", "turnoff")
+_LIBERO = Predicates()
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Intent:
 
 
 def read_intent(
-    model: mujoco.MjModel, bodies: SceneBodies, parsed_problem: Mapping[str, list]
+    model: mujoco.MjModel,
+    bodies: SceneBodies,
+    parsed_problem: Mapping[str, list],
+    predicates: Predicates = _LIBERO,
 ) -> Intent:
     """Derives the intent from LIBERO's parsed BDDL.
 
@@ -39,7 +42,7 @@ def read_intent(
     `open`, `close`, `turnon` and `turnoff` name a part to operate: the jointed part that a region
     lies in, or every jointed part of a fixture. A goal region inside a jointed part of a fixture
     is one too: the task "open the top drawer and put the bowl inside" states only where the bowl
-    ends.
+    ends. `predicates` says which words of a suite mean the one and which the other.
 
     Raises:
       ValueError: the goal has a predicate or a name that is not known.
@@ -47,20 +50,20 @@ def read_intent(
     resolver = _Resolver(model, bodies)
     places: list[set[int]] = [set() for _ in bodies.object_names]
     for state in parsed_problem["initial_state"]:
-        if state[0] in _PLACES and state[1] in bodies.object_names:
+        if state[0] in predicates.places and state[1] in bodies.object_names:
             places[bodies.object_names.index(state[1])] |= resolver.surface(state[2])
 
     to_move: set[int] = set()
     operate: set[int] = set()
     for state in parsed_problem["goal_state"]:
         predicate, subject = state[0], state[1]
-        if predicate in _PLACES and subject in bodies.object_names:
+        if predicate in predicates.places and subject in bodies.object_names:
             index = bodies.object_names.index(subject)
             to_move |= bodies.bodies_of_part(int(bodies.object_body[index]))
             goal = resolver.surface(state[2])
             places[index] |= goal
             operate |= resolver.jointed(goal)
-        elif predicate in _OPERATES:
+        elif predicate in predicates.operates:
             operate |= resolver.operated(subject)
         else:
             raise ValueError(f"the goal {state} is not understood")

@@ -87,7 +87,12 @@ class ContactMonitor:
         self._environment = environment
         self._min_force = min_force
         self.bodies = scene_bodies(environment)
-        self.intent = read_intent(environment.model, self.bodies, environment.parsed_problem)
+        self.intent = read_intent(
+            environment.model,
+            self.bodies,
+            environment.parsed_problem,
+            environment.task.predicates,
+        )
         self.object_names = self.bodies.object_names
         self._pairs = ContactPairs(self.bodies, self.intent)
         self._motion = RealisedMotion(environment.model, self.bodies)

@@ -1,5 +1,6 @@
 """One LIBERO task in simulation: deterministic resets, steps, observations, snapshots."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from mist_jax.simulator.libero.assets import Assets
 from mist_jax.simulator.libero.initial_states import load_initial_states
 from mist_jax.simulator.libero.libero_package import quiet
 from mist_jax.simulator.libero.problem import CONTROL_HZ, Changeable, build_problem, seeded
-from mist_jax.simulator.libero.suites import SETTLE_STEPS, Task
+from mist_jax.simulator.libero.suite import Task
 
 DIMENSIONS = len(ACTION_DIMENSIONS)
 SUBSTEPS = 500 // CONTROL_HZ
@@ -59,7 +60,7 @@ class Environment:
 
     Attributes:
       task, assets: what is simulated.
-      initial_states: float64 [50, 1 + nq + nv].
+      initial_states: float64 [states, 1 + nq + nv].
       robosuite_env: LIBERO's problem object.
       parsed_problem: its BDDL file as a dictionary.
       sim, model, data: robosuite's simulation, and MuJoCo's own model and data within it.
@@ -92,7 +93,6 @@ class Environment:
             mujoco.set_mju_user_warning(lambda message: None)
         self.task = task
         self.assets = assets
-        self.initial_states = load_initial_states(task)
         self.substep_observers: list[Callable[[], None]] = []
         with seeded(0):
             self.robosuite_env = build_problem(task, assets)
@@ -105,8 +105,24 @@ class Environment:
         self._before = self._state()
         self._sample = self._sample_now()
 
-    def reset(self, initial_state: int, seed: int, settle_steps: int = SETTLE_STEPS) -> None:
-        """Puts the scene in one of the benchmark's initial states and lets it settle.
+    @functools.cached_property
+    def initial_states(self) -> np.ndarray:
+        """The task's states, read when the first is needed: a new task may have none yet.
+
+        Raises:
+          UserError: the file is missing, damaged, or of another scene.
+        """
+        states = load_initial_states(self.task)
+        width = 1 + self.model.nq + self.model.nv
+        if states.shape[1] != width:
+            raise UserError(
+                f"{self.task.initial_states_file} holds rows of {states.shape[1]} numbers, and the "
+                f"scene of {self._where()} takes {width}: draw its states from this scene"
+            )
+        return states
+
+    def reset(self, initial_state: int, seed: int, settle_steps: int | None = None) -> None:
+        """Puts the scene in one of the task's initial states and lets it settle.
 
         The episode that follows depends on (task, initial_state, seed) and the actions alone,
         bit for bit, whatever this process simulated before.
@@ -114,7 +130,7 @@ class Environment:
         Args:
           initial_state: index into `initial_states`.
           seed: draws the poses of the fixtures, which the initial state does not hold.
-          settle_steps: no-op steps to run.
+          settle_steps: no-op steps to run; default: the task's own number.
 
         Raises:
           UserError: there is no such initial state.
@@ -134,8 +150,18 @@ class Environment:
         self._before = self._state()
         self._sample = self._sample_now()
         env._post_process()
-        for _ in range(settle_steps):
+        for _ in range(self.task.settle_steps if settle_steps is None else settle_steps):
             self.step(NO_OP)
+
+    def draw_initial_state(self, seed: int) -> np.ndarray:
+        """A new initial state, drawn from the regions of the task's BDDL file.
+
+        Returns:
+          float64 [1 + nq + nv]: a row of a file of initial states.
+        """
+        with quiet(), seeded(seed):
+            self._place_objects()
+        return self.sim.get_state().flatten()
 
     def _place_objects(self) -> None:
         """What LIBERO's reset does, without compiling the model again."""

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,9 +11,10 @@ import yaml
 
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.libero_package import package_folder, user_config
+from mist_jax.simulator.libero.suite import AssetKind, Suite
+from mist_jax.simulator.libero.suites import suites
 
 HUB_DATASET = "lerobot/libero-assets"
-LITE_SUITES = ("libero_spatial", "libero_object")
 _HUB_ANSWER_SECONDS = 5.0
 # What both kinds of assets hold; each suite needs more, which is told when a task is loaded.
 _EXPECTED = (
@@ -37,7 +38,7 @@ class Assets:
       source: where it was found, for records and reports.
     """
 
-    kind: Literal["libero", "lite"]
+    kind: AssetKind
     path: Path
     source: str
 
@@ -77,6 +78,35 @@ def find_assets(
     from mist_jax.simulator.lite.assets import build_lite_assets
 
     return Assets("lite", build_lite_assets(), "built by mist_jax")
+
+
+def check_assets_serve(suite: Suite, assets: Assets) -> None:
+    """Checks that a suite can be simulated with these assets.
+
+    Raises:
+      UserError: the suite is not made for this kind, or the folder lacks a file that it names.
+    """
+    if assets.kind not in suite.asset_kinds:
+        held = [row.name for row in suites().values() if assets.kind in row.asset_kinds]
+        other = (
+            "name the folder of LIBERO's own in MIST_LIBERO_ASSETS"
+            if assets.kind == "lite"
+            else "use --assets=lite"
+        )
+        raise UserError(
+            f"--env={suite.name}: the {assets.kind} assets hold {_listed(held)}; {other}"
+        )
+    for name in suite.asset_files:
+        if not (assets.path / name).is_file():
+            raise UserError(
+                f"--env={suite.name} needs {name}, which the {assets.kind} assets in "
+                f"{assets.path} lack"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _local_places() -> Iterator[tuple[Path, str, bool]]:

@@ -1,14 +1,15 @@
-"""The benchmark's initial states, read from LIBERO's torch files without torch."""
+"""A task's initial states: a numpy file, or LIBERO's torch zip, read without torch."""
 
 import io
 import pickle
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mist_jax.errors import UserError
-from mist_jax.simulator.libero.suites import Task
+from mist_jax.simulator.libero.suite import Task
 
 # All that the pickle of a plain float64 array names; nothing here can run code.
 _ALLOWED = {
@@ -23,12 +24,29 @@ def load_initial_states(task: Task) -> np.ndarray:
     """The task's initial states.
 
     Returns:
-      float64 [50, 1 + nq + nv]: time, then MuJoCo's qpos and qvel.
+      float64 [states, 1 + nq + nv]: time, then MuJoCo's qpos and qvel; LIBERO's have 50.
 
     Raises:
       UserError: the file is missing or damaged.
     """
     path = task.initial_states_file
+    return _read_npy(path) if path.suffix == ".npy" else _read_torch_zip(path)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    advice = "save a float64 table [states, 1 + nq + nv] there with numpy.save"
+    try:
+        states = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"no initial states at {path}: {advice}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"damaged initial states in {path} ({error}): {advice}") from error
+    if not _is_table(states):
+        raise UserError(f"{path} holds no float64 table: {advice}")
+    return states
+
+
+def _read_torch_zip(path: Path) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -42,9 +60,13 @@ def load_initial_states(task: Task) -> np.ndarray:
         raise UserError(
             f"damaged initial states in {path} ({error}): install hf-libero==0.1.4 again"
         ) from error
-    if not isinstance(states, np.ndarray) or states.dtype != np.float64 or states.ndim != 2:
+    if not _is_table(states):
         raise UserError(f"{path} holds no float64 table: install hf-libero==0.1.4 again")
     return states
+
+
+def _is_table(states: Any) -> bool:
+    return isinstance(states, np.ndarray) and states.dtype == np.float64 and states.ndim == 2
 
 
 class _ArrayUnpickler(pickle.Unpickler):

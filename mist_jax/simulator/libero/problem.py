@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.assets import Assets
 from mist_jax.simulator.libero.libero_package import import_libero, quiet
-from mist_jax.simulator.libero.suites import Task
+from mist_jax.simulator.libero.suite import Task
 
 CONTROL_HZ = 20
 
@@ -56,6 +56,8 @@ def build_problem(task: Task, assets: Assets) -> Any:
     path = str(task.bddl_file)
     try:
         with quiet():
+            if task.prepare is not None:
+                _once(task.prepare)
             name = envs.bddl_base_domain.BDDLUtils.get_problem_info(path)["problem_name"]
             return _keeping_compiled(envs.TASK_MAPPING[name])(
                 path,
@@ -76,6 +78,11 @@ def build_problem(task: Task, assets: Assets) -> Any:
             f"{task.suite} task {task.task_id} cannot be built with the {assets.kind} assets "
             f"in {assets.path}: {reason}"
         ) from error
+
+
+@functools.cache
+def _once(prepare: Callable[[], None]) -> None:
+    prepare()  # what it registers with LIBERO stays for the life of this process
 
 
 @functools.cache

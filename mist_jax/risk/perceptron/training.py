@@ -16,42 +16,11 @@ import optax
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.intervention.risk_head import RiskHead, risk_logits
+from mist_jax.risk.plan import TrainConfig
+from mist_jax.risk.splits import Rows
 
 FITTED = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
 EPOCHS_PER_CALL = 10
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a head is fitted; `patience` counts epochs without a better validation loss.
-
-    `input_noise` lists strengths of Gaussian noise on the normalised input, the regulariser that
-    mattered on few samples of wide activations; each is tried with each of `seeds` seeds.
-    """
-
-    epochs: int = 100
-    hidden: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 3.0
-    input_noise: tuple[float, ...] = (0.0, 1.0)
-    batch: int = 64
-    patience: int = 15
-    max_class_weight: float = 20.0
-    seeds: int = 1
-    seed: int = 0
-
-    @property
-    def trials(self) -> tuple[tuple[float, int], ...]:
-        """(input noise, seed) of each trial S."""
-        return tuple((noise, s) for noise in self.input_noise for s in range(self.seeds))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which rows one member trains on and is stopped by; no validation rows: it runs to the end."""
-
-    train: np.ndarray  # bool [Q]
-    validation: np.ndarray  # bool [Q]
 
 
 @dataclass(frozen=True)
@@ -82,8 +51,8 @@ def fit_heads(
 ) -> Fitted:
     """Fits a head to each layer of `features` [Q, L, D] for each of `members`.
 
-    `labels` is bool [Q, A]; `layers` names the layers in the heads. `progress` is told the number
-    of epochs done. Dimensions without a positive in a member's training rows carry no loss.
+    `labels` is bool [Q, A]; `layers` names the layers in the heads. `progress` is told how many
+    more epochs are over. Dimensions without a positive in a member's training rows carry no loss.
     """
     stacked = jnp.asarray(np.moveaxis(features, 1, 0))
     target = jnp.asarray(labels, jnp.float32)
@@ -108,7 +77,7 @@ def fit_heads(
             state, heads, stacked, target, rows, present, validation, weight, key, noise, epochs
         )
         history[..., start : start + count] = np.asarray(losses)
-        progress(start + count)
+        progress(count)
         waited = start + count - np.asarray(state.best_epoch)
         if validation.any() and (waited > config.patience).all():
             break

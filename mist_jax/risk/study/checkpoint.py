@@ -1,12 +1,13 @@
 """A trained risk head on disk, with what is needed to judge it again without training data leaks.
 
-Beside the head that ships, the checkpoint keeps the cross-validation members of the head and of the
-baselines and the fold of every scene, so that any scene can be judged by a head that never saw it.
+A risk head here is the reader of any gating detector; `RiskMetadata.detector` says of which. Beside
+the reader that ships, the checkpoint keeps the cross-validation members of every detector of
+contacts and the fold of every scene, so that any scene can be judged by one that never saw it.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from jax.sharding import Sharding
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.reader import RiskReader
+from mist_jax.risk.detector import Member
+from mist_jax.risk.perceptron.head import HEAD
+from mist_jax.risk.plan import TrainConfig
+from mist_jax.risk.study.registry import DETECTORS, Registry, gating
 
 KIND = "risk head"
 FOLDER = "risk_head"
@@ -24,7 +29,7 @@ FOLDER = "risk_head"
 
 @dataclass(frozen=True)
 class RiskMetadata:
-    """What a risk head is, JSON-ready.
+    """What a risk head is, JSON-ready; `detector` is the registry's name of what reads.
 
     `threshold` is per dimension, None where no alarm is ever raised; at most `false_alarm_rate` of
     clean units (`threshold_unit`: "episode", "query" or "none") cross it in any dimension.
@@ -35,7 +40,6 @@ class RiskMetadata:
     site: str
     layer: int
     width: int
-    hidden: int
     horizon: int
     share: float
     model: str
@@ -51,23 +55,37 @@ class RiskMetadata:
     validation_auroc: tuple[float | None, ...]  # of each stored layer, mean over folds
     fold_of: Mapping[str, int]
     member_threshold: Mapping[str, tuple[tuple[float | None, ...], ...]]
+    detector: str = HEAD
+    train: TrainConfig = field(default_factory=TrainConfig)
     dimensions: tuple[str, ...] = ACTION_DIMENSIONS
     normaliser: str = "mean and standard deviation of the training queries, in the arrays"
     code_version: str = ""
 
     @property
-    def gate_threshold(self) -> np.ndarray:
-        """Float32 [A]: the risk above which a gate opens; inf where it never does."""
+    def alarm_threshold(self) -> np.ndarray:
+        """Float32 [A]: the risk above which an alarm is raised; inf where it never is."""
         return from_optional(self.threshold).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRisk:
-    """The head, the members [K, ...] of "head" and of each baseline, and what they are."""
+    """The reader that ships, the stacked members [K, ...] of every detector of contacts, the rest.
 
-    head: RiskHead
-    members: Mapping[str, RiskHead]
+    Members hold their detector's arrays and `platt_scale` and `platt_shift` [K, A].
+    """
+
+    head: RiskReader
+    members: Mapping[str, Member]
     metadata: RiskMetadata
+
+    def __repr__(self) -> str:
+        meta = self.metadata
+        usable = [n for n, ok in zip(meta.dimensions, meta.usable, strict=True) if ok]
+        return (
+            f"TrainedRisk({meta.detector!r} at layer {meta.layer} of {meta.site}, model "
+            f"{meta.model!r}, horizon {meta.horizon}, dimensions {', '.join(usable) or 'none'}, "
+            f"members of {', '.join(self.members) or 'none'})"
+        )
 
 
 def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
@@ -76,10 +94,8 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     Raises:
         UserError: something else is there.
     """
-    tree = {
-        "head": _as_dict(trained.head),
-        "members": {name: _as_dict(heads) for name, heads in trained.members.items()},
-    }
+    members = {name: dict(arrays) for name, arrays in trained.members.items()}
+    tree = {"head": _arrays(trained.head), "members": members}
     described = dataclasses.asdict(trained.metadata)
     del described["code_version"]
     path = folder / FOLDER
@@ -88,34 +104,39 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
 
 
 def restore_risk_head(
-    folder: Path, sharding: Sharding | None = None
-) -> tuple[RiskHead, RiskMetadata]:
-    """The head that ships and what it is, placed on `sharding` (default: the first device).
+    folder: Path, sharding: Sharding | None = None, detectors: Registry = DETECTORS
+) -> tuple[RiskReader, RiskMetadata]:
+    """The reader that ships and what it is, placed on `sharding` (default: the first device).
 
-    `folder` is what `train_risk_predictor` wrote, or the risk_head folder in it.
+    `folder` is what `train_risk_predictor` wrote, or the risk_head folder in it. The reader is of
+    the class that its detector, one of `detectors`, names: `RiskHead` by default.
 
     Raises:
-        UserError: there is no risk head, or it is damaged.
+        UserError: there is no risk head, it is damaged, or its detector is not known here.
     """
-    trained = restore_trained(folder, sharding)
+    trained = restore_trained(folder, sharding, detectors)
     return trained.head, trained.metadata
 
 
-def restore_trained(folder: Path, sharding: Sharding | None = None) -> TrainedRisk:
-    """The head with its cross-validation members; arguments and errors as `restore_risk_head`."""
+def restore_trained(
+    folder: Path, sharding: Sharding | None = None, detectors: Registry = DETECTORS
+) -> TrainedRisk:
+    """The reader with cross-validation members; arguments and errors as `restore_risk_head`."""
     path = checkpoint_path(Path(folder), FOLDER)
     described = read_metadata(path, KIND)
     del described["kind"]
     try:
-        metadata = RiskMetadata(**{name: _tupled(value) for name, value in described.items()})
-    except TypeError as error:
+        described = {name: _tupled(value) for name, value in described.items()}
+        described["train"] = TrainConfig(**described["train"])
+        metadata = RiskMetadata(**described)
+    except (KeyError, TypeError) as error:
         raise UserError(
             f"{path / METADATA} is of another version ({error}); train again"
         ) from error
+    reader = gating(metadata.detector, detectors).reader
     tree = restore_arrays(path, sharding)
     try:
-        members = {name: RiskHead(**leaves) for name, leaves in tree["members"].items()}
-        head = RiskHead(**tree["head"])
+        head, members = reader(**tree["head"], site=metadata.site), tree["members"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}); train the risk head again") from error
     return TrainedRisk(head, members, metadata)
@@ -136,9 +157,10 @@ def from_optional(values: tuple[float | None, ...]) -> np.ndarray:
     return np.asarray([np.inf if value is None else value for value in values])
 
 
-def _as_dict(head: RiskHead) -> dict[str, Any]:
-    arrays = [field.name for field in dataclasses.fields(head) if field.name != "site"]
-    return {name: getattr(head, name) for name in arrays}
+def _arrays(reader: Any) -> dict[str, Any]:
+    """The arrays of a pytree; what is static (its site) is in the metadata."""
+    fields = (f for f in dataclasses.fields(reader) if f.metadata.get("pytree_node", True))
+    return {field.name: getattr(reader, field.name) for field in fields}
 
 
 def _tupled(value: Any) -> Any:

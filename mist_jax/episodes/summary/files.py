@@ -6,8 +6,8 @@ from mist_jax.disk import full_disk_is_clear
 from mist_jax.episodes.dataset_info import load_info, save_sidecar
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.episodes.summary import DatasetSummary, summarise
-from mist_jax.episodes.summary_figure import save_summary_figure
+from mist_jax.episodes.summary.counts import DatasetSummary, summarise
+from mist_jax.episodes.summary.figure import save_summary_figure
 
 
 def summarise_dataset(directory: Path) -> DatasetSummary:

@@ -1,4 +1,4 @@
-"""Published detectors beside the head's largest risk and the clock: a part of `metrics.json`.
+"""Failure detectors beside the subject's largest risk and the clock: a part of `metrics.json`.
 
 `failure` is SAFE's figure: ROC-AUC over episodes of the largest score so far, each task's episodes
 cut at the length of its shortest, for failures run to the cap and the clock would win for nothing.
@@ -11,22 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.progress import progress_bar
-from mist_jax.risk.baselines import CLOCK
-from mist_jax.risk.metrics import auroc, cluster_weights
-from mist_jax.risk.published.scores import WORK, outcomes, published_scores
-from mist_jax.risk.scorecard import HEAD, LARGEST, REPLICATES, Evidence, blocked, described
-from mist_jax.risk.splits import Folds
+from mist_jax.risk.judging.evidence import CLOCK, Evidence
+from mist_jax.risk.judging.metrics import auroc, cluster_weights
+from mist_jax.risk.judging.scorecard import LARGEST, REPLICATES, blocked, described
 
 
-def judge_published(evidence: Evidence, folds: Folds, *, seed: int = 0) -> dict[str, Any]:
-    """Fits every published detector on `folds` and makes its card; shows the progress."""
-    with progress_bar("published detectors", WORK, "epoch") as bar:
-        scores = published_scores(evidence.samples, folds, bar.advance)
-    return published_card(evidence, scores, seed=seed)
-
-
-def published_card(
+def failure_card(
     evidence: Evidence,
     scores: Mapping[str, np.ndarray],
     *,
@@ -38,12 +28,11 @@ def published_card(
     All detectors are judged on the queries and episodes that every one of `scores` speaks of.
     """
     samples = evidence.samples
-    ended, failed = outcomes(samples)
+    ended, failed = samples.ended, samples.failed
     judged = np.isfinite(list(scores.values())).all(axis=0) & ended[samples.episode]
-    learnt = HEAD in evidence.predictions and evidence.usable.any()
-    every = {**scores, LARGEST: np.full(len(samples), np.nan), CLOCK: samples.step.astype(float)}
-    if learnt:
-        every[LARGEST] = evidence.predictions[HEAD].risk.max(axis=1)
+    learnt = evidence.subject in evidence.forecasts and evidence.usable.any()
+    largest = evidence.largest_risk if learnt else np.full(len(samples), np.nan)
+    every = {**scores, LARGEST: largest, CLOCK: samples.step.astype(float)}
     values = {
         "failure": _failure(evidence, every, judged, replicates, seed),
         "contact": _contact(evidence, every, judged, replicates, seed),
@@ -72,7 +61,7 @@ def published_card(
             name: figure("contact", LARGEST, name) for name in every if name != LARGEST
         },
     }
-    return {**card, "verdict": _verdict(card, list(scores))}
+    return {**card, "verdict": _verdict(card, list(scores), evidence.subject)}
 
 
 def _failure(
@@ -80,7 +69,7 @@ def _failure(
 ) -> dict[str, np.ndarray]:
     """AUROC [1 + replicates] of each detector's largest score before its task's shortest end."""
     samples = evidence.samples
-    ended, failed = outcomes(samples)
+    ended, failed = samples.ended, samples.failed
     length = np.bincount(samples.episode)
     start = np.cumsum(length) - length
     tasks = [facts.task for facts in samples.episodes]
@@ -144,14 +133,14 @@ def _reasons(judged: np.ndarray) -> dict[str, str]:
     }
 
 
-def _verdict(card: Mapping[str, Any], published: list[str]) -> list[str]:
+def _verdict(card: Mapping[str, Any], published: list[str], subject: str) -> list[str]:
     """One sentence on contacts and one on failures; nothing is claimed of what is undefined."""
     gaps = {name: card["contact_head_minus"][name] for name in published}
     better = [name for name, gap in gaps.items() if gap["is_better"]]
     worse = [name for name in gaps if name not in better]
     beats = [f"beats {', '.join(better)}"] * bool(better)
     fails = [f"does NOT beat {', '.join(worse)}"] * bool(worse)
-    contacts = f"the head's largest risk {' and '.join(beats + fails)}"
+    contacts = f"the {subject}'s largest risk {' and '.join(beats + fails)}"
     ahead = card["failure_minus_clock"]
     winners = ", ".join(name for name, gap in ahead.items() if gap["is_better"])
     failures = f"the clock is beaten by {winners or 'NO detector, published or ours'}"

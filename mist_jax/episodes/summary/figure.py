@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from mist_jax.disk import partial_path, publish
-from mist_jax.episodes.summary import FORCE_EDGES, DatasetSummary
+from mist_jax.episodes.summary.counts import FORCE_EDGES, DatasetSummary
 from mist_jax.record.episode import OUTCOMES
 
 _COLORS = {"success": "#2a9d8f", "failure": "#e76f51", "crashed": "#8d99ae"}

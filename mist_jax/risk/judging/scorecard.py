@@ -1,17 +1,18 @@
-"""All that is said about a risk head, from its out-of-sample predictions alone: `metrics.json`."""
+"""All that is said about forecasts of contacts, from out-of-sample ones alone: `metrics.json`.
+
+In keys and sentences "head" is the part of the subject: the detector that ships and is in question.
+"""
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.risk.alarms import alarm_figures, raise_alarms
-from mist_jax.risk.baselines import CLOCK
-from mist_jax.risk.features import Samples
-from mist_jax.risk.metrics import (
+from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.judging.evidence import CLOCK, Evidence, Forecast
+from mist_jax.risk.judging.metrics import (
     auroc,
     average_precision,
     base_rate,
@@ -20,39 +21,16 @@ from mist_jax.risk.metrics import (
     interval,
 )
 
-LARGEST = "largest risk"  # of the head, over dimensions
-HEAD = "head"
+LARGEST = "largest risk"  # of the subject, over dimensions
 REPLICATES = 1000
 REPLICATES_AT_ONCE = 100  # bounds memory: weights are [replicates, queries]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One detector's out-of-sample word on every query."""
-
-    risk: np.ndarray  # float [Q, A]
-    threshold: np.ndarray  # float [Q, A], from data that the query's scene is not part of
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything a scorecard is a function of.
-
-    `stratum` is int [Q]: which model (fold) judged a query; scores are compared within it.
-    """
-
-    samples: Samples
-    predictions: Mapping[str, Prediction]  # "head" and the baselines
-    stratum: np.ndarray
-    usable: np.ndarray  # bool [A]
-    n_positive: np.ndarray  # int [A]
 
 
 def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
     """The metrics of every detector, per dimension and on average, JSON-ready.
 
     A value is {"value", "interval"} with a 95% cluster bootstrap over (suite, task, initial state),
-    or {"value": null, "reason"}. `verdict` says in words where the head does not beat the clock.
+    or {"value": null, "reason"}. `verdict` says in words where the subject does not beat the clock.
     """
     samples = evidence.samples
     rows = np.flatnonzero(samples.valid)
@@ -60,11 +38,11 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
     weights = np.concatenate([np.ones((1, len(rows)), np.float32), resampled])
     aurocs = {
         name: _all_dimensions(auroc, p, evidence, rows, weights)
-        for name, p in evidence.predictions.items()
+        for name, p in evidence.forecasts.items()
     }
     detectors = {
         name: _detector(p, evidence, rows, weights, aurocs[name])
-        for name, p in evidence.predictions.items()
+        for name, p in evidence.forecasts.items()
     }
     card: dict[str, Any] = {
         "queries": len(rows),
@@ -87,31 +65,31 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         "detectors": detectors,
         "failure_within_horizon": _failure(evidence),
     }
-    if HEAD in aurocs:
+    if evidence.subject in aurocs:
         card["head_minus"] = {
-            name: _difference(aurocs[HEAD], other, evidence)
+            name: _difference(aurocs[evidence.subject], other, evidence)
             for name, other in aurocs.items()
-            if name != HEAD
+            if name != evidence.subject
         }
-        card["verdict"] = _verdict(card["head_minus"], evidence.usable)
+        card["verdict"] = _verdict(card["head_minus"], evidence)
     return card
 
 
 def _detector(
-    prediction: Prediction,
+    forecast: Forecast,
     evidence: Evidence,
     rows: np.ndarray,
     weights: np.ndarray,
     aurocs: np.ndarray,
 ) -> dict[str, Any]:
-    precisions = _all_dimensions(average_precision, prediction, evidence, rows, weights)
+    precisions = _all_dimensions(average_precision, forecast, evidence, rows, weights)
     samples = evidence.samples
-    raised = raise_alarms(prediction.risk, prediction.threshold, samples)
+    raised = raise_alarms(forecast.risk, forecast.threshold, samples)
     result: dict[str, Any] = {"dimensions": {}}
     for i, name in enumerate(ACTION_DIMENSIONS):
         reason = _reason(evidence, i)
         error = blocked(
-            lambda w, i=i: calibration_error(prediction.risk[rows, i], samples.risk[rows, i], w),
+            lambda w, i=i: calibration_error(forecast.risk[rows, i], samples.risk[rows, i], w),
             weights,
         )
         one = np.arange(len(ACTION_DIMENSIONS)) == i
@@ -130,14 +108,12 @@ def _detector(
     return result
 
 
-def _all_dimensions(
-    metric, prediction: Prediction, evidence: Evidence, rows, weights
-) -> np.ndarray:
+def _all_dimensions(metric, forecast: Forecast, evidence: Evidence, rows, weights) -> np.ndarray:
     """`metric` of each dimension [A, R]; nan for those that report only their base rate."""
     values = np.full((len(ACTION_DIMENSIONS), len(weights)), np.nan)
     stratum = evidence.stratum[rows]
     for i in np.flatnonzero(evidence.usable):
-        score, label = prediction.risk[rows, i], evidence.samples.risk[rows, i]
+        score, label = forecast.risk[rows, i], evidence.samples.risk[rows, i]
         values[i] = blocked(lambda w, s=score, y=label: metric(s, y, w, stratum), weights)
     return values
 
@@ -169,8 +145,9 @@ def _difference(head: np.ndarray, other: np.ndarray, evidence: Evidence) -> dict
     return values
 
 
-def _verdict(differences: Mapping[str, Mapping[str, Any]], usable: np.ndarray) -> list[str]:
+def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[str]:
     """One sentence per comparison, the clock first."""
+    usable, subject = evidence.usable, evidence.subject
     if not usable.any():
         return ["No dimension has enough harmful contacts: nothing was learnt, nothing is claimed."]
     lines = []
@@ -179,21 +156,20 @@ def _verdict(differences: Mapping[str, Mapping[str, Any]], usable: np.ndarray) -
         worse = [n for n in named if not differences[other][n]["head_is_better"]]
         better = [n for n in named if n not in worse]
         if better:
-            lines.append(f"The head beats the {other} baseline in {', '.join(better)}.")
+            lines.append(f"The {subject} beats the {other} baseline in {', '.join(better)}.")
         if worse:
-            lines.append(f"The head does NOT beat the {other} baseline in {', '.join(worse)}.")
+            lines.append(f"The {subject} does NOT beat the {other} baseline in {', '.join(worse)}.")
     return lines
 
 
 def _failure(evidence: Evidence) -> dict[str, Any]:
-    """The head's largest risk as a detector of failure within the horizon, beside the clock."""
+    """The subject's largest risk as a detector of failure within the horizon, beside the clock."""
     samples = evidence.samples
-    ended = np.asarray([facts.outcome != "crashed" for facts in samples.episodes])
-    rows = np.flatnonzero(ended[samples.episode])
+    rows = np.flatnonzero(samples.ended[samples.episode])
     label, stratum = samples.fail_within[rows], evidence.stratum[rows]
     scores = {CLOCK: samples.step.astype(float)}
-    if HEAD in evidence.predictions:
-        scores["largest risk"] = evidence.predictions[HEAD].risk.max(axis=1)
+    if evidence.subject in evidence.forecasts:
+        scores[LARGEST] = evidence.largest_risk
     weights = cluster_weights(samples.scene[rows], 200, 0)
     weights = np.concatenate([np.ones((1, len(rows)), np.float32), weights])
     reason = "failures and successes are both needed"

@@ -12,11 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.figures import save_figures
-from mist_jax.risk.checkpoint import RiskMetadata
-from mist_jax.risk.scorecard import HEAD, LARGEST, Evidence
+from mist_jax.risk.judging.evidence import CLOCK, Evidence
+from mist_jax.risk.judging.scorecard import LARGEST
+from mist_jax.risk.study.checkpoint import RiskMetadata
 
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
-DETECTOR_COLOURS = {HEAD: "#1f77b4", "clock": "#d62728", "state": "#7f7f7f", "action": "#bcbd22"}
+SUBJECT_COLOUR, CLOCK_COLOUR, OTHER_COLOUR = "#1f77b4", "#d62728", "#c7c7c7"
+BESIDE = ("#7f7f7f", "#bcbd22", "#17becf", "#9467bd", "#8c564b", "#2ca02c")
 
 
 def draw_all(
@@ -94,22 +96,26 @@ def layers(metadata: RiskMetadata) -> Figure:
 
 
 def baselines(card: Mapping[str, Any]) -> Figure:
-    """AUROC of the head and of every baseline, with 95% intervals."""
+    """AUROC of the subject (the first) and of those beside it, with 95% intervals."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     places = [*ACTION_DIMENSIONS, "mean"]
     detectors = card["detectors"]
+    beside = [name for name in list(detectors)[1:] if name != CLOCK]
+    colours = {CLOCK: CLOCK_COLOUR, next(iter(detectors)): SUBJECT_COLOUR}
+    colours |= {name: BESIDE[i % len(BESIDE)] for i, name in enumerate(beside)}
+    gap = min(0.16, 0.8 / len(detectors))
     for number, (name, detector) in enumerate(detectors.items()):
         rows = [detector["dimensions"][dim]["auroc"] for dim in ACTION_DIMENSIONS]
         rows.append(detector["mean"]["auroc"])
-        at = np.arange(len(places)) + (number - (len(detectors) - 1) / 2) * 0.16
+        at = np.arange(len(places)) + (number - (len(detectors) - 1) / 2) * gap
         shown = [i for i, row in enumerate(rows) if row["value"] is not None]
         value = np.asarray([rows[i]["value"] for i in shown])
         bounds = [rows[i].get("interval") or (np.nan, np.nan) for i in shown]
         spread = np.abs(np.asarray(bounds, float).reshape(-1, 2) - value[:, None]).T
         axes.errorbar(
             at[shown], value, yerr=spread, fmt="o", capsize=2, markersize=4,
-            color=DETECTOR_COLOURS.get(name), label=name,
+            color=colours[name], label=name,
         )  # fmt: skip
     axes.axhline(0.5, color="0.8", linewidth=1)
     axes.set_xticks(range(len(places)), places)
@@ -119,11 +125,12 @@ def baselines(card: Mapping[str, Any]) -> Figure:
 
 
 def published(card: Mapping[str, Any]) -> Figure:
-    """AUROC of published detectors, of the head's largest risk and of the clock, from chance up."""
+    """AUROC of failure detectors, of the subject's largest risk and of the clock, from chance."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"failure": "Failure, cut at the shortest episode", "contact": "Contact ahead"}
     names = list(card["detectors"])
+    colours = {LARGEST: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR}
     for axes, (claim, title) in zip(panels, titles.items(), strict=True):
         rows = [card["detectors"][name][claim] for name in names]
         for at, (name, row) in enumerate(zip(names, rows, strict=True)):
@@ -133,7 +140,7 @@ def published(card: Mapping[str, Any]) -> Figure:
             low, high = row.get("interval") or (row["value"], row["value"])
             axes.barh(
                 at, row["value"] - 0.5, left=0.5, height=0.6,
-                color=DETECTOR_COLOURS.get(HEAD if name == LARGEST else name, "#c7c7c7"),
+                color=colours.get(name, OTHER_COLOUR),
             )  # fmt: skip
             axes.plot([low, high], [at, at], color="0.2", linewidth=1.2)
         axes.axvline(0.5, color="0.6", linewidth=1)
@@ -150,7 +157,7 @@ def approach(evidence: Evidence) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     samples = evidence.samples
-    risk = evidence.predictions[HEAD].risk
+    risk = evidence.forecasts[evidence.subject].risk
     edges = np.linspace(0, samples.horizon, 5)
     for i in _drawn(evidence):
         left = samples.steps_to_onset[:, i]
@@ -182,7 +189,7 @@ def _drawn(evidence: Evidence) -> np.ndarray:
 
 def _column(evidence: Evidence, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     rows = evidence.samples.valid
-    risk = evidence.predictions[HEAD].risk
+    risk = evidence.forecasts[evidence.subject].risk
     return risk[rows, dimension], evidence.samples.risk[rows, dimension]
 
 

@@ -1,0 +1,1 @@
+"""How forecasts are judged: metrics, alarms, the scorecards; no detector is named here."""

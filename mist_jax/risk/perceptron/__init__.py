@@ -1,0 +1,1 @@
+"""The risk head and the baselines: one perceptron on different inputs, fitted many at once."""

@@ -1,0 +1,92 @@
+"""What one study asks of every detector alike: how to fit, on which folds, for which dimensions."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mist_jax.risk.features import Samples
+from mist_jax.risk.splits import MIN_FOLDS, Folds, make_folds
+
+DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a head is fitted; `patience` counts epochs without a better validation loss.
+
+    `input_noise` lists strengths of Gaussian noise on the normalised input, the regulariser that
+    mattered on few samples of wide activations; each is tried with each of `seeds` seeds.
+    """
+
+    epochs: int = 100
+    hidden: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 3.0
+    input_noise: tuple[float, ...] = (0.0, 1.0)
+    batch: int = 64
+    patience: int = 15
+    max_class_weight: float = 20.0
+    seeds: int = 1
+    seed: int = 0
+
+    @property
+    def trials(self) -> tuple[tuple[float, int], ...]:
+        """(input noise, seed) of each trial S."""
+        return tuple((noise, s) for noise in self.input_noise for s in range(self.seeds))
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is trained and how it is tested.
+
+    `detector` names the one that ships; `rate` is that of false alarms on clean episodes.
+    """
+
+    detector: str = "head"
+    split: str = "episode"
+    folds: int = 5
+    rate: float = 0.15
+    min_positive: int = DEFAULT_MIN_POSITIVE
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The same for all detectors of a study; `rate` is the share of clean episodes that may alarm.
+
+    Dimensions that are not `usable` (bool [A]) report their base rate and never raise an alarm.
+    """
+
+    folds: Folds
+    usable: np.ndarray
+    rate: float
+    train: TrainConfig
+
+    @classmethod
+    def of(cls, samples: Samples, config: StudyConfig) -> "Plan":
+        """Divides the scenes (or tasks) of `samples` over folds.
+
+        Raises:
+            UserError: too few scenes or tasks to divide.
+        """
+        folds = make_folds(samples, config.split, config.folds, config.train.seed)
+        usable, _ = usable_dimensions(samples, config.min_positive)
+        # Base rates only: no epoch would learn anything.
+        train = config.train if usable.any() else replace(config.train, epochs=1)
+        return cls(folds, usable, config.rate, train)
+
+
+def usable_dimensions(
+    samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which dimensions have enough positives to learn from, bool [A], and how many, int [A].
+
+    Enough is `min_positive` queries from at least three scenes: fewer cannot be trained on,
+    calibrated on and tested on. The others report their base rate and never raise an alarm.
+    """
+    positive = samples.risk & samples.valid[:, None]
+    count = positive.sum(axis=0)
+    scenes = np.asarray(
+        [len(np.unique(samples.scene[positive[:, i]])) for i in range(positive.shape[1])]
+    )
+    return (count >= min_positive) & (scenes >= MIN_FOLDS), count

@@ -1,0 +1,1 @@
+"""From samples to a trained detector, its cards and its pictures: the registry and the study."""

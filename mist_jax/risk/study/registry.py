@@ -1,0 +1,57 @@
+"""Every detector there is; one row makes a new one appear in the cards.
+
+The order is that of the tables. Detectors of contacts are told beside the one that ships, detectors
+of failure in a card of their own.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from mist_jax.errors import UserError
+from mist_jax.risk.detector import Detector, GatingDetector
+from mist_jax.risk.perceptron.baselines import BASELINES
+from mist_jax.risk.perceptron.head import RISK_HEAD
+from mist_jax.risk.published.mahalanobis import MAHALANOBIS
+from mist_jax.risk.published.nearest import COSINE_NEIGHBOURS
+from mist_jax.risk.published.safe import SAFE_DETECTORS
+
+Registry: TypeAlias = Mapping[str, Detector]
+
+
+def registry_of(detectors: Iterable[Detector]) -> Registry:
+    """Detectors by name."""
+    return MappingProxyType({detector.name: detector for detector in detectors})
+
+
+DETECTORS = registry_of((RISK_HEAD, *BASELINES, *SAFE_DETECTORS, MAHALANOBIS, COSINE_NEIGHBOURS))
+
+
+def gating(name: str, detectors: Registry = DETECTORS) -> GatingDetector:
+    """The detector of that name, which can be read inside the forward.
+
+    Raises:
+        UserError: there is none, or it cannot.
+    """
+    found = detectors.get(name)
+    if not isinstance(found, GatingDetector):
+        raise UserError(
+            f"no detector {name!r} can open gates; there are {', '.join(gating_names(detectors))}"
+        )
+    return found
+
+
+def gating_names(detectors: Registry = DETECTORS) -> tuple[str, ...]:
+    """Names of the detectors that can open gates."""
+    return tuple(n for n, detector in detectors.items() if isinstance(detector, GatingDetector))
+
+
+def contact_rows(subject: str, detectors: Registry = DETECTORS) -> tuple[Detector, ...]:
+    """The subject, then every other detector that claims contacts: the rows of the scorecard."""
+    others = (d for d in detectors.values() if d.claims == "contact" and d.name != subject)
+    return (detectors[subject], *others)
+
+
+def failure_rows(detectors: Registry = DETECTORS) -> tuple[Detector, ...]:
+    """Every detector that claims failures."""
+    return tuple(d for d in detectors.values() if d.claims == "failure")
