@@ -235,21 +235,23 @@ def test_min_norm_pushes_only_for_the_dimensions_whose_gate_is_open(parameters):
 )
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):
     operator, inputs = make(name, np.ones(BATCH)), tiny_inputs(LENGTHS)
-    unit = getattr(operator, field)
+    # A push as small as the activations that it meets: the tiny model is strongly curved.
+    unit = getattr(operator, field) * (0.05 if name == "steering" else 1.0)
+    weight = np.random.default_rng(0).normal(size=(BATCH, TINY.chunk, DIMS)).astype(np.float32)
 
     @jax.jit
-    def actions(amount):
+    def response(amount):
         made = dataclasses.replace(operator, **{field: amount * unit})
         outputs = run_model(TINY_MODEL, parameters, inputs, Intervention.of(None, made))
-        return outputs.actions
+        return (outputs.actions * weight).sum()
 
-    at_zero = np.asarray(jax.jit(jax.jacrev(actions))(0.0))
-    step = 0.02
-    measured = np.asarray(actions(step) - actions(-step)) / (2 * step)
-    assert np.abs(measured).max() > 1e-3
-    np.testing.assert_allclose(at_zero, measured, atol=0.02 * np.abs(measured).max())
-    forwards = np.asarray(jax.jit(jax.jacfwd(actions))(0.0))
-    np.testing.assert_allclose(at_zero, forwards, atol=1e-4 * np.abs(measured).max())
+    step = 2e-3
+    measured = float(response(step) - response(-step)) / (2 * step)
+    assert abs(measured) > 0.1
+    _, forwards = jax.jvp(response, (0.0,), (1.0,))
+    backwards = jax.grad(response)(0.0)
+    np.testing.assert_allclose([forwards, backwards], measured, rtol=0.05)
+    np.testing.assert_allclose(forwards, backwards, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
