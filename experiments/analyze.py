@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import binary
+from experiments import binary, extension_flags
 
 _RISK_HEAD = flags.DEFINE_string(
     "risk_head", None, "Folder that train_risk_predictor wrote.", required=True
@@ -21,6 +21,8 @@ _STEERING_VECTORS = flags.DEFINE_string(
     "steering_vectors", None, "Folder that extract_steering_vectors wrote; optional."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", 0, 2**31 - 1)
+
+flags.adopt_module_key_flags(extension_flags)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The flag of every binary that looks up suites or arms: modules that add some."""
+"""The flag of every binary that looks rows up by name: modules that add some."""
 
 import os
 
@@ -11,7 +11,7 @@ from mist_jax.simulator.libero.suites import suites
 EXTENSIONS = flags.DEFINE_list(
     "extensions",
     list(named_modules()),
-    "Importable modules that add suites (SUITES) and arms (ARMS), such as my_lab.kitchen; "
+    "Importable modules that add rows to tables, such as my_lab.kitchen (docs/extending.md); "
     f"default: those that {VARIABLE} names.",
 )
 

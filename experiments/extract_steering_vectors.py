@@ -10,8 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import binary
-from mist_jax.steering.bank import METHODS
+from experiments import binary, extension_flags
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to extract from.", required=True)
 _MODEL_NAME = flags.DEFINE_string(
@@ -19,7 +18,9 @@ _MODEL_NAME = flags.DEFINE_string(
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the bank goes.", required=True)
 _METHODS = flags.DEFINE_list(
-    "methods", ["contrast", "linear", "random"], f"Any of {', '.join(METHODS)}."
+    "methods",
+    ["contrast", "linear", "random"],
+    "contrast, linear, value_vectors, random, or a method that an extension adds.",
 )
 _LAYERS = flags.DEFINE_string(
     "layers", "all", "Layers to make vectors for, such as 2-5 or 3,5; all: every stored one."
@@ -37,11 +38,7 @@ _MIN_SAMPLES = flags.DEFINE_integer(
 _TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of value_vectors.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
 
-flags.register_validator(
-    "methods",
-    lambda value: bool(value) and set(value) <= set(METHODS),
-    f"choose among {', '.join(METHODS)}",
-)
+flags.adopt_module_key_flags(extension_flags)
 
 
 def main() -> None:
@@ -51,13 +48,16 @@ def main() -> None:
     from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
+    from mist_jax.steering.methods import in_order
 
+    methods = tuple(dict.fromkeys(_METHODS.value))
+    in_order(methods)  # refuses an unknown one before anything is read
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     digest = dataset_hash(data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = ExtractionConfig(
-        methods=tuple(dict.fromkeys(_METHODS.value)),
+        methods=methods,
         layers=_LAYERS.value,
         min_samples=_MIN_SAMPLES.value,
         top=_TOP_K.value,

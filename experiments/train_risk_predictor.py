@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import binary
+from experiments import binary, extension_flags
 from mist_jax.errors import UserError
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to learn from.", required=True)
@@ -46,6 +46,8 @@ _DETECTOR = flags.DEFINE_string(
 _PUBLISHED = flags.DEFINE_bool(
     "published", True, "Fit published detectors on the same folds; slow for 7B on a CPU."
 )
+
+flags.adopt_module_key_flags(extension_flags)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ import mist_jax afresh and look the same rows up by the names that episodes carr
 import functools
 import importlib
 import os
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from mist_jax.errors import UserError
 
@@ -30,6 +31,34 @@ def extension_rows(table: str, kind: type[Row]) -> tuple[Row, ...]:
       UserError: a module cannot be imported, or its attribute is no tuple of `kind`.
     """
     return tuple(row for name in named_modules() for row in _rows_of(name, table, kind))
+
+
+class Table(Mapping[str, Row]):
+    """Rows by name: this project's, then those that the named modules add.
+
+    Looked up afresh at every access, so that it does not matter when a module is named.
+    """
+
+    def __init__(self, name: str, kind: type[Any], rows: Iterable[Row]):
+        self._name, self._kind, self._own = name, kind, tuple(rows)
+
+    def __getitem__(self, name: str) -> Row:
+        return self._rows()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows())
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+    def _rows(self) -> dict[str, Row]:
+        added = extension_rows(self._name, self._kind)
+        rows: dict[str, Any] = {row.name: row for row in (*self._own, *added)}  # type: ignore[attr-defined]
+        if len(rows) < len(self._own) + len(added):
+            names = [row.name for row in (*self._own, *added)]  # type: ignore[attr-defined]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"{self._name} has two rows named {twice!r}; rename the extension's")
+        return rows
 
 
 @functools.cache

@@ -5,15 +5,14 @@ from types import MappingProxyType
 from typing import Any
 
 from mist_jax.errors import UserError
+from mist_jax.extensions import Table
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.openvla_oft.config import PRESETS as OPENVLA_OFT_PRESETS
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 
 DEFAULT_ARCHITECTURE = OpenVLAOFTModel.name  # of checkpoints that name none
 
-ARCHITECTURES: Mapping[str, type[PolicyModel]] = MappingProxyType(
-    {OpenVLAOFTModel.name: OpenVLAOFTModel}
-)
+ARCHITECTURES: Mapping[str, type[PolicyModel]] = Table("ARCHITECTURES", type, (OpenVLAOFTModel,))
 PRESETS: Mapping[str, PolicyModel] = MappingProxyType(
     {name: OpenVLAOFTModel(config) for name, config in OPENVLA_OFT_PRESETS.items()}
 )

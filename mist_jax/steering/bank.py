@@ -14,7 +14,6 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
 
-METHODS = ("contrast", "linear", "value_vectors", "random")
 SIGNS = {"+": 1, "-": -1}
 DIRECTION_NAMES = tuple(f"{dim}{sign}" for dim in ACTION_DIMENSIONS for sign in SIGNS)
 

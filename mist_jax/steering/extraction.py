@@ -38,7 +38,7 @@ class Contrasts:
         return Contrasts(self.centred, self.matched & rows, self.safe)
 
 
-Method = Callable[[Contrasts, Sequence[np.ndarray]], np.ndarray]  # risky [V][Q] -> [V, L, D]
+Finder = Callable[[Contrasts, Sequence[np.ndarray]], np.ndarray]  # risky [V][Q] -> [V, L, D]
 
 
 def contrasts(
@@ -90,24 +90,21 @@ def probe_normals(data: Contrasts, risky: Sequence[np.ndarray], l2: float = 1e-2
     return -fit_probes(data.centred, np.stack(risky) & weights, weights, l2)
 
 
-FROM_ACTIVATIONS: dict[str, Method] = {"contrast": contrast_means, "linear": probe_normals}
-
-
 def extract(
     method: str,
+    find: Finder,
     samples: Samples,
     columns: Sequence[int],
     min_samples: int = DEFAULT_MIN_SAMPLES,
     seed: int = 0,
 ) -> Directions:
-    """All directions that `method` ("contrast" or "linear") finds, with held-out figures.
+    """All directions that `find` makes for `method`, with held-out figures.
 
     `facts` of a direction: `n_risky` matched queries from `n_scenes` scenes; per layer (as
     "auroc_layer_i", i the stored column) how well the projection separates risky from safe queries
     of scenes that the direction was not made from; and `stability`, the mean cosine between the
     directions of two halves of the scenes.
     """
-    find = FROM_ACTIVATIONS[method]
     data = contrasts(samples, columns)
     absent: dict[str, str] = {}
     enough: dict[str, np.ndarray] = {}
@@ -170,7 +167,7 @@ def _strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
 
 
 def _held_out(
-    find: Method,
+    find: Finder,
     samples: Samples,
     columns: Sequence[int],
     enough: dict[str, np.ndarray],

@@ -1,5 +1,6 @@
 """From samples to a steering bank, its summary and its pictures."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +12,16 @@ from mist_jax.checkpoint import code_version
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
-from mist_jax.intervention.site import DEFAULT_SITE, ModelSite
+from mist_jax.intervention.site import ModelSite
 from mist_jax.policy.policy import Policy
 from mist_jax.risk.features import Samples
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
+from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import save_bank
-from mist_jax.steering.extraction import (
-    DEFAULT_MIN_SAMPLES,
-    FROM_ACTIVATIONS,
-    extract,
-    random_directions,
-    residual_norms,
-)
+from mist_jax.steering.extraction import DEFAULT_MIN_SAMPLES, residual_norms
 from mist_jax.steering.figures import draw_bank
-from mist_jax.steering.readout import action_readout, value_vectors_of
-from mist_jax.steering.value_vectors import DEFAULT_TOP, value_vector_directions
+from mist_jax.steering.method import MethodInputs
+from mist_jax.steering.methods import in_order
+from mist_jax.steering.value_vectors import DEFAULT_TOP
 
 
 @dataclass(frozen=True)
@@ -56,23 +52,15 @@ def extract_bank(
             f"{policy.identity!r}; name the model it was collected with"
         )
     layers = _chosen(config.layers, samples, _site(samples, policy).layers)
-    columns = [samples.layers.index(layer) for layer in layers]
+    columns = tuple(samples.layers.index(layer) for layer in layers)
+    inputs = MethodInputs(
+        samples, columns, layers, policy,
+        min_samples=config.min_samples, top=config.top, seed=config.seed,
+    )  # fmt: skip
     found: list[Directions] = []
-    for method in config.methods:
-        if method in FROM_ACTIVATIONS:
-            found.append(extract(method, samples, columns, config.min_samples, config.seed))
-        elif method == "value_vectors":
-            readout = action_readout(policy, _last_hidden(samples, policy))
-            vectors = value_vectors_of(policy, layers)
-            found.append(value_vector_directions(vectors, readout, config.top))
-    if "random" in config.methods:
-        wanted = {name for directions in found for name in directions.names}
-        if not found:
-            wanted = set(DIRECTION_NAMES)
-        names = [name for name in DIRECTION_NAMES if name in wanted]
-        width = samples.activation.shape[-1]
-        if names:
-            found.append(random_directions(names, len(layers), width, config.seed))
+    for method in in_order(config.methods):
+        directions = method.find(dataclasses.replace(inputs, found=tuple(found)))
+        found.append(dataclasses.replace(directions, method=method.name))
     metadata = BankMetadata(
         site=samples.site,
         layers=layers,
@@ -140,13 +128,3 @@ def _site(samples: Samples, policy: Policy) -> ModelSite:
         steerable = ", ".join(name for name, one in policy.sites.items() if one.steerable)
         raise UserError(f"nothing can steer at {samples.site}; extract at one of {steerable}")
     return site
-
-
-def _last_hidden(samples: Samples, policy: Policy) -> np.ndarray:
-    last = policy.sites[DEFAULT_SITE].layers - 1
-    if last not in samples.layers or samples.site != DEFAULT_SITE:
-        raise UserError(
-            f"value_vectors reads llm.resid of the last layer ({last}), which the dataset does not "
-            "hold; collect it, or leave value_vectors out of --methods"
-        )
-    return samples.activation[:, samples.layers.index(last)].mean(axis=0, dtype=np.float64)

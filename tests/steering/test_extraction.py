@@ -13,6 +13,7 @@ from mist_jax.steering.extraction import (
     contrast_means,
     contrasts,
     extract,
+    probe_normals,
     residual_norms,
     risky_queries,
 )
@@ -21,6 +22,8 @@ from mist_jax.steering.linear_probe import fit_probes
 from mist_jax.steering.value_vectors import value_vector_directions
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 from tests.helpers.tiny import tiny_policy
+
+FINDERS = {"contrast": contrast_means, "linear": probe_normals}
 
 
 def planted(shift: float, *, seed: int = 0, nuisance: bool = False) -> Samples:
@@ -37,7 +40,7 @@ def planted(shift: float, *, seed: int = 0, nuisance: bool = False) -> Samples:
 
 @pytest.mark.parametrize("method", ["contrast", "linear"])
 def test_a_planted_direction_is_found_and_points_to_safety(method):
-    found = extract(method, planted(2.0), columns=[0, 1, 2])
+    found = extract(method, FINDERS[method], planted(2.0), columns=[0, 1, 2])
     assert found.names == ("x+", "x-")
     forward, backward = found.unit[:, 1]
     assert forward[2] < -0.85, "away from +2 before +x contacts"
@@ -51,7 +54,7 @@ def test_a_planted_direction_is_found_and_points_to_safety(method):
 
 @pytest.mark.parametrize("method", ["contrast", "linear"])
 def test_task_and_clock_do_not_enter_a_direction(method):
-    found = extract(method, planted(2.0, nuisance=True), columns=[1])
+    found = extract(method, FINDERS[method], planted(2.0, nuisance=True), columns=[1])
     assert abs(found.unit[0, 0, 5]) < 0.3
     assert found.unit[0, 0, 2] < -0.8
 
@@ -59,17 +62,17 @@ def test_task_and_clock_do_not_enter_a_direction(method):
 def test_without_an_effect_no_layer_separates_held_out_scenes():
     values = []
     for seed in range(4):
-        found = extract("contrast", planted(0.0, seed=seed), columns=[0, 1, 2])
+        found = extract("contrast", contrast_means, planted(0.0, seed=seed), columns=[0, 1, 2])
         values += [found.facts[n][f"auroc_layer_{i}"] for n in found.names for i in range(3)]
     assert abs(np.mean(values) - 0.5) < 0.03
 
 
 def test_directions_without_samples_are_absent_and_say_why():
-    found = extract("contrast", planted(1.0), columns=[0], min_samples=8)
+    found = extract("contrast", contrast_means, planted(1.0), columns=[0], min_samples=8)
     assert "gripper+" not in found.names
     assert found.absent["gripper+"].startswith("0 matched risky queries")
     assert set(found.names) | set(found.absent) >= {"x+", "yaw-"}
-    nothing = extract("contrast", planted(1.0), columns=[0], min_samples=10_000)
+    nothing = extract("contrast", contrast_means, planted(1.0), columns=[0], min_samples=10_000)
     assert nothing.names == ()
     assert len(nothing.absent) == 14
 

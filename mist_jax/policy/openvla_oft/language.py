@@ -16,6 +16,7 @@ from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
 from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role
+from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS
 
 PLACES = ("llm.resid", "llm.attn", "llm.mlp")
 
@@ -102,7 +103,7 @@ class LanguageModel(nnx.Module):
         )
         self.config = config
 
-    def embed(self, token_ids: Int[Array, "B S"]) -> Float[Array, "B S D"]:
+    def embed(self, token_ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """Input embeddings of token ids."""
         return self.embedding[...][token_ids]
 
@@ -140,6 +141,11 @@ class LanguageModel(nnx.Module):
 
             def pooled(site: str, pool: Pool) -> Array:
                 place, role = split_site(site)
+                if role in TOKEN_GROUPS:
+                    at = TOKEN_GROUPS[role].positions(layout, config)
+                    tokens = jnp.take_along_axis(values[place], at[..., None], axis=1)
+                    tokens = tokens.astype(jnp.float32)
+                    return tokens if pool == "tokens" else tokens.mean(axis=1)
                 return pool_role(values[place], layout, config, role, pool)
 
             if read is not None and split_site(read)[0] in PLACES:

@@ -9,6 +9,7 @@ from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
 from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.language import PLACES
 from mist_jax.policy.openvla_oft.sequence import role_tokens
+from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS
 
 
 def token_roles(config: OpenVLAOFTConfig) -> tuple[str, ...]:
@@ -16,7 +17,6 @@ def token_roles(config: OpenVLAOFTConfig) -> tuple[str, ...]:
     return tuple(r for r in TOKEN_ROLES if role_tokens(config, r, config.prompt_capacity) > 0)
 
 
-@lru_cache(maxsize=8)
 def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     """Every site by name.
 
@@ -24,13 +24,21 @@ def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     action tokens; `llm.resid:image` and so on over the tokens of another role, `:all` over every
     one before the padding. `vision.dino` and `vision.siglip` are their blocks' outputs over the
     patches of all images, `vision.projector` what the language model gets of them. `action_head`
-    is its residual blocks' outputs over the steps of the chunk.
+    is its residual blocks' outputs over the steps of the chunk. Groups of `TOKEN_GROUPS` are roles
+    that can be read and not steered.
     """
+    return _sites(config, tuple(TOKEN_GROUPS))
+
+
+@lru_cache(maxsize=8)
+def _sites(config: OpenVLAOFTConfig, groups: tuple[str, ...]) -> Mapping[str, ModelSite]:
     roles = [role for role in token_roles(config) if role != ACTION_TOKENS]
     within = ModelSite(config.layers, config.width, "within", steerable=True)
     found: dict[str, ModelSite] = dict.fromkeys(map(str, PLACES), within)
     for place in PLACES:
         found |= dict.fromkeys([f"{place}:{role}" for role in (*roles, ALL_TOKENS)], within)
+    reading = ModelSite(config.layers, config.width, "within")
+    found |= {f"{place}:{group}": reading for place in PLACES for group in groups}
     found["vision.dino"] = ModelSite(config.dino.blocks, config.dino.width, "before")
     found["vision.siglip"] = ModelSite(config.siglip.blocks, config.siglip.width, "before")
     found["vision.projector"] = ModelSite(1, config.width, "before")

@@ -10,7 +10,7 @@ from mist_jax.record.observation import Observation
 PROPRIO = ("eef_pos", "eef_quat", "gripper_qpos")  # what of an observation it is made of
 
 
-def read_proprio(observation: Observation) -> Float[np.ndarray, "8"]:
+def read_proprio(observation: Observation) -> Float[np.ndarray, "P"]:
     """End-effector position (m), axis-angle (rad) and both finger positions (m), float64 [8]."""
     return np.concatenate(
         [

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from mist_jax.errors import UserError
+from mist_jax.extensions import Table
 from mist_jax.risk.detector import Detector, GatingDetector
 from mist_jax.risk.perceptron.baselines import BASELINES
 from mist_jax.risk.perceptron.head import RISK_HEAD
@@ -24,7 +25,9 @@ def registry_of(detectors: Iterable[Detector]) -> Registry:
     return MappingProxyType({detector.name: detector for detector in detectors})
 
 
-DETECTORS = registry_of((RISK_HEAD, *BASELINES, *SAFE_DETECTORS, MAHALANOBIS, COSINE_NEIGHBOURS))
+DETECTORS: Registry = Table(
+    "DETECTORS", object, (RISK_HEAD, *BASELINES, *SAFE_DETECTORS, MAHALANOBIS, COSINE_NEIGHBOURS)
+)
 
 
 def gating(name: str, detectors: Registry = DETECTORS) -> GatingDetector:

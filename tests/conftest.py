@@ -1,0 +1,7 @@
+"""Every test runs with the array annotations of mist_jax checked (shapes, dtypes, axis letters)."""
+
+from jaxtyping import install_import_hook
+
+import tests.helpers.shapes  # noqa: F401 - the hook looks the checker up by its name
+
+install_import_hook("mist_jax", "tests.helpers.shapes.check")

@@ -1,0 +1,61 @@
+"""A policy of another architecture is one file: saved, loaded, tapped, judged and steered."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mist_jax.benchmark.timing import random_parameters
+from mist_jax.errors import UserError
+from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.steering import Steering
+from mist_jax.loading import MIST_NANO_FOLDER, load_policy
+from mist_jax.policy.architectures import ARCHITECTURES
+from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, save_policy
+from mist_jax.policy.mesh import policy_mesh
+from tests.helpers.rollout_samples import inputs_of, spec
+
+SITE = "mlp.hidden"
+
+
+@pytest.fixture
+def folder(extended, tmp_path):
+    extended("policy")
+    model = ARCHITECTURES["perceptron"]()
+    save_policy(
+        tmp_path / "perceptron",
+        name="perceptron",
+        model=model,
+        parameters=random_parameters(model, "float32", policy_mesh(jax.devices()[:1])),
+        statistics=json.loads((MIST_NANO_FOLDER / STATISTICS).read_text()),
+        tokenizer=MIST_NANO_FOLDER / TOKENIZER,
+        provenance={},
+    )
+    return tmp_path / "perceptron"
+
+
+def test_it_goes_through_everything_that_ours_does(folder):
+    policy = load_policy(folder)
+    inputs = [inputs_of(spec(state=state).key, 0) for state in range(2)]
+    plain = policy.predict_inputs(inputs, sites=(SITE,))
+    assert plain.actions.shape == (2, 2, 7)
+    assert plain.activations[SITE].shape == (2, 3, 8)
+    head = RiskHead.initial(jax.random.key(0), width=8, hidden=4, layer=0, site=SITE)
+    vectors = np.ones((1, 3, 8), np.float32)
+    steering = Steering.of(vectors, np.ones((2, 1)), threshold=np.array([[-0.5], [2.0]]), site=SITE)
+    steered = policy.predict_inputs(inputs, sites=(SITE,), steering=steering, risk_head=head)
+    np.testing.assert_allclose(
+        steered.risk, head.probability(jnp.asarray(plain.activations[SITE][:, 0])), rtol=1e-5
+    )
+    assert (steered.gate[0, 1:] > 0).all()
+    assert not steered.gate[1].any()
+    np.testing.assert_array_equal(steered.raw_actions[1], plain.raw_actions[1])
+    assert np.abs(steered.raw_actions[0] - plain.raw_actions[0]).max() > 1e-4
+
+
+def test_without_the_extension_it_is_unknown(folder, monkeypatch):
+    monkeypatch.setenv("MIST_EXTENSIONS", "")
+    with pytest.raises(UserError, match="unknown architecture 'perceptron'"):
+        load_policy(folder)
