@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import binary
+from mist_jax.output_folder import check_output
 from mist_jax.steering.bank import METHODS
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to extract from.", required=True)
@@ -53,6 +54,7 @@ def main() -> None:
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
 
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    check_output(output, "steering bank")
     digest = dataset_hash(data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)

@@ -16,6 +16,7 @@ from jax.sharding import Sharding
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
+from mist_jax.fields import check_fields
 from mist_jax.intervention.risk_head import RiskHead
 
 KIND = "risk head"
@@ -108,9 +109,13 @@ def restore_trained(folder: Path, sharding: Sharding | None = None) -> TrainedRi
     del described["kind"]
     try:
         metadata = RiskMetadata(**{name: _tupled(value) for name, value in described.items()})
+        check_fields(metadata)
+        for name in ("threshold", "usable", "n_positive", "dimensions"):
+            if len(getattr(metadata, name)) != len(ACTION_DIMENSIONS):
+                raise TypeError(f"{name} has not {len(ACTION_DIMENSIONS)} values")
     except TypeError as error:
         raise UserError(
-            f"{path / METADATA} is of another version ({error}); train again"
+            f"{path / METADATA} is damaged, or of another version ({error}); train again"
         ) from error
     tree = restore_arrays(path, sharding)
     try:
