@@ -207,7 +207,7 @@ class Training:
             indent=1,
         )
         content = described.encode()
-        if path.exists() and path.read_bytes() != content:
+        if path.exists() and not (path.is_file() and path.read_bytes() == content):
             raise UserError(
                 f"{self.plan.output_dir} holds another training run (see plan.json); "
                 "name another --output_dir"
