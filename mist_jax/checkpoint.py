@@ -91,5 +91,5 @@ def restore_arrays(folder: Path, sharding: Sharding | None = None) -> dict[str, 
 def _kind(folder: Path) -> str | None:
     try:
         return json.loads((folder / METADATA).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

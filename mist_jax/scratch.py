@@ -8,10 +8,13 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "mist_"
 _OWNER = "owner"
+_TRIES = 20
 
 
 class Scratch:
@@ -30,7 +33,11 @@ class Scratch:
     def remove(self) -> None:
         """Removes the folder; a second time does nothing."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            for _ in range(_TRIES):
+                _remove(self.path)
+                if not self.path.exists():
+                    break
+                time.sleep(0.1)  # what was just ended still writes
             os.close(self._lock)
             self._lock = -1
 
@@ -52,9 +59,24 @@ def remove_dead(directory: Path) -> None:
         except OSError:
             continue  # it lives
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         finally:
             os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Empties it first: what a dying process still writes to keeps its owner's name, to be seen
+    again by the next run.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _OWNER:
+                path.unlink()
+        if [path.name for path in folder.iterdir()] == [_OWNER]:
+            (folder / _OWNER).unlink()
+            folder.rmdir()
 
 
 def _start_time() -> str:

@@ -62,7 +62,7 @@ def read_index(directory: Path) -> tuple[EpisodeEntry, ...]:
                 raise ValueError(f"{entry.key} a second time")
             keys.add(entry.key)
             entries.append(entry)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged at line {len(entries) + 1} ({error!r}); restore it from a copy"
         ) from None
@@ -100,7 +100,12 @@ def index_bytes(directory: Path, count: int) -> int:
 
 def _lines(directory: Path) -> list[bytes]:
     path = directory / INDEX_FILE
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    try:
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); restore it from a copy"
+        ) from None
 
 
 def append_entry(directory: Path, entry: EpisodeEntry, offset: int) -> int:

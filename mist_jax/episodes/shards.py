@@ -46,7 +46,14 @@ def load_shards(directory: Path) -> tuple[int, ...]:
                 f"{directory} has episodes but no {TFDS_INFO_FILE}; restore it from a copy"
             ) from None
         return ()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UserError(f"{path} is damaged ({error!r}); restore it from a copy") from None
     if name != DATASET_NAME:
         raise UserError(f"{directory} holds the dataset {name!r}; use another folder")

@@ -55,7 +55,7 @@ def is_policy(folder: Path) -> bool:
     """Whether a folder is (or claims to be) a policy of ours."""
     try:
         return json.loads((folder / CONFIG).read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

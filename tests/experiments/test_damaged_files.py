@@ -139,9 +139,9 @@ def test_a_malformed_file_is_one_line_before_the_work_and_nothing_changes(
 
 def places(values: Any, path: tuple = ()) -> list[tuple]:
     """The paths of all values inside a JSON value."""
-    inside = values.items() if isinstance(values, dict) else enumerate(values)
     if not isinstance(values, dict | list):
         return []
+    inside = values.items() if isinstance(values, dict) else enumerate(values)
     return [p for key, value in inside for p in ((*path, key), *places(value, (*path, key)))]
 
 
@@ -149,7 +149,9 @@ ODD = st.sampled_from([None, [], {}, "text", "", -1, 0, 10**30, 1.5, True, [1] *
 
 
 @pytest.mark.parametrize("file", FAST)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_single_value_of_another_kind_is_read_or_refused_in_one_line(
     whole: Path, file: str, data: st.DataObject
@@ -286,7 +288,8 @@ def test_every_binary_refuses_a_file_and_a_folder_of_another_kind_before_its_wor
 ):
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refused(binary, tmp_path / "file" / "out", whole)
-    there = "risk" if binary in ("collect_failure_data", "run_evaluation") else "data"
+    simulate = ("collect_failure_data", "run_evaluation")
+    there = "risk" if binary in (*simulate, "judge_evaluation") else "data"
     before = contents(whole / there)
     assert "not of a new" in refused(binary, whole / there, whole)
     assert contents(whole / there) == before

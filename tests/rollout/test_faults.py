@@ -22,6 +22,7 @@ import pytest
 from mist_jax.episodes.index import INDEX_FILE, read_index
 from mist_jax.episodes.reader import load_episodes
 from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.scratch import remove_dead
 from tests.helpers.episode_samples import assert_equal
 from tests.helpers.fault_driver import EPISODES, drive
 from tests.helpers.rollout_samples import save_tiny_policy
@@ -140,6 +141,7 @@ class Runner:
         end = time.monotonic() + 60
         while (alive := running_in(self.temporary)) and time.monotonic() < end:
             time.sleep(0.5)
+        remove_dead(self.temporary)  # as the next run would
         return [path.name for path in self.temporary.glob("mist_*")], alive
 
 
@@ -156,6 +158,8 @@ def unfinished(output: Path) -> bool:
     """Whether a write is under way (or was, in a dead run): there are files that do not count."""
     if list(output.glob("*.partial")):
         return True
+    if not (output / "dataset.json").exists():
+        return False
     lines = (output / INDEX_FILE).read_bytes().count(b"\n") if (output / INDEX_FILE).exists() else 0
     split = json.loads((output / "dataset_info.json").read_text())["splits"][0]
     shards = len(list(output.glob("*.array_record")))

@@ -57,6 +57,22 @@ def test_the_next_run_removes_the_folder_of_a_killed_one_and_no_living_ones(temp
         living.wait()
 
 
+def test_a_folder_that_a_dying_process_still_fills_is_removed_by_a_later_run(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+):
+    killed, dead = owner_in(temporary)
+    (dead / "session").mkdir()
+    killed.kill()
+    killed.wait()
+    with monkeypatch.context() as patch:
+        # What is written while the folder is emptied keeps its place.
+        patch.setattr("mist_jax.scratch.shutil.rmtree", lambda *_, **__: None)
+        remove_dead(temporary)
+    assert (dead / "owner").is_file()
+    remove_dead(temporary)
+    assert not dead.exists()
+
+
 def test_folders_that_are_not_of_this_program_or_user_stay(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ):
