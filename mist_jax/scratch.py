@@ -65,9 +65,9 @@ def remove_dead(directory: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Empties it first: what a dying process still writes to keeps its owner's name, to be seen
-    again by the next run.
-    """
+    """Removes it unless it is in use; the owner's name goes last, so that what is left is found."""
+    if _in_use(folder):
+        return
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -77,6 +77,18 @@ def _remove(folder: Path) -> None:
         if [path.name for path in folder.iterdir()] == [_OWNER]:
             (folder / _OWNER).unlink()
             folder.rmdir()
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process was started with it: those of a killed owner live on for a moment, and
+    would make the folder again.
+    """
+    name = str(folder).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended, or is another user's
+            if name in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                return True
+    return False
 
 
 def _start_time() -> str:

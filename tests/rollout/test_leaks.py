@@ -73,6 +73,26 @@ def test_a_folder_that_a_dying_process_still_fills_is_removed_by_a_later_run(
     assert not dead.exists()
 
 
+def test_a_folder_that_processes_of_a_dead_owner_still_use_stays_until_they_have_ended(
+    temporary: Path,
+):
+    killed, dead = owner_in(temporary)
+    user = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        env={**os.environ, "TMPDIR": str(dead)},
+    )
+    try:
+        killed.kill()
+        killed.wait()
+        remove_dead(temporary)
+        assert dead.is_dir()
+    finally:
+        user.kill()
+        user.wait()
+    remove_dead(temporary)
+    assert not dead.exists()
+
+
 def test_folders_that_are_not_of_this_program_or_user_stay(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ):
