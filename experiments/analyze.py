@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import binary, extension_flags
+from mist_jax.output_folder import check_output
 
 _RISK_HEAD = flags.DEFINE_string(
     "risk_head", None, "Folder that train_risk_predictor wrote.", required=True
@@ -39,6 +40,7 @@ def main() -> None:
     from mist_jax.steering.figures import draw_bank
 
     output = Path(_OUTPUT_DIR.value)
+    check_output(output, "analysis")
     trained = restore_trained(Path(_RISK_HEAD.value))
     bank = restore_bank(Path(_STEERING_VECTORS.value)) if _STEERING_VECTORS.value else None
     meta = trained.metadata

@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
+from mist_jax.output_folder import check_output
 from mist_jax.simulator.environment.perturbation import PERTURBATION_KINDS, PerturbationSpec
 
 flags.adopt_module_key_flags(simulation_flags)
@@ -63,6 +64,8 @@ def main() -> None:
     task_ids, states = simulation_flags.task_ids(), simulation_flags.initial_states()
     if not _PHASE1.value and _N_SUCCESS.value + _N_FAILURE.value == 0:
         raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
+
+    check_output(Path(_SAVE_DIR.value), "collection")
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version

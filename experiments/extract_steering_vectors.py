@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import binary, extension_flags
+from mist_jax.output_folder import check_output
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to extract from.", required=True)
 _MODEL_NAME = flags.DEFINE_string(
@@ -53,6 +54,7 @@ def main() -> None:
     methods = tuple(dict.fromkeys(_METHODS.value))
     in_order(methods)  # refuses an unknown one before anything is read
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    check_output(output, "steering bank")
     digest = dataset_hash(data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)

@@ -6,7 +6,6 @@ What was done stays as it was; what counts as an alarm and as its coming true ca
 """
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from absl import flags
 
 from experiments import binary
 from mist_jax.errors import UserError
+from mist_jax.output_folder import check_output
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder that run_evaluation (or a collection) wrote.", required=True
@@ -42,6 +42,7 @@ def main() -> None:
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     if output.resolve() == data.resolve():
         raise UserError("--output_dir is --data_dir: its report is of the run itself; name another")
+    check_output(output, "report")
     otherwise: dict[str, Any] = {
         "horizon": _HORIZON.value,
         "share": _SHARE.value,
@@ -52,11 +53,9 @@ def main() -> None:
         otherwise["threshold"] = tuple(asked.tolist())
     results = judge(data, **{name: v for name, v in otherwise.items() if v is not None})
     output.mkdir(parents=True, exist_ok=True)
-    moved = [
-        dataclasses.replace(r, video=r.video and os.path.relpath(data / r.video, output))
-        for r in results
-    ]
-    print("\n".join(write_report(output, moved)))
+    # A report links to nothing outside of its folder.
+    here = [dataclasses.replace(result, video=None) for result in results]
+    print("\n".join(write_report(output, here)))
 
 
 if __name__ == "__main__":

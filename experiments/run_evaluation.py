@@ -14,6 +14,7 @@ from absl import flags
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.registry import ARMS
+from mist_jax.output_folder import check_output
 
 if TYPE_CHECKING:
     from absl.flags import FlagHolder
@@ -72,6 +73,8 @@ def main() -> None:
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
     if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
+
+    check_output(Path(_OUTPUT_DIR.value), "evaluation")
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import binary, extension_flags
-from mist_jax.errors import UserError
+from mist_jax.output_folder import check_output
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to learn from.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the risk head goes.", required=True)
@@ -68,8 +68,7 @@ def main() -> None:
 
     gating(_DETECTOR.value)
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output_dir={output} is a file; name a folder")
+    check_output(output, "risk head")
     digest = dataset_hash(data)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = StudyConfig(

@@ -6,7 +6,7 @@ metadata.json   written by the caller; the folder appears whole or not at all
 
 import importlib.metadata
 import json
-import shutil
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 
+from mist_jax.disk import whole_folder
 from mist_jax.errors import UserError
 
 ARRAYS, METADATA = "arrays", "metadata.json"
@@ -34,20 +35,18 @@ def save_checkpoint(
     """Writes arrays and metadata beside `folder`, then puts them in place; an old one is replaced.
 
     Raises:
-        UserError: `folder` holds something that is not a checkpoint of this `kind`.
+        UserError: `folder` holds something that is not a checkpoint of this `kind`, is a file, or
+            the disk is full.
     """
-    if folder.exists() and any(folder.iterdir()) and _kind(folder) != kind:
+    taken = os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and _kind(folder) != kind:
         raise UserError(f"{folder} exists and is not a {kind}; name another folder")
-    beside = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((beside / ARRAYS).absolute(), dict(tree))
     described = {"kind": kind, "code_version": code_version(), **metadata}
     text = json.dumps(described, indent=1, allow_nan=False)
-    (beside / METADATA).write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    with whole_folder(folder) as beside:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((beside / ARRAYS).absolute(), dict(tree))
+        (beside / METADATA).write_text(text + "\n", encoding="utf-8")
 
 
 def read_metadata(folder: Path, kind: str) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def read_metadata(folder: Path, kind: str) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         found = metadata["kind"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error!r}); make the {kind} again") from error
     if found != kind:
         raise UserError(f"{folder} is a {found}, not a {kind}")
@@ -92,5 +91,5 @@ def restore_arrays(folder: Path, sharding: Sharding | None = None) -> dict[str, 
 def _kind(folder: Path) -> str | None:
     try:
         return json.loads((folder / METADATA).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

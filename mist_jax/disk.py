@@ -2,8 +2,9 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mist_jax.errors import UserError
@@ -36,29 +37,62 @@ def publish(path: Path) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Replaces `path` by `content` in one atomic step."""
-    partial_path(path).write_bytes(content)
-    publish(path)
+    with whole_file(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The block writes `partial_path(path)`, which then becomes `path`; failing, it leaves none."""
+    beside = partial_path(path)
+    try:
+        yield beside
+        publish(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """The block writes a folder beside, `.NAME.writing`, which then takes the place of `folder`.
+
+    Where the block fails, nothing of it is left, and an old `folder` stays.
+
+    Raises:
+        UserError: the file system, or the quota, is full.
+    """
+    beside = folder.with_name(f".{folder.name}.writing")
+    try:
+        with full_disk_is_clear(folder):
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            yield beside
+            shutil.rmtree(folder, ignore_errors=True)
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
 def full_disk_is_clear(directory: Path) -> Iterator[None]:
     """Turns the errors of a full disk into one clear line.
 
-    ArrayRecord reports every failed write as a RuntimeError with the system's message in it.
+    ArrayRecord and Orbax report a failed write as an error of their own kind, with the system's
+    message in it.
 
     Raises:
         UserError: the file system, or the quota, is full.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, OSError):
-            full = error.errno in _FULL
-        else:
-            full = any(os.strerror(code) in str(error) for code in _FULL)
+    except (OSError, RuntimeError, ValueError) as error:
+        full = getattr(error, "errno", None) in _FULL or any(
+            os.strerror(code) in str(error) for code in _FULL
+        )
         if not full:
             raise
         raise UserError(
-            f"no space left to write to {directory}; the episodes already there are whole: "
-            "free some space and run the same command again"
+            f"no space left to write to {directory}; what is already there is whole: free some "
+            "space and run the same command again"
         ) from error

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mist_jax.disk import whole_file
+
 
 def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     """Writes each figure as NAME.png into `folder`, which is made if absent; returns the paths."""
@@ -12,6 +14,7 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120)
+        with whole_file(path) as beside:
+            figure.savefig(beside, format="png", dpi=120)
         paths.append(path)
     return paths

@@ -13,6 +13,7 @@ from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import (
     STATISTICS,
     TOKENIZER,
+    PolicyCard,
     is_policy,
     read_card,
     restore_parameters,
@@ -51,8 +52,23 @@ def load_policy(
     preprocessor = Preprocessor.of(
         card.model.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
     )
+    _check_statistics(folder, card, preprocessor)
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
     return Policy(card, parameters, preprocessor)
+
+
+def _check_statistics(folder: Path, card: PolicyCard, preprocessor: Preprocessor) -> None:
+    found = preprocessor.statistics
+    for what, bounds, wanted in (
+        ("action", found.action, card.model.action_dim),
+        ("proprio", found.proprio, card.model.preprocessing.proprio_dim),
+    ):
+        length = 0 if bounds is None else len(bounds)
+        if wanted and length != wanted:
+            raise UserError(
+                f"{folder / STATISTICS}: the {what} statistics of {found.key!r} have {length} "
+                f"numbers, the policy has {wanted}; take those it was trained with"
+            )
 
 
 def find_policy(name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.fields import check_fields
 from mist_jax.record.observation import CAMERAS
 
 INFO_FILE = "dataset.json"
@@ -66,13 +67,21 @@ class DatasetInfo:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "DatasetInfo":
-        """The inverse of `as_json`; KeyError or TypeError where the values do not fit."""
+        """The inverse of `as_json`; KeyError, TypeError or ValueError where it is none."""
         sites = {
             name: Site(tuple(site["layers"]), site["width"])
             for name, site in values["sites"].items()
         }
-        tuples = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
-        return DatasetInfo(**{**values, **tuples, "sites": sites})
+        lists = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
+        # A text is a sequence of letters too.
+        if any(isinstance(values[name], str) for name in lists):
+            raise TypeError(f"{' or '.join(lists)} is no list")
+        info = DatasetInfo(**{**values, **lists, "sites": sites})
+        check_fields(info)
+        sizes = [info.chunk, info.camera_res, *(site.width for site in sites.values())]
+        if min(sizes) < 1 or any(n < 0 for site in sites.values() for n in site.layers):
+            raise ValueError("chunk, camera_res, widths and layers are not negative")
+        return info
 
 
 def load_info(directory: Path) -> DatasetInfo:
@@ -99,8 +108,10 @@ def load_sidecar(directory: Path) -> dict[str, Any]:
             f"{directory} holds no episode dataset ({INFO_FILE} is missing); "
             "name a folder that collect_failure_data has written"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error!r}; collect the dataset again") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); restore it from a copy, or collect the dataset again"
+        ) from None
     return sidecar
 
 

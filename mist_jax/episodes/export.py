@@ -95,10 +95,13 @@ def export_rlds(
     scratch = final.with_name(VERSION + PARTIAL)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    with full_disk_is_clear(output_dir):
-        episodes = (e for e in read_episodes(directory, images=True) if e.outcome in outcomes)
-        _write(scratch, name, info, episodes, len(wanted), progress)
-        scratch.replace(final)
+    try:
+        with full_disk_is_clear(output_dir):
+            episodes = (e for e in read_episodes(directory, images=True) if e.outcome in outcomes)
+            _write(scratch, name, info, episodes, len(wanted), progress)
+            scratch.replace(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 

@@ -7,13 +7,15 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mist_jax.episodes.dataset_info import load_info
-from mist_jax.episodes.shards import load_shards
+from mist_jax.episodes.dataset_info import INFO_FILE, load_info
+from mist_jax.episodes.shards import TFDS_INFO_FILE, load_shards, shards_there
 from mist_jax.errors import UserError
+from mist_jax.fields import check_fields
 from mist_jax.record.episode import EpisodeKey, Outcome
 
 INDEX_FILE = "episodes.jsonl"
@@ -36,8 +38,10 @@ class EpisodeEntry:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "EpisodeEntry":
-        """The inverse of `as_line`, parsed; KeyError or TypeError where the values do not fit."""
-        return EpisodeEntry(**{**values, "key": EpisodeKey(**values["key"])})
+        """The inverse of `as_line`, parsed; KeyError or TypeError where it is none."""
+        entry = EpisodeEntry(**{**values, "key": EpisodeKey(**values["key"])})
+        check_fields(entry)
+        return entry
 
 
 def read_index(directory: Path) -> tuple[EpisodeEntry, ...]:
@@ -50,11 +54,15 @@ def read_index(directory: Path) -> tuple[EpisodeEntry, ...]:
     path = directory / INDEX_FILE
     count = sum(load_shards(directory))
     entries: list[EpisodeEntry] = []
+    keys: set[EpisodeKey] = set()
     try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        for line in lines[:count]:
-            entries.append(EpisodeEntry.from_json(json.loads(line)))
-    except (ValueError, KeyError, TypeError) as error:
+        for line in _lines(directory)[:count]:
+            entry = EpisodeEntry.from_json(json.loads(line))
+            if entry.key in keys:
+                raise ValueError(f"{entry.key} a second time")
+            keys.add(entry.key)
+            entries.append(entry)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged at line {len(entries) + 1} ({error!r}); restore it from a copy"
         ) from None
@@ -65,11 +73,39 @@ def read_index(directory: Path) -> tuple[EpisodeEntry, ...]:
     return tuple(entries)
 
 
+def check_nothing_else(directory: Path, lengths: Sequence[int]) -> None:
+    """Makes sure that a folder holds no episodes beyond those of its shards of `lengths`.
+
+    An interrupted write leaves one line of the index and one shard at most, or those shards whose
+    episodes were merged into others: these may go. More than that are episodes.
+
+    Raises:
+        UserError: there are more.
+    """
+    count = sum(lengths)
+    lines = len(_lines(directory))
+    begun = (directory / INFO_FILE).exists()
+    lost = lines - count > (1 if begun else 0)
+    if lost or (not count and len(shards_there(directory)) > (1 if begun else 0)):
+        raise UserError(
+            f"{directory} has episodes that its {INFO_FILE} and {TFDS_INFO_FILE} do not count "
+            f"({lines} lines of {INDEX_FILE}, {count} counted); restore those files from a copy"
+        )
+
+
 def index_bytes(directory: Path, count: int) -> int:
     """The length in bytes of the index's first `count` lines."""
+    return sum(len(line) for line in _lines(directory)[:count])
+
+
+def _lines(directory: Path) -> list[bytes]:
     path = directory / INDEX_FILE
-    lines = path.read_bytes().splitlines(keepends=True) if count else []
-    return sum(len(line) for line in lines[:count])
+    try:
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); restore it from a copy"
+        ) from None
 
 
 def append_entry(directory: Path, entry: EpisodeEntry, offset: int) -> int:

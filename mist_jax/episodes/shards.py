@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mist_jax.disk import PARTIAL, partial_path, publish, replace_file
+from mist_jax.episodes.dataset_info import INFO_FILE
 from mist_jax.errors import UserError
 
 TFDS_INFO_FILE = "dataset_info.json"
@@ -22,24 +23,47 @@ def shard_path(directory: Path, index: int) -> Path:
     return directory / f"{DATASET_NAME}-train-{index:05d}.array_record"
 
 
+def shards_there(directory: Path) -> list[Path]:
+    """The files of all shards, in order, whether they count or not."""
+    return sorted(directory.glob(f"{DATASET_NAME}-train-*.array_record"))
+
+
 def load_shards(directory: Path) -> tuple[int, ...]:
     """The number of episodes in each shard; empty where no dataset was begun.
 
     Raises:
-        UserError: the file is damaged, or belongs to another dataset.
+        UserError: the file is damaged, belongs to another dataset, or is missing beside episodes.
     """
     path = directory / TFDS_INFO_FILE
-    if not path.exists():
-        return ()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         name = values["name"]
-        lengths = tuple(int(length) for length in values["splits"][0].get("shardLengths", ()))
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        lengths = tuple(_positive(length) for length in values["splits"][0].get("shardLengths", ()))
+    except (FileNotFoundError, NotADirectoryError):
+        # It is written before `dataset.json` and before any shard.
+        if (directory / INFO_FILE).exists() or shards_there(directory):
+            raise UserError(
+                f"{directory} has episodes but no {TFDS_INFO_FILE}; restore it from a copy"
+            ) from None
+        return ()
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UserError(f"{path} is damaged ({error!r}); restore it from a copy") from None
     if name != DATASET_NAME:
         raise UserError(f"{directory} holds the dataset {name!r}; use another folder")
     return lengths
+
+
+def _positive(length: object) -> int:
+    if not isinstance(length, str | int) or isinstance(length, bool) or int(length) < 1:
+        raise ValueError(f"a shard of {length!r} episodes")
+    return int(length)
 
 
 def commit_shards(directory: Path, lengths: Sequence[int]) -> None:
@@ -104,6 +128,6 @@ def remove_unfinished(directory: Path, shards: int) -> None:
     """Deletes what an interrupted process left: partial files, and shards that do not count."""
     for path in directory.glob(f"*{PARTIAL}"):
         path.unlink()
-    for path in directory.glob(f"{DATASET_NAME}-train-*.array_record"):
+    for path in shards_there(directory):
         if path >= shard_path(directory, shards):
             path.unlink()

@@ -22,7 +22,13 @@ from mist_jax.episodes.dataset_info import (
     load_sidecar,
     save_sidecar,
 )
-from mist_jax.episodes.index import EpisodeEntry, append_entry, index_bytes, read_index
+from mist_jax.episodes.index import (
+    EpisodeEntry,
+    append_entry,
+    check_nothing_else,
+    index_bytes,
+    read_index,
+)
 from mist_jax.episodes.schema import episode_features
 from mist_jax.episodes.shards import (
     commit_shards,
@@ -30,9 +36,11 @@ from mist_jax.episodes.shards import (
     read_shard,
     remove_unfinished,
     shard_path,
+    shards_there,
     write_shard,
 )
 from mist_jax.errors import UserError
+from mist_jax.output_folder import check_output
 from mist_jax.record.episode import Episode, EpisodeKey
 
 _LOCK_FILE = ".lock"
@@ -44,12 +52,14 @@ class EpisodeWriter:
     """Adds episodes to the dataset in a folder, begun now or by an earlier run.
 
     Raises:
-        UserError: the folder holds episodes of another model, other assets or other settings, is
-            written to by another process, is damaged, or the disk is full.
+        UserError: the folder holds something else than such a dataset, or episodes of another
+            model, other assets or other settings, is written to by another process, is damaged, or
+            the disk is full.
     """
 
     def __init__(self, directory: Path, info: DatasetInfo):
         self.directory = Path(directory)
+        check_output(self.directory, info.kind)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.directory)
@@ -66,17 +76,20 @@ class EpisodeWriter:
 
     def _open(self, info: DatasetInfo) -> None:
         self._lengths = list(load_shards(self.directory))
-        if (self.directory / INFO_FILE).exists():
+        begun = (self.directory / INFO_FILE).exists()
+        if begun:
             sidecar = load_sidecar(self.directory)
             there = DatasetInfo.from_json(sidecar["info"])
             self.info = continue_dataset(there, info, self.directory)
-        elif self._lengths:
+        elif self._lengths or shards_there(self.directory):
             raise UserError(
                 f"{self.directory} has episodes but no {INFO_FILE}; restore it from a copy"
             )
         else:
             self.info = info
-        remove_unfinished(self.directory, len(self._lengths))
+        check_nothing_else(self.directory, self._lengths)
+        if begun:  # else what is there is somebody else's
+            remove_unfinished(self.directory, len(self._lengths))
         if not self._lengths:
             _save_features(self.directory, self.info)
             commit_shards(self.directory, ())

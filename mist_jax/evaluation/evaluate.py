@@ -10,6 +10,7 @@ from mist_jax.episodes.shards import load_shards
 from mist_jax.errors import UserError
 from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.output_folder import check_output
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.actor import Actor
 from mist_jax.rollout.episode_spec import EpisodeSpec
@@ -94,6 +95,7 @@ def evaluate(
         UserError: the folder holds episodes of another setup, the disk is full, or the simulator
             crashes in every episode.
     """
+    check_output(plan.directory, "evaluation")
     there = sum(load_shards(plan.directory))
     if there and not plan.resume:
         raise UserError(

@@ -8,6 +8,7 @@ parameters/               Orbax, restorable on any number of devices in one shar
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from flax import traverse_util
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from mist_jax.disk import whole_folder
 from mist_jax.errors import UserError
 from mist_jax.policy.architectures import ARCHITECTURES, describe_model, model_of
 from mist_jax.policy.mesh import policy_mesh
@@ -30,6 +32,7 @@ from mist_jax.policy.model import PolicyModel
 FORMAT = "mist_jax policy 1"
 CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"
 PARAMETERS = "parameters"
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def is_policy(folder: Path) -> bool:
     """Whether a folder is (or claims to be) a policy of ours."""
     try:
         return json.loads((folder / CONFIG).read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -79,9 +82,10 @@ def save_policy(
     """Write a policy beside `folder`, then put it in place whole; an old one is replaced.
 
     Raises:
-        UserError: `folder` holds something that is not a policy.
+        UserError: `folder` holds something that is not a policy, is a file, or the disk is full.
     """
-    if folder.exists() and any(folder.iterdir()) and not is_policy(folder):
+    taken = os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not is_policy(folder):
         raise UserError(f"{folder} exists and is not a policy; name another folder")
     flat = traverse_util.flatten_dict(dict(parameters))
     card = PolicyCard(
@@ -91,14 +95,10 @@ def save_policy(
         digest=digest_of(flat),
         provenance=provenance,
     )
-    beside = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((beside / PARAMETERS).absolute(), dict(parameters))
-    write_description(beside, card, statistics, tokenizer)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    with whole_folder(folder) as beside:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((beside / PARAMETERS).absolute(), dict(parameters))
+        write_description(beside, card, statistics, tokenizer)
     return card
 
 
@@ -131,12 +131,23 @@ def read_card(
     if not path.is_file():
         raise UserError(f"{folder} is not a policy: it has no {CONFIG}")
     try:
-        described = json.loads(path.read_text())
-    except ValueError as error:
+        described = json.loads(path.read_bytes())
+        if not isinstance(described, dict):
+            raise TypeError(f"a {type(described).__name__} in place of an object")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if described.get("format") != FORMAT:
         hint = "; run convert_weights on it" if "llm_backbone_id" in described else ""
         raise UserError(f"{path} is not a {FORMAT!r} file{hint}")
+    kinds = {"name": str, "dtype": str, "digest": str, "provenance": dict, "architecture": dict}
+    for name, kind in kinds.items():
+        if not isinstance(described.get(name), kind):
+            raise UserError(
+                f"{path} is damaged ({name} = {described.get(name)!r:.80}); convert or download "
+                "it again"
+            )
+    if described["dtype"] not in DTYPES:
+        raise UserError(f"{path}: dtype {described['dtype']!r} is none of {', '.join(DTYPES)}")
     return PolicyCard(
         name=described["name"],
         model=model_of(described["architecture"], architectures),

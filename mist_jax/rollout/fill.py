@@ -53,14 +53,16 @@ def fill_dataset(
         with progress_bar(verb, wanted, "episode") as bar, start_fleet() as fleet:
             if wanted > source.missing:
                 bar.advance(wanted - source.missing, str(tally), resumed=True)
+            films = VideoSink(directory, video, bar.note)
             sinks = (
-                VideoSink(directory, video),
-                DatasetSink(writer),
+                DatasetSink(writer),  # first: what comes after may fail without losing the episode
+                films,
                 CrashGuard(),
-                ProgressSink(bar, lambda: source.missing, tally, lambda: _replaced(fleet)),
+                ProgressSink(bar, lambda: source.missing, tally, lambda: _troubles(fleet, films)),
             )
             run(source, fleet, actor, sinks)
 
 
-def _replaced(fleet: Fleet) -> str:
-    return f"{fleet.replaced} workers replaced" if fleet.replaced else ""
+def _troubles(fleet: Fleet, films: VideoSink) -> str:
+    replaced = [f"{fleet.replaced} workers replaced"] * bool(fleet.replaced)
+    return ", ".join(replaced + [f"{films.failed} videos failed"] * bool(films.failed))

@@ -2,12 +2,9 @@
 
 import copy
 import os
-import shutil
 import socket
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +15,7 @@ from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
 from mist_jax.rollout.worker import Worker, no_queries
+from mist_jax.scratch import Scratch
 from mist_jax.simulator.libero.suites import load_task
 
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -51,10 +49,10 @@ class _Slot:
 
 @dataclass(frozen=True)
 class _Connection:
-    """To Ray: whether this process made it, and the folder of the instance it started."""
+    """To Ray: whether this process made it, and the scratch folder of what it started."""
 
     made_here: bool
-    folder: Path | None = None
+    scratch: Scratch | None = None
 
 
 class Fleet:
@@ -157,8 +155,8 @@ class Fleet:
         self._slots = []
         if self._connection.made_here:
             ray.shutdown()
-        if self._connection.folder is not None:
-            shutil.rmtree(self._connection.folder, ignore_errors=True)
+        if self._connection.scratch is not None:
+            self._connection.scratch.remove()
 
     def _submit(self, slot: _Slot, call: Any, timeout: float | None = None) -> None:
         slot.call = call
@@ -234,9 +232,9 @@ class Fleet:
         options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
         # A cluster's processes do not inherit this one's environment.
         environment = {**_WORKER_ENVIRONMENT, VARIABLE: ",".join(named_modules())}
-        if self._connection.folder is not None:
+        if self._connection.scratch is not None:
             # A worker that is killed leaves its temporary files: they go with this folder.
-            environment["TMPDIR"] = str(self._connection.folder)
+            environment["TMPDIR"] = str(self._connection.scratch.path)
         runtime = {"env_vars": environment}
         return self._actor_class.options(**options, runtime_env=runtime).remote(self._config)
 
@@ -262,6 +260,9 @@ def _connect(address: str | None, num_workers: int) -> _Connection:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray prints a paragraph for every lost worker; the fleet counts and replaces them.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed")
+    if address is None:
+        # Ray reads it as it is imported, and then listens on loopback alone, on any system.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -274,20 +275,24 @@ def _connect(address: str | None, num_workers: int) -> _Connection:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"no Ray cluster at {address!r}: {_first_line(error)}") from error
         return _Connection(made_here=True)
-    folder = Path(tempfile.mkdtemp(prefix="mist_"))
-    short = len(str(folder)) <= _LONGEST_RAY_FOLDER
-    ray.init(
-        # Without an address Ray would join a cluster that RAY_ADDRESS names.
-        address="local",
-        # A worker that is being killed still holds its share.
-        num_cpus=2 * num_workers + 1,
-        num_gpus=0,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=str(folder) if short else None,
-        **quiet,
-    )
-    return _Connection(made_here=True, folder=folder)
+    scratch = Scratch()
+    short = len(str(scratch.path)) <= _LONGEST_RAY_FOLDER
+    try:
+        ray.init(
+            # Without an address Ray would join a cluster that RAY_ADDRESS names.
+            address="local",
+            # A worker that is being killed still holds its share.
+            num_cpus=2 * num_workers + 1,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(scratch.path) if short else None,
+            **quiet,
+        )
+    except BaseException:
+        scratch.remove()
+        raise
+    return _Connection(made_here=True, scratch=scratch)
 
 
 def _check_reachable(address: str) -> None:

@@ -71,7 +71,9 @@ def run_episodes(
         if not running:
             if exhausted:
                 return
-            raise ValueError("the specs wait for an episode to end, and none is running")
+            if fleet.idle:
+                raise ValueError("the specs wait for an episode to end, and none is running")
+            # Else the workers of the episodes that have crashed are being replaced.
         patience = None
         if questions:
             due = asked_at + min(actor.latency, _LONGEST_WAIT)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from jax.sharding import Sharding
 
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
-from mist_jax.steering.bank import BankMetadata, SteeringBank
+from mist_jax.fields import check_fields
+from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
 
 KIND = "steering bank"
 FOLDER = "steering_bank"
@@ -49,7 +51,44 @@ def restore_bank(folder: Path, sharding: Sharding | None = None) -> SteeringBank
         names, methods = (tuple(described.pop(name)) for name in ("names", "methods"))
         described["layers"] = tuple(described["layers"])
         metadata = BankMetadata(**described)
-        arrays = {name: tree[name] for name in _ARRAYS}
+        check_fields(metadata)
+        bank = SteeringBank(
+            **{name: tree[name] for name in _ARRAYS},
+            names=names,
+            methods=methods,
+            metadata=metadata,
+        )
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is of another version ({error!r}); extract it again") from error
-    return SteeringBank(**arrays, names=names, methods=methods, metadata=metadata)
+        raise UserError(
+            f"{path} is damaged, or of another version ({error!r}); extract it again"
+        ) from error
+    wrong = _misfit(bank)
+    if wrong:
+        raise UserError(f"{path} is damaged: {wrong}; extract it again")
+    return bank
+
+
+def _misfit(bank: SteeringBank) -> str:
+    """What of a bank does not fit the rest of it; "" for a whole one."""
+    if bank.vectors.ndim != 3:
+        return f"vectors are {list(bank.vectors.shape)}, not [V, L, D]"
+    count, depth, _ = bank.vectors.shape
+    shapes = {"gates": (count, len(ACTION_DIMENSIONS)), "residual_norm": (depth,)}
+    for name, shape in shapes.items():
+        if getattr(bank, name).shape != shape:
+            return f"{name} are {list(getattr(bank, name).shape)}, not {list(shape)}"
+    for what, texts in (("names", bank.names), ("methods", bank.methods)):
+        if len(texts) != count or not all(isinstance(text, str) and text for text in texts):
+            return f"its {len(texts)} {what} do not fit {count} vectors"
+    odd = [name for name in bank.names if name not in DIRECTION_NAMES]
+    if odd:
+        return f"{odd[0]!r} is no direction; those are {', '.join(DIRECTION_NAMES)}"
+    pairs = list(zip(bank.methods, bank.names, strict=True))
+    twice = [pair for pair in pairs if pairs.count(pair) > 1]
+    if twice:
+        return f"{twice[0][0]} has the direction {twice[0][1]} twice"
+    if not all(0 <= layer < depth for layer in bank.metadata.layers):
+        return (
+            f"layers {list(bank.metadata.layers)} are not all of the {depth} that its vectors have"
+        )
+    return ""

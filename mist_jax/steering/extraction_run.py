@@ -13,6 +13,7 @@ from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.intervention.site import ModelSite
+from mist_jax.output_folder import check_output
 from mist_jax.policy.policy import Policy
 from mist_jax.risk.features import Samples
 from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
@@ -76,7 +77,12 @@ def extract_bank(
 
 
 def save_extraction(folder: Path, bank: SteeringBank, found: Sequence[Directions]) -> Path:
-    """Writes the bank, summary.json and plots/ into `folder`; returns the bank's path."""
+    """Writes the bank, summary.json and plots/ into `folder`; returns the bank's path.
+
+    Raises:
+        UserError: something else is there, or the disk is full.
+    """
+    check_output(folder, "steering bank")
     path = save_bank(folder, bank)
     layers = bank.metadata.layers
     summary = {

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mist_jax.disk import replace_file
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
+from mist_jax.output_folder import check_output
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
@@ -61,6 +63,7 @@ class Training:
     def __init__(self, plan: TrainingPlan):
         """Reads the demonstrations and goes on from the last checkpoint, if there is one."""
         self.plan = plan
+        check_output(plan.output_dir, "training run")
         plan.output_dir.mkdir(parents=True, exist_ok=True)
         self._check_same_run()
         self.demonstrations = self._samples(plan.data_dirs)
@@ -206,12 +209,13 @@ class Training:
             },
             indent=1,
         )
-        if path.exists() and path.read_text() != described:
+        content = described.encode()
+        if path.exists() and not (path.is_file() and path.read_bytes() == content):
             raise UserError(
                 f"{self.plan.output_dir} holds another training run (see plan.json); "
                 "name another --output_dir"
             )
-        path.write_text(described)
+        replace_file(path, content)
 
 
 def _tree(state: CloningState) -> dict[str, Any]:

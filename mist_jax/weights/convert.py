@@ -18,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import (
     PARAMETERS,
@@ -220,9 +221,8 @@ def _resume(work: Path, fingerprint: str) -> dict[str, int] | None:
 
 
 def _record(work: Path, fingerprint: str, done: Mapping[str, int]) -> None:
-    beside = work / f"{PROGRESS}.writing"
-    beside.write_text(json.dumps({"fingerprint": fingerprint, "done": done}))
-    beside.rename(work / PROGRESS)
+    content = json.dumps({"fingerprint": fingerprint, "done": done})
+    replace_file(work / PROGRESS, content.encode())
 
 
 def _check_disk(output: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:

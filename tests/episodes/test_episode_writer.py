@@ -119,7 +119,6 @@ def test_the_same_command_again_stores_nothing_twice(tmp_path: Path):
         {"images": "step"},
         {"activation_dtype": "float16"},
         {"min_force": 5.0},
-        {"kind": "evaluation"},
         {"perturbation": "noop"},
     ],
 )

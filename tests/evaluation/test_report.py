@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 
-from mist_jax.evaluation.report.document import gap_text, p_text, write_report
+from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
 from mist_jax.evaluation.report.summary import summarise
 from tests.helpers.evaluation_samples import SETUP, contact, result, study
 
@@ -181,3 +181,37 @@ def test_numbers_are_written_as_they_are():
     gap = {"value": -0.123, "low": -0.201, "high": 0.004}
     assert gap_text(gap, "success") == {"value": "\u221212", "interval": "\u221220 to 0"}
     assert (p_text(0.0004), p_text(0.034), p_text(1.0)) == ("<0.001", "0.034", "1.00")
+
+
+OUTSIDE = [
+    "../secret.mp4",
+    "videos/../../secret.mp4",
+    "videos\\..\\..\\secret.mp4",
+    "/etc/passwd",
+    "//host/a.mp4",
+    "\\\\host\\a.mp4",
+    "java\nscript:alert(1)",
+    "",
+]
+
+
+@pytest.mark.parametrize("video", OUTSIDE)
+def test_a_link_that_leads_out_of_the_reports_folder_is_none(tmp_path, video):
+    assert link_inside(video) is None
+    write_report(tmp_path, [result("none", 0, 0, video=video), result("none", 1, 0)])
+    assert "href" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("video", "link"),
+    [
+        ("videos/a.mp4", "videos/a.mp4"),
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("data:text/html,x", "data%3Atext/html%2Cx"),
+        ("videos/a b?#%20.mp4", "videos/a%20b%3F%23%2520.mp4"),
+    ],
+)
+def test_a_link_is_a_relative_path_whatever_its_name_looks_like(tmp_path, video, link):
+    assert link_inside(video) == link
+    write_report(tmp_path, [result("none", 0, 0, video=video), result("none", 1, 0)])
+    assert f'href="{link}"' in (tmp_path / "report.html").read_text()

@@ -1,5 +1,6 @@
 """Workers that die, hang or raise are replaced, and no episode is lost or blamed for it."""
 
+import dataclasses
 import logging
 import time
 
@@ -8,10 +9,13 @@ import ray
 from ray import cloudpickle
 
 from mist_jax.errors import UserError
-from mist_jax.rollout.episode_spec import WorkerConfig
+from mist_jax.record.episode import Episode
+from mist_jax.rollout.attempts import Attempts, Quotas
+from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
 from mist_jax.rollout.expert_actor import ExpertActor
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.run import run_episodes
+from mist_jax.rollout.run import run, run_episodes
+from mist_jax.rollout.source import EpisodeSource, Listed
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
     DIES_ONCE,
@@ -93,6 +97,33 @@ def test_an_episode_that_always_raises_ends_as_crashed_with_the_error(tmp_path):
         "pick up the black bowl between the plate and the ramekin and place it on the plate"
     )
     assert len(starts(tmp_path, spec(RAISES))) == 3
+
+
+@pytest.mark.parametrize("source", ["quotas", "listed"])
+def test_with_one_worker_a_crashed_episode_does_not_end_the_run(tmp_path, source):
+    def order(key):
+        bad = key.initial_state == 0
+        return EpisodeSpec(dataclasses.replace(key, seed=RAISES if bad else WELL))
+
+    class Renamed(Attempts):
+        def settle(self, episode):
+            key = dataclasses.replace(episode.key, seed=0)
+            return super().settle(dataclasses.replace(episode, key=key))
+
+    attempts: EpisodeSource = Renamed("libero_spatial", (0,), (0, 1, 2), 0, Quotas(3, 0, 2), order)
+    if source == "listed":
+        attempts = Listed([spec(RAISES), spec(WELL, 1), spec(WELL, 2)])
+    episodes: list[Episode] = []
+
+    class Keep:
+        def put(self, episode):
+            episodes.append(episode)
+
+    with fleet(tmp_path, workers=1, max_tries=1) as workers:
+        run(attempts, workers, ExpertActor(), [Keep()])
+    assert [episode.outcome for episode in episodes] == ["crashed", "failure", "failure"]
+    assert attempts.missing == 0
+    assert workers.replaced == 1
 
 
 def test_bad_input_met_by_a_worker_reaches_the_user_at_once(tmp_path):

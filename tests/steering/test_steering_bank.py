@@ -1,6 +1,7 @@
 """A bank's vectors, gates and coefficients are what they are called; it survives the disk."""
 
 import dataclasses
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +65,40 @@ def test_coefficients_follow_the_sign_of_motion():
     motion = np.array([[2.0, 0, 0, 0, 0, 0, -1.0], [-0.1, 0, 0, 0, 0, 0, 1.0]])
     got = bank().method("contrast").against(motion, 0.3)
     np.testing.assert_allclose(got, [[0.3, 0, 0], [0, 0.3, 0.3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ("x+", "x-")}, "2 names do not fit 6 vectors"),
+        ({"methods": ("contrast",) * 7}, "7 methods do not fit 6 vectors"),
+        ({"names": ("x+", "x-", "gripper+", "x+", "x-", "up")}, "'up' is no direction"),
+        ({"methods": ("random",) * 6}, "random has the direction"),
+        ({"names": "xyzxyz"}, "no direction"),
+        ({"names": None}, "NoneType"),
+        ({"layers": [1, 6]}, "not all of the 6"),
+        ({"layers": ["1"]}, "layers = "),
+        ({"model": None}, "model = None"),
+        ({"horizon": "16"}, "horizon = '16'"),
+        ({"unheard_of": 1}, "unheard_of"),
+    ],
+)
+def test_a_bank_whose_names_methods_or_layers_do_not_fit_its_vectors_is_refused(
+    tmp_path, change, message
+):
+    path = save_bank(tmp_path, bank()) / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match="extract it again") as refusal:
+        restore_bank(tmp_path)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("gates", (6, 6)), ("residual_norm", (5,))])
+def test_a_bank_whose_arrays_do_not_fit_each_other_is_refused(tmp_path, name, shape):
+    save_bank(tmp_path, dataclasses.replace(bank(), **{name: jnp.zeros(shape)}))
+    with pytest.raises(UserError, match=f"damaged: {name} are"):
+        restore_bank(tmp_path)
 
 
 def test_one_method_alone():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from mist_jax.disk import partial_path, publish
+from mist_jax.disk import whole_file
 from mist_jax.episodes.summary.counts import FORCE_EDGES, DatasetSummary
 from mist_jax.record.episode import OUTCOMES
 
@@ -35,8 +35,8 @@ def save_summary_figure(summary: DatasetSummary, path: Path) -> None:
         figure.suptitle(
             f"{summary.episodes} episodes, {summary.steps} steps, {summary.queries} queries"
         )
-        figure.savefig(partial_path(path), format="png", dpi=110)
-    publish(path)
+        with whole_file(path) as beside:
+            figure.savefig(beside, format="png", dpi=110)
 
 
 def summary_table(summary: DatasetSummary) -> Table:

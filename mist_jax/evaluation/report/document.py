@@ -2,6 +2,7 @@
 
 import base64
 import json
+import urllib.parse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import jinja2
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.disk import replace_file
+from mist_jax.disk import full_disk_is_clear, replace_file
 from mist_jax.evaluation.arms.registry import row_of
 from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.metrics import METRICS
@@ -39,11 +40,15 @@ def write_report(folder: Path, results: Sequence[EpisodeResult]) -> list[str]:
 
     Returns:
         What they say, in a few lines for the terminal.
+
+    Raises:
+        UserError: the disk is full.
     """
     summary = summarise(results)
     text = json.dumps(summary, indent=1, allow_nan=False)
-    replace_file(folder / SUMMARY_FILE, (text + "\n").encode())
-    replace_file(folder / REPORT_FILE, render(results, summary).encode())
+    with full_disk_is_clear(folder):
+        replace_file(folder / SUMMARY_FILE, (text + "\n").encode())
+        replace_file(folder / REPORT_FILE, render(results, summary).encode())
     return [*verdicts(summary), f"report: {folder / REPORT_FILE}"]
 
 
@@ -189,7 +194,18 @@ def _counts(own: Sequence[EpisodeResult]) -> str:
 def _mark(result: EpisodeResult | None) -> dict[str, str | None]:
     if result is None:
         return {"kind": "missing", "title": "not run", "video": None}
-    return {"kind": _kind(result), "title": _title(result), "video": result.video}
+    return {"kind": _kind(result), "title": _title(result), "video": link_inside(result.video)}
+
+
+def link_inside(path: str | None) -> str | None:
+    """The relative URL of a file inside the report's folder; None for anything else.
+
+    Nothing is a link that leads out of the folder, or that a browser takes for another scheme.
+    """
+    if not path or path.startswith(("/", "\\")) or not path.isprintable():
+        return None
+    parts = path.replace("\\", "/").split("/")
+    return None if ".." in parts else urllib.parse.quote("/".join(parts))
 
 
 def _kind(result: EpisodeResult) -> str:

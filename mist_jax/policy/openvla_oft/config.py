@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
+from mist_jax.fields import check_fields
 from mist_jax.policy.preprocessing.spec import PreprocessingSpec
 from mist_jax.record.observation import CAMERAS
 
@@ -94,7 +95,7 @@ class OpenVLAOFTConfig:
             jpeg_round_trip=self.jpeg_round_trip,
             center_crop=self.center_crop,
             cameras=CAMERAS[: self.images],
-            takes_proprio=self.proprio_dim > 0,
+            proprio_dim=self.proprio_dim,
             action_bounds=self.action_bounds,
             terminator_id=self.empty_token_id,
         )
@@ -127,15 +128,33 @@ class OpenVLAOFTConfig:
                 f"model config: action_head {values['action_head']!r} is none of "
                 f"{', '.join(get_args(ActionHead))}"
             )
-        return cls(**{**values, **towers})
+        config = cls(**{**values, **towers})
+        _check("model config", config)
+        return config
+
+
+_MAY_BE_ZERO = ("proprio_dim", "prefix_tokens", "head_blocks", "stop_token_id", "empty_token_id")
+
+
+def _check(where: str, config: Any) -> None:
+    """Raises UserError where a field is of another type than declared, or a size of nothing."""
+    try:
+        check_fields(config)
+    except TypeError as error:
+        raise UserError(f"{where}: {error} is not of the declared type") from error
+    for name, value in vars(config).items():
+        if type(value) is int and value < (name not in _MAY_BE_ZERO):
+            raise UserError(f"{where}: {name} = {value} is too small")
 
 
 def _tower(name: str, values: Any) -> VisionTowerConfig:
     try:
         pixel = {key: tuple(values[key]) for key in ("mean", "std")}
-        return VisionTowerConfig(**{**values, **pixel})
+        tower = VisionTowerConfig(**{**values, **pixel})
     except (TypeError, KeyError) as error:
         raise UserError(f"model config: {name} is not a vision tower ({error})") from error
+    _check(f"model config: {name}", tower)
+    return tower
 
 
 # DINO's constants are bfloat16-rounded in the published preprocessor and win over ImageNet's.

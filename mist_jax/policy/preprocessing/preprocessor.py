@@ -76,7 +76,7 @@ class Preprocessor:
                 center_crop=spec.center_crop,
             ),
             cameras=spec.cameras,
-            takes_proprio=spec.takes_proprio,
+            takes_proprio=spec.proprio_dim > 0,
             statistics=read_statistics(statistics, unnorm_key, spec.action_bounds),
             tokenizer=PromptTokenizer.load(tokenizer, terminator_id=spec.terminator_id),
         )

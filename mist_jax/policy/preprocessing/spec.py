@@ -21,6 +21,6 @@ class PreprocessingSpec:
     jpeg_round_trip: bool = True
     center_crop: bool = True
     cameras: tuple[str, ...] = CAMERAS
-    takes_proprio: bool = True
+    proprio_dim: int = 8  # 0: the model takes none
     action_bounds: BoundsKind = "q01_q99"
     terminator_id: int = TERMINATOR_ID

@@ -30,11 +30,16 @@ class Bounds:
     def of(cls, entry: Mapping[str, Any], kind: BoundsKind, where: str) -> "Bounds":
         """Bounds of one quantity (`action`, `proprio`) of a statistics file."""
         low_name, high_name = _FIELDS[kind]
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{where} is {type(entry).__name__}; it needs {low_name}, {high_name}")
         missing = [name for name in (low_name, high_name) if name not in entry]
         if missing:
             raise UserError(f"{where} has no {missing[0]!r}; it needs {low_name} and {high_name}")
-        low, high = np.asarray(entry[low_name], float), np.asarray(entry[high_name], float)
-        mask = np.asarray(entry.get("mask", np.ones(len(low), bool)), bool)
+        try:
+            low, high = np.asarray(entry[low_name], float), np.asarray(entry[high_name], float)
+            mask = np.asarray(entry.get("mask", np.ones(low.shape, bool)), bool)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{where} is no list of numbers: {error}") from None
         if low.ndim != 1 or low.shape != high.shape or low.shape != mask.shape:
             raise UserError(
                 f"{where}: {low_name} {low.shape}, {high_name} {high.shape} and mask {mask.shape} "
@@ -71,7 +76,7 @@ def read_statistics(
         where, table = "dataset statistics", source
     key = choose_key(table, key, where)
     entry = table[key]
-    if "action" not in entry:
+    if not isinstance(entry, Mapping) or "action" not in entry:
         raise UserError(f"{where}: {key!r} has no 'action' statistics")
     proprio = entry.get("proprio")
     return Statistics(
@@ -109,10 +114,12 @@ def unnormalise_actions(
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        table = json.loads(path.read_text())
+        table = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; the policy's folder must hold it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(table, dict):
         raise UserError(f"{path} must map data set names to statistics")

@@ -17,6 +17,7 @@ from jax.sharding import Sharding
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
+from mist_jax.fields import check_fields
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.risk.detector import Member
 from mist_jax.risk.perceptron.head import HEAD
@@ -129,9 +130,13 @@ def restore_trained(
         described = {name: _tupled(value) for name, value in described.items()}
         described["train"] = TrainConfig(**described["train"])
         metadata = RiskMetadata(**described)
+        check_fields(metadata)
+        for name in ("threshold", "usable", "n_positive", "dimensions"):
+            if len(getattr(metadata, name)) != len(ACTION_DIMENSIONS):
+                raise TypeError(f"{name} has not {len(ACTION_DIMENSIONS)} values")
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{path / METADATA} is of another version ({error}); train again"
+            f"{path / METADATA} is damaged, or of another version ({error}); train again"
         ) from error
     reader = gating(metadata.detector, detectors).reader
     tree = restore_arrays(path, sharding)

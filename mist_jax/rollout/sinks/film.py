@@ -1,5 +1,9 @@
 """An episode as an mp4: what the camera saw, the risk per dimension, contacts and outcome."""
 
+import contextlib
+import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,12 +12,14 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
-from mist_jax.disk import partial_path, publish
+from mist_jax.disk import whole_file
+from mist_jax.errors import UserError
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 from mist_jax.record.observation import AGENT_CAMERA
 
 FRAMES_PER_SECOND = 20  # as the robot moved
+_SECONDS_TO_FINISH = 600.0  # a film takes a few; one that hangs is killed
 _VIEW, _PANEL, _FOOT = 384, 128, 64  # pixels: camera picture, risk panel, text below
 _SIZE = (_VIEW + _PANEL, _VIEW + _FOOT)
 _DIMENSIONS = ("x", "y", "z", "roll", "pitch", "yaw", "grip")
@@ -21,35 +27,75 @@ _HARMFUL, _MEANT, _SAFE, _FAILED = "#ff5a4f", "#5fa8d3", "#4cc38a", "#ffb454"
 _INK, _FAINT, _PAPER, _TRACK = "#f2f2f2", "#9a9a9a", "#16181d", "#333842"
 
 
+class FilmError(Exception):
+    """A film that could not be finished; the message is one line."""
+
+
 def write_video(path: Path, episode: Episode) -> None:
     """Writes the episode's film; its steps must hold JPEGs of `AGENT_CAMERA`.
 
+    The film is published only once ffmpeg has ended well and left a file; else nothing is left.
+
     Raises:
         ValueError: a step has no picture.
+        FilmError: ffmpeg failed, was killed or hangs, or the disk is full.
     """
     pictures = episode.steps.images.get(AGENT_CAMERA, ())
     if len(pictures) != len(episode.steps) or not all(pictures):
         raise ValueError(f"episode {episode.key} has no picture of every step")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The container follows the ending, so it stays last until the film is whole.
-    beside = partial_path(path)
-    writer = imageio_ffmpeg.write_frames(
-        str(beside),
-        _SIZE,
-        fps=FRAMES_PER_SECOND,
-        codec="libx264",
-        quality=7,
-        macro_block_size=16,
-        ffmpeg_log_level="error",
-        output_params=["-f", "mp4", "-movflags", "+faststart"],
-    )
-    writer.send(None)
     try:
-        for frame in draw_frames(episode):
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
-    publish(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as beside:
+            _encode(beside, draw_frames(episode))
+    except OSError as error:
+        raise FilmError(f"{path.name}: {error}") from error
+
+
+def find_ffmpeg() -> str:
+    """The encoder's program.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise UserError(f"videos need ffmpeg: {error}; leave --save_video out") from None
+
+
+def _encode(path: Path, frames: Iterator[np.ndarray]) -> None:
+    width, height = _SIZE
+    pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {FRAMES_PER_SECOND} -i -"
+    film = "-an -vcodec libx264 -pix_fmt yuv420p -crf 15 -f mp4 -movflags +faststart"
+    command = [find_ffmpeg(), "-y", "-v", "error", *pictures.split(), *film.split(), str(path)]
+    # A file takes any amount of complaints; a pipe that nobody reads would stop ffmpeg.
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,  # Ctrl-C is for this process, which ends the film itself
+        )
+        watch = threading.Timer(_SECONDS_TO_FINISH, process.kill)
+        watch.start()
+        assert process.stdin is not None
+        try:
+            # A broken pipe says only that ffmpeg has ended; why, it says itself.
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                for frame in frames:
+                    pipe.write(np.ascontiguousarray(frame).data)
+            code = process.wait()
+        finally:
+            watch.cancel()
+            process.kill()
+            process.wait()
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+    if code or not path.is_file() or not path.stat().st_size:
+        raise OSError(
+            f"ffmpeg ended with status {code}: {lines[-1] if lines else 'no reason said'}"
+        )
 
 
 def draw_frames(episode: Episode) -> Iterator[np.ndarray]:

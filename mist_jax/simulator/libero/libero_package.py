@@ -7,15 +7,14 @@ import importlib.machinery
 import importlib.util
 import io
 import os
-import shutil
 import sys
-import tempfile
 import types
 import warnings
 from pathlib import Path
 from typing import Any
 
 from mist_jax.errors import UserError
+from mist_jax.scratch import Scratch
 
 
 def package_folder() -> Path:
@@ -66,8 +65,8 @@ def _private_config():
     if "libero.libero" in sys.modules or user_config().is_file():
         yield
         return
-    folder = tempfile.mkdtemp(prefix="mist_jax_libero_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    scratch = Scratch()
+    atexit.register(scratch.remove)
     root = package_folder()
     entries = {
         "benchmark_root": root,
@@ -77,9 +76,9 @@ def _private_config():
         "assets": root / "assets",
     }
     lines = "".join(f"{key}: '{path!s}'\n" for key, path in entries.items())
-    Path(folder, "config.yaml").write_text(lines, encoding="utf-8")
+    (scratch.path / "config.yaml").write_text(lines, encoding="utf-8")
     before = os.environ.get("LIBERO_CONFIG_PATH")
-    os.environ["LIBERO_CONFIG_PATH"] = folder
+    os.environ["LIBERO_CONFIG_PATH"] = str(scratch.path)
     try:
         yield
     finally:
