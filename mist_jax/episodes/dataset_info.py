@@ -39,7 +39,8 @@ class DatasetInfo:
 
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
-    every step. Activations are stored in `activation_dtype` and always read as float32. `kind` says
+    every step; they are turned as `record/picture.py` says. `batch_size` is how many queries one
+    compiled call of the policy answers: the last digits depend on it. Activations are stored in `activation_dtype` and always read as float32. `kind` says
     what the folder is, `setup` what else the episodes of an evaluation depend on, as JSON values.
     `commands` and `code_versions` list those of all runs that filled the folder.
     """
@@ -55,6 +56,8 @@ class DatasetInfo:
     activation_dtype: ActivationDtype = "float32"
     min_force: float = 1.0  # N
     perturbation: str = "none"
+    batch_size: int = 1
+    pictures: Literal["turned 180"] = "turned 180"
     kind: DatasetKind = "collection"
     setup: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -66,11 +69,13 @@ class DatasetInfo:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "DatasetInfo":
-        """The inverse of `as_json`; KeyError or TypeError where the values do not fit."""
+        """The inverse of `as_json`; KeyError, TypeError or ValueError where the values do not fit."""
         sites = {
             name: Site(tuple(site["layers"]), site["width"])
             for name, site in values["sites"].items()
         }
+        if values["pictures"] != DatasetInfo.pictures:
+            raise ValueError(f"pictures are {values['pictures']!r}, not {DatasetInfo.pictures!r}")
         tuples = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
         return DatasetInfo(**{**values, **tuples, "sites": sites})
 

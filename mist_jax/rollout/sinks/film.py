@@ -5,13 +5,13 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from mist_jax.disk import partial_path, publish
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 from mist_jax.record.observation import AGENT_CAMERA
+from mist_jax.record.picture import as_seen, decode_picture
 
 FRAMES_PER_SECOND = 20  # as the robot moved
 _VIEW, _PANEL, _FOOT = 384, 128, 64  # pixels: camera picture, risk panel, text below
@@ -60,7 +60,7 @@ def draw_frames(episode: Episode) -> Iterator[np.ndarray]:
         contacts.setdefault(contact.step, []).append(contact)
     last = len(episode.steps) - 1
     for step, jpeg in enumerate(episode.steps.images[AGENT_CAMERA]):
-        picture = simplejpeg.decode_jpeg(jpeg)[::-1]
+        picture = as_seen(decode_picture(jpeg))
         image = Image.new("RGB", _SIZE, _PAPER)
         image.paste(Image.fromarray(picture).resize((_VIEW, _VIEW), Image.Resampling.LANCZOS))
         draw = ImageDraw.Draw(image)
