@@ -80,10 +80,11 @@ def main() -> None:
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
     policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
     sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
-    actor, recorded = ExpertActor(), {}
+    actor, recorded, batch_size = ExpertActor(), {}, 1
     if policy is not None:
         layers = parse_ids(_LAYERS.value, policy.layers, "layer")
-        actor = PolicyActor(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
+        batch_size = simulation_flags.batch_size()
+        actor = PolicyActor(policy, batch_size, sites=sites, layers=layers)
         recorded = {site: Site(layers, policy.sites[site].width) for site in sites}
     config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
@@ -98,6 +99,7 @@ def main() -> None:
             images=_IMAGES.value,
             min_force=config.min_force,
             perturbation=str(perturbation),
+            batch_size=batch_size,
             commands=(binary.command(),),
             code_versions=(code_version(),),
         ),

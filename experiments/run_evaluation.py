@@ -117,6 +117,7 @@ def main() -> None:
         min_force=config.min_force,
         camera_res=config.camera_res,
         render=config.render,
+        batch_size=simulation_flags.batch_size(),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         commands=(binary.command(),),
         code_versions=(code_version(),),
@@ -143,7 +144,7 @@ def main() -> None:
         controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
     actor = PolicyActor(
         policy,
-        simulation_flags.num_workers(),
+        setup.batch_size,
         sites=tuple(_SITES.value),
         layers=layers,
         controller=controller,

@@ -57,6 +57,14 @@ NUM_WORKERS = flags.DEFINE_integer(
     1,
     4096,
 )
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Queries that one compiled call of the policy answers, short of which it is padded. Results "
+    "depend on it, and not on --num_workers. Default: 1 on a CPU, 8 on an accelerator.",
+    1,
+    4096,
+)
 RAY_ADDRESS = flags.DEFINE_string(
     "ray_address", None, "Ray cluster to simulate on, such as auto or host:6379; default: here."
 )
@@ -123,6 +131,13 @@ def num_workers() -> int:
     if NUM_WORKERS.value is not None:
         return NUM_WORKERS.value
     return min(len(os.sched_getaffinity(0)), DEFAULT_MAX_WORKERS)
+
+
+def batch_size() -> int:
+    """`--batch_size`, or what suits the device."""
+    from mist_jax.rollout.policy_actor import default_batch_size
+
+    return default_batch_size() if BATCH_SIZE.value is None else BATCH_SIZE.value
 
 
 def worker_config(assets: Literal["libero", "lite"], policy: "Policy | None") -> "WorkerConfig":

@@ -1,8 +1,8 @@
 """One episode in RLDS form: the features that stock `tensorflow_datasets` reads.
 
 They follow from the columns that the records declare. Pictures are in the form of every public
-LIBERO dataset, `[::-1, ::-1]` of the render (`record/picture.py`). tensorflow_datasets takes half a second to
-import, so it is imported where it is needed; TensorFlow is never imported.
+LIBERO dataset, `[::-1, ::-1]` of the render (`record/picture.py`). tensorflow_datasets takes half a
+second to import, so it is imported where it is needed; TensorFlow is never imported.
 """
 
 from collections.abc import Mapping

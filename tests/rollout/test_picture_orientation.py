@@ -51,7 +51,10 @@ def put_before_camera(scene, camera):
     free = next(j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE)
     address = model.jnt_qposadr[free]
     before, seen = scene.snapshot(), []
-    for place in (position + [0, 0, 20], target):  # out of sight, then where it is expected
+    for place in (
+        position + np.array([0, 0, 20]),
+        target,
+    ):  # out of sight, then where it is expected
         poses = before.sample.poses.copy()
         poses[address : address + 3] = place
         sample = dataclasses.replace(before.sample, poses=poses)
@@ -119,9 +122,9 @@ def gradient(side=256, seed=0):
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 200, side)
     picture = np.stack([ramp[:, None] + 0 * ramp, 0 * ramp[:, None] + ramp], -1)
-    return np.dstack([picture, np.full((side, side), 90.0)]).round().astype(np.uint8) + rng.integers(
-        0, 8, (side, side, 1), np.uint8
-    )
+    return np.dstack([picture, np.full((side, side), 90.0)]).round().astype(
+        np.uint8
+    ) + rng.integers(0, 8, (side, side, 1), np.uint8)
 
 
 def test_dataset_and_export_store_pictures_turned_by_180_degrees_as_public_datasets_do():
