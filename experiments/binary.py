@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import os
 import shlex
 import sys
@@ -62,12 +63,30 @@ def _guarded(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        # The last three come from fields that a --config does not have.
+    except flags.Error as error:
         _refuse(error)
+    except Exception as error:  # a --config is a program, and may lack any field
+        _refuse(f"--config: {type(error).__name__}: {error}")
     if len(left) > 1:
         _refuse(f"unexpected argument {left[1]!r}")
+    _check_finite()
     return left
+
+
+def _check_finite() -> None:
+    """Refuses NaN and infinity in every flag and list of numbers; bounds let NaN through."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, float if one is value else (float, str)) and not _finite(one):
+                _refuse(f"--{name}: {one} is not a finite number")
+
+
+def _finite(value: float | str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:  # words
+        return True
 
 
 def _refuse(reason: object) -> NoReturn:

@@ -1,6 +1,7 @@
 """Left and right, up and down: pictures against MuJoCo's own camera matrix, end to end."""
 
 import dataclasses
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -138,8 +139,9 @@ def test_dataset_and_export_store_pictures_turned_by_180_degrees_as_public_datas
         assert np.abs(picture.astype(int) - render[::-1, ::-1]).mean() < 2
         assert np.abs(picture.astype(int) - render[::-1]).mean() > 20
         assert np.abs(picture.astype(int) - render).mean() > 20
-    features = episode_features(info)["steps"].feature["observation"]
-    assert {features[name].doc.desc for name in ("image", "wrist_image")} == {STORED_FORM}
+    features: Any = episode_features(info)["steps"]
+    pictures = features.feature["observation"]
+    assert {pictures[name].doc.desc for name in ("image", "wrist_image")} == {STORED_FORM}
 
 
 def test_training_sees_the_pixels_that_the_policy_is_asked_with():
