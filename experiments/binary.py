@@ -1,6 +1,7 @@
 """How every binary starts and ends: one clear line for the user, a traceback for a bug only."""
 
 import errno
+import io
 import logging
 import math
 import os
@@ -29,12 +30,16 @@ def run(main: Callable[[], None]) -> None:
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     _quieten()
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
 
 
 def command() -> str:
     """The command line of this process, as a user would type it again."""
-    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    given = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
 
 
 def print_table(table: Table) -> None:

@@ -50,7 +50,7 @@ class PolicyCard:
 def is_policy(folder: Path) -> bool:
     """Whether a folder is (or claims to be) a policy of ours."""
     try:
-        return json.loads((folder / CONFIG).read_text()).get("format") == FORMAT
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -96,7 +96,7 @@ def write_description(
 ) -> None:
     """The JSON sidecars of a policy."""
     shutil.copyfile(tokenizer, folder / TOKENIZER)
-    (folder / STATISTICS).write_text(json.dumps(statistics, indent=1))
+    (folder / STATISTICS).write_text(json.dumps(statistics, indent=1), encoding="utf-8")
     described = {
         "format": FORMAT,
         "name": card.name,
@@ -105,7 +105,7 @@ def write_description(
         "provenance": dict(card.provenance),
         "architecture": describe_model(card.model),
     }
-    (folder / CONFIG).write_text(json.dumps(described, indent=1))
+    (folder / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
 
 def read_card(
@@ -120,7 +120,7 @@ def read_card(
     if not path.is_file():
         raise UserError(f"{folder} is not a policy: it has no {CONFIG}")
     try:
-        described = json.loads(path.read_text())
+        described = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if described.get("format") != FORMAT:

@@ -144,5 +144,5 @@ def _landmarks(episode: Episode, steps: np.ndarray) -> np.ndarray:
 
 def objects_of_interest(bddl_file: Path) -> tuple[str, ...]:
     """The names in a BDDL file's `(:obj_of_interest ...)`."""
-    _, _, rest = bddl_file.read_text().partition("(:obj_of_interest")
+    _, _, rest = bddl_file.read_text(encoding="utf-8").partition("(:obj_of_interest")
     return tuple(rest.partition(")")[0].split())

@@ -206,12 +206,12 @@ class Training:
             },
             indent=1,
         )
-        if path.exists() and path.read_text() != described:
+        if path.exists() and path.read_text(encoding="utf-8") != described:
             raise UserError(
                 f"{self.plan.output_dir} holds another training run (see plan.json); "
                 "name another --output_dir"
             )
-        path.write_text(described)
+        path.write_text(described, encoding="utf-8")
 
 
 def _tree(state: CloningState) -> dict[str, Any]:

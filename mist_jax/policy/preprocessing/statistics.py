@@ -109,7 +109,7 @@ def unnormalise_actions(
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        table = json.loads(path.read_text())
+        table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; the policy's folder must hold it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
