@@ -17,7 +17,9 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
+from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
+from mist_jax.ids import parse_ids
 
 INTERRUPTED = 130
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -40,6 +42,25 @@ def command() -> str:
     """The command line of this process, as a user would type it again."""
     given = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:]]
     return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
+
+
+def check_stored(data: Path, site: str, layers: str = "all") -> None:
+    """Makes sure that a dataset keeps activations of these layers, before an episode is read.
+
+    Raises:
+        UserError: there is no dataset, it keeps other sites, or other layers.
+    """
+    sites = load_info(data).sites
+    if site not in sites:
+        kept = ", ".join(sites) or "none"
+        raise UserError(f"--site: {data} keeps no activations of {site!r}; stored sites: {kept}")
+    stored = sites[site].layers
+    asked = stored if layers == "all" else parse_ids(layers, max(stored, default=-1) + 1, "layer")
+    missing = [layer for layer in asked if layer not in stored]
+    if missing:
+        raise UserError(
+            f"--layers: layers {missing} of {site} are not in {data}, which holds {list(stored)}"
+        )
 
 
 def print_table(table: Table) -> None:

@@ -46,13 +46,15 @@ flags.register_validator(
 
 def main() -> None:
     """Gathers, extracts, writes."""
+    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    binary.check_stored(data, _SITE.value, _LAYERS.value)
+
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
 
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     digest = dataset_hash(data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
@@ -15,6 +15,7 @@ from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
 from mist_jax.simulator.libero.suites import find_suite, load_suite
 
 if TYPE_CHECKING:
+    from mist_jax.episodes.dataset_info import Site
     from mist_jax.policy.policy import Policy
     from mist_jax.rollout.episode_spec import WorkerConfig
     from mist_jax.rollout.fleet import Fleet
@@ -81,6 +82,9 @@ RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
     ("exact", "fast"),
     "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
 )
+VERIFY = flags.DEFINE_bool(
+    "verify", True, "Compare the model's parameters with their digest: some 20 s for a 7B model."
+)
 SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "save_video",
     "none",
@@ -124,6 +128,38 @@ def assets() -> "Assets":
     found = find_assets(ASSETS.value)
     check_assets_serve(find_suite(ENV.value), found)
     return found
+
+
+def check_rendering() -> None:
+    """Refuses, before anything is started, where this machine is to render and cannot."""
+    from mist_jax.simulator.environment.rendering import check_gl
+
+    if RAY_ADDRESS.value is None:
+        check_gl()
+
+
+def recorded(sites: Sequence[str], layers: str) -> "tuple[dict[str, Site], tuple[int, ...]]":
+    """What `--sites` and `--layers` mean for `--model_name`, whose parameters are not read yet.
+
+    Raises UserError where it has no such site or layer.
+    """
+    from mist_jax.episodes.dataset_info import Site
+    from mist_jax.loading import find_policy
+    from mist_jax.policy.checkpoint import read_card
+    from mist_jax.policy.model import steerable_layers
+
+    model = read_card(find_policy(MODEL_NAME.value)).model
+    unknown = [site for site in sites if site not in model.sites]
+    if unknown:
+        raise UserError(f"--sites: unknown site {unknown[0]!r}; there are {', '.join(model.sites)}")
+    chosen = parse_ids(layers, steerable_layers(model), "layer")
+    for site in sites:
+        if chosen and chosen[-1] >= model.sites[site].layers:
+            raise UserError(
+                f"--layers: {site} has no layer {chosen[-1]}, its layers are 0 to "
+                f"{model.sites[site].layers - 1}"
+            )
+    return {site: Site(chosen, model.sites[site].width) for site in sites}, chosen
 
 
 def num_workers() -> int:

@@ -50,6 +50,11 @@ _PUBLISHED = flags.DEFINE_bool(
 
 def main() -> None:
     """Gathers, trains, judges, writes."""
+    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output_dir={output} is a file; name a folder")
+    binary.check_stored(data, _SITE.value)
+
     from mist_jax.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
@@ -65,9 +70,6 @@ def main() -> None:
     from mist_jax.risk.study.train import train_risk
 
     gating(_DETECTOR.value)
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output_dir={output} is a file; name a folder")
     digest = dataset_hash(data)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = StudyConfig(
