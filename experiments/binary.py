@@ -1,7 +1,9 @@
 """How every binary starts and ends: one clear line for the user, a traceback for a bug only."""
 
 import errno
+import io
 import logging
+import math
 import os
 import shlex
 import sys
@@ -15,7 +17,9 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
+from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
+from mist_jax.ids import parse_ids
 
 INTERRUPTED = 130
 _DISK_ERRORS = (
@@ -33,12 +37,35 @@ def run(main: Callable[[], None]) -> None:
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     _quieten()
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
 
 
 def command() -> str:
     """The command line of this process, as a user would type it again."""
-    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    given = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
+
+
+def check_stored(data: Path, site: str, layers: str = "all") -> None:
+    """Makes sure that a dataset keeps activations of these layers, before an episode is read.
+
+    Raises:
+        UserError: there is no dataset, it keeps other sites, or other layers.
+    """
+    sites = load_info(data).sites
+    if site not in sites:
+        kept = ", ".join(sites) or "none"
+        raise UserError(f"--site: {data} keeps no activations of {site!r}; stored sites: {kept}")
+    stored = sites[site].layers
+    asked = stored if layers == "all" else parse_ids(layers, max(stored, default=-1) + 1, "layer")
+    missing = [layer for layer in asked if layer not in stored]
+    if missing:
+        raise UserError(
+            f"--layers: layers {missing} of {site} are not in {data}, which holds {list(stored)}"
+        )
 
 
 def print_table(table: Table) -> None:
@@ -67,12 +94,30 @@ def _guarded(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        # The last three come from fields that a --config does not have.
+    except flags.Error as error:
         _refuse(error)
+    except Exception as error:  # a --config is a program, and may lack any field
+        _refuse(f"--config: {type(error).__name__}: {error}")
     if len(left) > 1:
         _refuse(f"unexpected argument {left[1]!r}")
+    _check_finite()
     return left
+
+
+def _check_finite() -> None:
+    """Refuses NaN and infinity in every flag and list of numbers; bounds let NaN through."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, float if one is value else (float, str)) and not _finite(one):
+                _refuse(f"--{name}: {one} is not a finite number")
+
+
+def _finite(value: float | str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:  # words
+        return True
 
 
 def _refuse(reason: object) -> NoReturn:

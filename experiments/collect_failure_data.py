@@ -66,29 +66,33 @@ def main() -> None:
         raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
 
     check_output(Path(_SAVE_DIR.value), "collection")
+    expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
+    if not expert or _IMAGES.value != "none" or simulation_flags.SAVE_VIDEO.value != "none":
+        simulation_flags.check_rendering()
+    assets = simulation_flags.assets()
+    recorded, layers = {}, ()
+    if not expert:
+        sites = () if _PHASE1.value else _SITES.value
+        recorded, layers = simulation_flags.recorded(sites, _LAYERS.value)
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
-    from mist_jax.episodes.dataset_info import DatasetInfo, Site
+    from mist_jax.episodes.dataset_info import DatasetInfo
     from mist_jax.episodes.summary.figure import summary_table
     from mist_jax.episodes.summary.files import summarise_dataset
-    from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.rollout.attempts import Quotas
     from mist_jax.rollout.collection import CollectionPlan, collect
     from mist_jax.rollout.expert_actor import ExpertActor
     from mist_jax.rollout.policy_actor import PolicyActor
 
-    assets = simulation_flags.assets()
-    expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
-    policy = None if expert else load_policy(simulation_flags.MODEL_NAME.value)
-    sites = tuple(_SITES.value) if policy is not None and not _PHASE1.value else ()
-    actor: PolicyActor | ExpertActor = ExpertActor()
-    recorded: dict[str, Site] = {}
-    if policy is not None:
-        layers = parse_ids(_LAYERS.value, policy.layers, "layer")
-        actor = PolicyActor(policy, simulation_flags.num_workers(), sites=sites, layers=layers)
-        recorded = actor.sites
+    policy, actor, batch_size = None, ExpertActor(), 1
+    if not expert:
+        policy = load_policy(
+            simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value
+        )
+        batch_size = simulation_flags.batch_size()
+        actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
     config = simulation_flags.worker_config(assets.kind, policy)
     plan = CollectionPlan(
         directory=Path(_SAVE_DIR.value),
@@ -102,6 +106,7 @@ def main() -> None:
             images=_IMAGES.value,
             min_force=config.min_force,
             perturbation=str(perturbation),
+            batch_size=batch_size,
             commands=(binary.command(),),
             code_versions=(code_version(),),
         ),

@@ -44,17 +44,20 @@ flags.adopt_module_key_flags(extension_flags)
 
 def main() -> None:
     """Gathers, extracts, writes."""
+    from mist_jax.steering.methods import in_order
+
+    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    methods = tuple(dict.fromkeys(_METHODS.value))
+    in_order(methods)  # refuses an unknown one before anything is read
+    check_output(output, "steering bank")
+    binary.check_stored(data, _SITE.value, _LAYERS.value)
+
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
-    from mist_jax.steering.methods import in_order
 
-    methods = tuple(dict.fromkeys(_METHODS.value))
-    in_order(methods)  # refuses an unknown one before anything is read
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
-    check_output(output, "steering bank")
     digest = dataset_hash(data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)

@@ -13,7 +13,9 @@ from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
+from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
+from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
 
 if TYPE_CHECKING:
@@ -73,34 +75,35 @@ def main() -> None:
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
     if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
-
     check_output(Path(_OUTPUT_DIR.value), "evaluation")
-
-    # Imported after the flags were found right: this takes seconds.
-    from mist_jax.checkpoint import code_version
-    from mist_jax.evaluation.arms.build import build_arms, build_controller
-    from mist_jax.evaluation.arms.checks import check_arms
-    from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
-    from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import RunSetup, per_dimension
-    from mist_jax.ids import parse_ids
-    from mist_jax.loading import load_policy
-    from mist_jax.risk.study.checkpoint import to_optional
-    from mist_jax.rollout.policy_actor import PolicyActor
-
     parts: dict[Need, FlagHolder[Any]] = {
         "risk": _RISK_HEAD,
         "bank": _STEERING_VECTORS,
         "rate": _GATE_RATE,
     }
     check_arms(arms, [need for need, flag in parts.items() if flag.value])
+    if _STEERING_VECTORS.value and not _RISK_HEAD.value:
+        raise UserError("--steering_vectors needs --risk_head: its risk says when to push")
+    videos = parse_ids(_VIDEO_STATES.value, max(states) + 1, "initial state")
+    simulation_flags.check_rendering()
+    assets = simulation_flags.assets()
+    recorded, layers = simulation_flags.recorded(_SITES.value, _LAYERS.value)
+
+    # Imported after the flags were found right: this takes seconds.
+    from mist_jax.checkpoint import code_version
+    from mist_jax.evaluation.arms.build import build_arms, build_controller
+    from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
+    from mist_jax.evaluation.report.document import write_report
+    from mist_jax.evaluation.run_setup import RunSetup, per_dimension
+    from mist_jax.loading import load_policy
+    from mist_jax.risk.study.checkpoint import to_optional
+    from mist_jax.rollout.policy_actor import PolicyActor
+
     rate = per_dimension(_GATE_RATE.value, "--gate_rate", most=1.0) if _GATE_RATE.value else None
     asked = None
     if _RISK_THRESHOLD.value:
         asked = per_dimension(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
-    videos = parse_ids(_VIDEO_STATES.value, max(states) + 1, "initial state")
-    assets = simulation_flags.assets()
-    policy = load_policy(simulation_flags.MODEL_NAME.value)
+    policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
     learnt = _learnt_parts(policy)
     config = simulation_flags.worker_config(assets.kind, policy)
     threshold = learnt.threshold if asked is None else asked
@@ -119,6 +122,7 @@ def main() -> None:
         min_force=config.min_force,
         camera_res=config.camera_res,
         render=config.render,
+        batch_size=simulation_flags.batch_size(),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         commands=(binary.command(),),
         code_versions=(code_version(),),
@@ -128,9 +132,9 @@ def main() -> None:
         controller = build_controller(arms, learnt.risk_head, sites=policy.sites, bank=learnt.bank)
     actor = PolicyActor(
         policy,
-        simulation_flags.num_workers(),
-        sites=tuple(_SITES.value),
-        layers=parse_ids(_LAYERS.value, policy.layers, "layer"),
+        setup.batch_size,
+        sites=tuple(recorded),
+        layers=layers,
         controller=controller,
         arms=build_arms(
             arms,
@@ -161,8 +165,6 @@ def main() -> None:
 def _learnt_parts(policy: "Policy") -> "LearntParts":
     from mist_jax.evaluation.learnt_parts import load_learnt_parts
 
-    if _STEERING_VECTORS.value and not _RISK_HEAD.value:
-        raise UserError("--steering_vectors needs --risk_head: its risk says when to push")
     return load_learnt_parts(
         policy,
         Path(_RISK_HEAD.value) if _RISK_HEAD.value else None,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
@@ -15,6 +15,7 @@ from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
 from mist_jax.simulator.libero.suites import find_suite, load_suite
 
 if TYPE_CHECKING:
+    from mist_jax.episodes.dataset_info import Site
     from mist_jax.policy.policy import Policy
     from mist_jax.rollout.episode_spec import WorkerConfig
     from mist_jax.rollout.fleet import Fleet
@@ -57,6 +58,14 @@ NUM_WORKERS = flags.DEFINE_integer(
     1,
     4096,
 )
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Queries that one compiled call of the policy answers, short of which it is padded. Results "
+    "depend on it, and not on --num_workers. Default: 1 on a CPU, 8 on an accelerator.",
+    1,
+    4096,
+)
 RAY_ADDRESS = flags.DEFINE_string(
     "ray_address", None, "Ray cluster to simulate on, such as auto or host:6379; default: here."
 )
@@ -72,6 +81,9 @@ RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "exact",
     ("exact", "fast"),
     "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
+)
+VERIFY = flags.DEFINE_bool(
+    "verify", True, "Compare the model's parameters with their digest: some 20 s for a 7B model."
 )
 SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "save_video",
@@ -118,11 +130,41 @@ def assets() -> "Assets":
     return found
 
 
+def check_rendering() -> None:
+    """Refuses, before anything is started, where this machine is to render and cannot."""
+    from mist_jax.simulator.environment.rendering import check_gl
+
+    if RAY_ADDRESS.value is None:
+        check_gl()
+
+
+def recorded(sites: Sequence[str], layers: str) -> "tuple[dict[str, Site], tuple[int, ...]]":
+    """What `--sites` and `--layers` mean for `--model_name`, whose parameters are not read yet.
+
+    Raises UserError where it has no such site or layer.
+    """
+    from mist_jax.loading import find_policy
+    from mist_jax.policy.checkpoint import read_card
+    from mist_jax.policy.model import steerable_layers
+    from mist_jax.rollout.kept_site import kept_site
+
+    model = read_card(find_policy(MODEL_NAME.value)).model
+    chosen = parse_ids(layers, steerable_layers(model), "layer")
+    return {site: kept_site(model.sites, site, chosen) for site in sites}, chosen
+
+
 def num_workers() -> int:
     """`--num_workers`, or one per core that this process may use."""
     if NUM_WORKERS.value is not None:
         return NUM_WORKERS.value
     return min(len(os.sched_getaffinity(0)), DEFAULT_MAX_WORKERS)
+
+
+def batch_size() -> int:
+    """`--batch_size`, or what suits the device."""
+    from mist_jax.rollout.policy_actor import default_batch_size
+
+    return default_batch_size() if BATCH_SIZE.value is None else BATCH_SIZE.value
 
 
 def worker_config(assets: Literal["libero", "lite"], policy: "Policy | None") -> "WorkerConfig":

@@ -1,11 +1,13 @@
 """Trains a policy of the OpenVLA-OFT architecture by behaviour cloning and DAgger."""
 
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments import extension_flags
 from experiments.binary import run
@@ -83,12 +85,28 @@ def main() -> None:
 
 
 def _hyperparameters() -> Any:  # ConfigDict knows no field's type
-    config = clone.get_config() if _CONFIG.value is None else _CONFIG.value
+    config = _CONFIG.value if flags.FLAGS["config"].present else clone.get_config()
     try:
+        if not isinstance(config, ConfigDict):
+            raise UserError(f"--config: its get_config() gives {config!r}, not a ConfigDict")
         config.get("batch_size")
     except OSError as error:  # the flag keeps back that its file cannot be read
         raise UserError(f"--config: {' '.join(str(error).split())}") from error
+    lacking = [name for name in clone.get_config() if name not in config]
+    if lacking:
+        raise UserError(f"--config: its get_config() gives no {', '.join(lacking)}")
+    infinite = [name for name, value in _leaves(config) if not math.isfinite(value)]
+    if infinite:
+        raise UserError(f"--config.{infinite[0]} is not a finite number")
     return config
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", value
 
 
 if __name__ == "__main__":

@@ -52,6 +52,10 @@ flags.adopt_module_key_flags(extension_flags)
 
 def main() -> None:
     """Gathers, trains, judges, writes."""
+    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    check_output(output, "risk head")
+    binary.check_stored(data, _SITE.value)
+
     from mist_jax.disk import replace_file
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
@@ -67,8 +71,6 @@ def main() -> None:
     from mist_jax.risk.study.train import train_risk
 
     gating(_DETECTOR.value)
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
-    check_output(output, "risk head")
     digest = dataset_hash(data)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = StudyConfig(

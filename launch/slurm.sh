@@ -20,11 +20,17 @@ fi
 name=$2
 [[ -f experiments/$name.py ]] || { echo "slurm: there is no binary experiments/$name.py" >&2; exit 1; }
 
+# The job's script is read by sh, which knows no $'...' as printf %q writes it: quotes alone.
+quoted() {
+  local word
+  for word; do printf "'%s' " "${word//\'/\'\\\'\'}"; done
+}
+
 # A later option wins, so those of the command line come last. 1 GB per simulator process.
 job=(sbatch --job-name="mist-$name" --nodes=1 --ntasks=1 --gpus-per-node=1 --cpus-per-task=16
   --mem=64G --time=24:00:00 --requeue --signal=INT@120 --open-mode=append
   --output="runs/slurm-%j.log" "${options[@]}"
-  --wrap="exec srun .venv/bin/python -m experiments.$(printf '%q ' "${@:2}")")
+  --wrap="exec srun .venv/bin/python -m experiments.$name $(quoted "${@:3}")")
 if $dry_run; then
   printf '%q ' "${job[@]}"
   echo

@@ -31,6 +31,7 @@ def load_policy(
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
     unnorm_key: str | None = None,
+    verify: bool = True,
     architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
     """A policy by name: `mist-nano`, a converted folder, or a hub id of a published checkpoint.
@@ -40,6 +41,7 @@ def load_policy(
         dtype: of the parameters and the computation; default as stored (float32 on the CPU).
         mesh: devices to spread the parameters over; default the first device alone.
         unnorm_key: which data set's statistics, where the checkpoint has several.
+        verify: compare the parameters with their digest: some 20 s for a 7B policy.
         architectures: by the name in the policy's config.json; add your own.
 
     Raises:
@@ -53,7 +55,7 @@ def load_policy(
         card.model.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
     )
     _check_statistics(folder, card, preprocessor)
-    parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh)
+    parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh, verify=verify)
     return Policy(card, parameters, preprocessor)
 
 

@@ -40,9 +40,11 @@ class DatasetInfo:
 
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
-    every step. Activations are stored in `activation_dtype` and always read as float32. `kind` says
-    what the folder is, `setup` what else the episodes of an evaluation depend on, as JSON values.
-    `commands` and `code_versions` list those of all runs that filled the folder.
+    every step; they are turned as `record/picture.py` says. `batch_size` is how many queries one
+    compiled call of the policy answers: the last digits depend on it. Activations are stored in
+    `activation_dtype` and always read as float32. `kind` says what the folder is, `setup` what else
+    the episodes of an evaluation depend on, as JSON values. `commands` and `code_versions` list
+    those of all runs that filled the folder.
     """
 
     model: str
@@ -56,6 +58,8 @@ class DatasetInfo:
     activation_dtype: ActivationDtype = "float32"
     min_force: float = 1.0  # N
     perturbation: str = "none"
+    batch_size: int = 1
+    pictures: Literal["turned 180"] = "turned 180"
     kind: DatasetKind = "collection"
     setup: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -72,6 +76,8 @@ class DatasetInfo:
             name: Site(tuple(site["layers"]), site["width"])
             for name, site in values["sites"].items()
         }
+        if values["pictures"] != DatasetInfo.pictures:
+            raise ValueError(f"pictures are {values['pictures']!r}, not {DatasetInfo.pictures!r}")
         lists = {name: tuple(values[name]) for name in (*_JOINED, "cameras")}
         # A text is a sequence of letters too.
         if any(isinstance(values[name], str) for name in lists):

@@ -1,7 +1,8 @@
 """The dataset as TFRecord, in the plain RLDS form that training tools read through `as_dataset`.
 
 They stack whole episodes and repeat the metadata per step, so this form has what is rectangular:
-the steps with their pictures, the harmful contacts as two numbers per step, and scalar metadata.
+the steps with their pictures (turned by 180 degrees, as public LIBERO datasets have them), the
+harmful contacts as two numbers per step, and scalar metadata.
 """
 
 import importlib.util

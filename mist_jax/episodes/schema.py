@@ -1,7 +1,8 @@
 """One episode in RLDS form: the features that stock `tensorflow_datasets` reads.
 
-They follow from the columns that the records declare. tensorflow_datasets takes half a second to
-import, so it is imported where it is needed; TensorFlow is never imported.
+They follow from the columns that the records declare. Pictures are in the form of every public
+LIBERO dataset, `[::-1, ::-1]` of the render (`record/picture.py`). tensorflow_datasets takes half a
+second to import, so it is imported where it is needed; TensorFlow is never imported.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from mist_jax.episodes.rlds import RLDSSteps, rlds_camera
 from mist_jax.record.column import Column, columns_of
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.picture import STORED_FORM
 from mist_jax.record.queries import Queries
 from mist_jax.record.steps import Steps
 
@@ -143,7 +145,7 @@ def _pictures(info: DatasetInfo) -> dict[str, Any]:
 
     shape = (info.camera_res, info.camera_res, 3)
     return {
-        rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg")
+        rlds_camera(camera): tfds.Image(shape=shape, encoding_format="jpeg", doc=STORED_FORM)
         for camera in info.cameras
     }
 

@@ -18,7 +18,15 @@ from mist_jax.risk.study.checkpoint import from_optional
 
 _OFF = (None,) * len(ACTION_DIMENSIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.
-_OF_THE_DATASET = ("model", "assets", "min_force", "camera_res", "commands", "code_versions")
+_OF_THE_DATASET = (
+    "model",
+    "assets",
+    "min_force",
+    "camera_res",
+    "batch_size",
+    "commands",
+    "code_versions",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class RunSetup:
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
         min_force: newtons from which a contact counts.
+        batch_size: queries that one compiled call of the policy answers.
         trained_on: scenes, as "suite/task/state" or "suite/task", that the risk head has seen; None
             without a head.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
@@ -56,6 +65,7 @@ class RunSetup:
     min_force: float = 1.0
     camera_res: int = 256
     render: str = "exact"
+    batch_size: int = 1
     trained_on: tuple[str, ...] | None = None
     commands: tuple[str, ...] = ()
     code_versions: tuple[str, ...] = ()

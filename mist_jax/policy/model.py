@@ -153,3 +153,8 @@ class ReadsOutEarly(Protocol):
             UserError: the model's head cannot do it.
         """
         ...
+
+
+def steerable_layers(model: PolicyModel) -> int:
+    """Layers of a model that can be steered: those of a prediction's `gate`."""
+    return next((site.layers for site in model.sites.values() if site.steerable), 0)

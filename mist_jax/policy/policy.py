@@ -14,7 +14,7 @@ from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite, Pool
 from mist_jax.policy.checkpoint import PolicyCard
 from mist_jax.policy.forward import forward
-from mist_jax.policy.model import PolicyModel
+from mist_jax.policy.model import PolicyModel, steerable_layers
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 from mist_jax.record.observation import Observation
@@ -61,7 +61,7 @@ class Policy:
     @property
     def layers(self) -> int:
         """Layers that can be steered: those of `prediction.gate`."""
-        return next((site.layers for site in self.sites.values() if site.steerable), 0)
+        return steerable_layers(self.model)
 
     @property
     def steerable(self) -> str:

@@ -33,8 +33,8 @@ _WXYZ, _XYZW = [3, 0, 1, 2], [1, 2, 3, 0]
 class Observation:
     """Robot, objects and pictures before a control step; arrays as the simulator gives them.
 
-    `images` holds what the cameras saw, upside down as rendered, and is empty where nothing was
-    rendered. A part of the state that its source does not tell is an empty array.
+    `images` holds what the cameras saw as rendered, upside down and not mirrored, and is empty
+    where nothing was rendered. A part of the state that its source does not tell is an empty array.
     """
 
     eef_pos: np.ndarray  # float64 [3], m, world

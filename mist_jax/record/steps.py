@@ -46,7 +46,8 @@ class Steps:
     grasped: np.ndarray = field(
         metadata=column(np.int32, doc="index into object_names, -1 for none")
     )
-    # camera -> N JPEGs, b"" where none was kept; a camera of which none was kept is left out
+    # camera -> N JPEGs in the form of `record/picture.py`, b"" where none was kept; a camera of
+    # which none was kept is left out
     images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:

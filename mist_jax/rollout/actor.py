@@ -17,6 +17,11 @@ class Answer(Protocol):
         """Float32 [C, A] for the environment, in [-1, 1]; None: the worker's expert acts."""
         ...
 
+    @property
+    def error(self) -> str:
+        """Why there is nothing to execute, in one line; the episode then ends as `crashed`."""
+        ...
+
 
 class Actor(Protocol):
     """Answers the workers' questions, many at a time.

@@ -12,6 +12,7 @@ class GoOn:
     """No chunk: the worker's expert acts."""
 
     chunk: None = None
+    error: str = ""
 
 
 class ExpertActor:

@@ -126,6 +126,18 @@ class Fleet:
         slot = next(slot for slot in self._slots if slot.spec and slot.spec.key == key)
         self._submit(slot, slot.actor.act.remote(chunk))
 
+    def give_up(self, key: EpisodeKey, error: str) -> Episode:
+        """Ends the episode as `crashed`, though not by its worker's fault: that one is idle then.
+
+        The episode must have asked a question, and have no answer yet.
+        """
+        slot = next(slot for slot in self._slots if slot.spec and slot.spec.key == key)
+        spec = slot.spec
+        assert spec is not None
+        assert slot.call is None
+        slot.spec = None
+        return self._crashed(spec, error)
+
     def wait(self, timeout: float | None = None) -> list[Turn]:
         """The turns that have come in: at least one, or none after `timeout` seconds."""
         import ray

@@ -6,11 +6,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.episodes.dataset_info import Site
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
@@ -19,6 +19,16 @@ from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.arm import Arm, Controller, Unsteered
 from mist_jax.rollout.episode_spec import Turn
+from mist_jax.rollout.kept_site import kept_site
+
+
+def default_batch_size() -> int:
+    """Queries per compiled call where none is asked for: never a matter of how many workers ask.
+
+    1 on a CPU, where a batch takes as long as its rows one by one; 8 on an accelerator, as many as
+    simulators are started by default.
+    """
+    return 1 if jax.default_backend() == "cpu" else 8
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,16 @@ class PolicyAnswer:
     risk: np.ndarray  # float32 [A]
     gate: np.ndarray  # float32 [L]
     latency: float  # s, of the batch
+    error: str = ""  # why the answer cannot be executed
 
 
 class PolicyActor:
     """An `Actor`: asks the policy about up to `batch_size` turns, always in a batch of that size.
 
-    A row does not depend on the others, so an answer is a function of the turn, of the episode's
-    key and of the query's index within the episode.
+    A row does not depend on the others in a program of one shape, so prompts that are padded to
+    another length have a batch of their own: an answer is a function of the turn, of the episode's
+    key, of the query's index within the episode and of `batch_size`, whose programs differ in the
+    last digits. An answer that is not finite says so and is no chunk to execute.
     """
 
     def __init__(
@@ -58,9 +71,11 @@ class PolicyActor:
         Raises:
             UserError: the model has no such layer or site, or the controller is for another model.
         """
-        self.sites = {site: _kept(policy, site, layers) for site in sites}
+        self.sites = {site: kept_site(policy.sites, site, layers) for site in sites}
         self.batch_size, self.latency = batch_size, 0.0
         self._policy = policy
+        self._padded: dict[int, tuple[tuple[int, ...], ...]] = {}
+        self._compiled: set[tuple[tuple[int, ...], ...]] = set()
         self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
         self._risk_head = None if controller is None else controller.risk_head
         self._steering = None
@@ -77,8 +92,25 @@ class PolicyActor:
 
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
+        assert len(turns) <= self.batch_size
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for place, turn in enumerate(turns):
+            groups.setdefault(self._shapes(turn), []).append(place)
+        answers: dict[int, PolicyAnswer] = {}
+        spent = 0.0
+        for shapes, places in groups.items():
+            several = [turns[place] for place in places], [queries[place] for place in places]
+            answers |= zip(places, self._answer(*several, shapes), strict=True)
+            spent += self.latency
+        self.latency = spent
+        return [answers[place] for place in range(len(turns))]
+
+    def _answer(
+        self, turns: Sequence[Turn], queries: Sequence[int], shapes: tuple[tuple[int, ...], ...]
+    ) -> list[PolicyAnswer]:
+        """Answers to turns whose inputs are padded to the same shapes, by one call."""
         inputs = [turn.inputs for turn in turns if turn.inputs is not None]
-        assert len(inputs) == len(turns) <= self.batch_size
+        assert len(inputs) == len(turns)
         inputs += inputs[:1] * (self.batch_size - len(inputs))
         seeds = [_seed(turn.key, query) for turn, query in zip(turns, queries, strict=True)]
         steering = self._batch_steering(turns, queries)
@@ -93,32 +125,48 @@ class PolicyActor:
                 seeds=seeds_of_rows,
             )
 
-        if not self.latency:
+        if shapes not in self._compiled:
             predict()  # compiles, which is not what a query takes
+            self._compiled.add(shapes)
         began = time.perf_counter()
         prediction = predict()
         self.latency = time.perf_counter() - began
         answers = []
         for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
-            rng = np.random.default_rng(seed)
-            edited = self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32)
+            raw = np.array(prediction.raw_actions[row])
+            activations = {
+                site: np.array(prediction.activations[site][row][list(kept.layers)])
+                for site, kept in self.sites.items()
+            }
+            error, edited = _not_finite(turn, raw_actions=raw, risk=risk, **activations), chunk
+            if not error:
+                rng = np.random.default_rng(seed)
+                edited = self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32)
+                error = _not_finite(turn, **{f"actions as arm {turn.key.arm!r} edits them": edited})
             answers.append(
                 PolicyAnswer(
                     step=turn.step,
                     chunk=edited,
-                    raw_actions=np.array(prediction.raw_actions[row]),
+                    raw_actions=raw,
                     edited=not np.array_equal(edited, chunk),
-                    activations={
-                        site: np.array(prediction.activations[site][row][list(kept.layers)])
-                        for site, kept in self.sites.items()
-                    },
+                    activations=activations,
                     risk=risk,
                     gate=np.array(prediction.gate[row]),
                     latency=self.latency,
+                    error=error,
                 )
             )
         return answers
+
+    def _shapes(self, turn: Turn) -> tuple[tuple[int, ...], ...]:
+        """Of a turn's padded inputs: a function of its prompt's length."""
+        assert turn.inputs is not None
+        length = len(turn.inputs.token_ids)
+        if length not in self._padded:
+            alone = self._policy.model.collate([turn.inputs], [0])
+            self._padded[length] = tuple(leaf.shape for leaf in jax.tree.leaves(alone))
+        return self._padded[length]
 
     def finish(self, episode: Episode, answers: Sequence[PolicyAnswer]) -> Episode:
         """The episode with its queries; a crashed one keeps none."""
@@ -173,19 +221,13 @@ class PolicyActor:
         )
 
 
-def _kept(policy: Policy, name: str, layers: Sequence[int] | None) -> Site:
-    if name not in policy.sites:
-        raise UserError(f"unknown site {name!r}; there are {', '.join(policy.sites)}")
-    site = policy.sites[name]
-    if layers is None or not site.steerable:
-        return Site(tuple(range(site.layers)), site.width)
-    outside = [layer for layer in layers if not 0 <= layer < site.layers]
-    if outside:
-        raise UserError(
-            f"the model has no layer {outside[0]}: valid ones are 0 to {site.layers - 1}"
-        )
-    return Site(tuple(layers), site.width)
-
-
 def _seed(key: EpisodeKey, query: int) -> int:
     return zlib.crc32(f"{key}/{query}".encode())
+
+
+def _not_finite(turn: Turn, **arrays: np.ndarray) -> str:
+    """Which of the arrays hold NaN or infinity, in one line; empty where none does."""
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if not bad:
+        return ""
+    return f"the policy's answer at step {turn.step} is not finite: {', '.join(bad)}"

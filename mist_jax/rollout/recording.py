@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import simplejpeg
 
 from mist_jax.record.column import columns_of
 from mist_jax.record.observation import CAMERAS, Observation
+from mist_jax.record.picture import encode_picture
 from mist_jax.record.steps import Steps
-
-JPEG_QUALITY = 95
 
 
 class Recording:
@@ -38,7 +36,7 @@ class Recording:
                 value = [value[one] for one in self._object_names]
             self._rows[name].append(value)
         for camera, images in self._images.items():
-            images.append(_jpeg(observation.images[camera]) if keep_images else b"")
+            images.append(encode_picture(observation.images[camera]) if keep_images else b"")
 
     def steps(self) -> Steps:
         """What was gathered; cameras of which no image was kept are left out."""
@@ -51,7 +49,3 @@ class Recording:
         }
         images = {camera: tuple(kept) for camera, kept in self._images.items() if any(kept)}
         return self._record(**columns, images=images)
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=JPEG_QUALITY)

@@ -50,7 +50,8 @@ def run_episodes(
         actor: who acts.
 
     Raises:
-        UserError: bad input that a worker met; crashes of a simulator are episodes instead.
+        UserError: bad input that a worker met; crashes of a simulator, and a policy whose actions
+            are not numbers, are episodes instead.
     """
     source = iter(specs)
     running: dict[EpisodeKey, _Running] = {}
@@ -93,6 +94,12 @@ def run_episodes(
         if waited or not fleet.computing or len(questions) >= actor.batch_size:
             batch, questions = questions[: actor.batch_size], questions[actor.batch_size :]
             indices = [len(running[turn.key].answers) for turn in batch]
+            failed: list[Episode] = []
             for turn, answer in zip(batch, actor.answer(batch, indices), strict=True):
+                if answer.error:
+                    failed.append(fleet.give_up(turn.key, answer.error))
+                    continue
                 running[turn.key].answers.append(answer)
                 fleet.act(turn.key, answer.chunk)
+            for episode in failed:
+                yield actor.finish(episode, running.pop(episode.key).answers)

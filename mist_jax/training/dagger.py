@@ -15,7 +15,7 @@ from mist_jax.rollout.collection import OutcomeTally
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
 from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.rollout.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.source import Listed
 
 FIRST_SEED = 1_000_000  # no evaluation and no demonstration uses seeds from here on
@@ -55,6 +55,7 @@ class Dagger:
     def roll_out(self, policy: Policy, number: int, output_dir: Path) -> Path:
         """Run one round, or what an interruption left of it; returns its dataset."""
         kind, folder = self._assets(number), self.folder(number, output_dir)
+        batch_size = default_batch_size()
         config = WorkerConfig(
             assets=kind,
             model=policy.identity,
@@ -70,13 +71,14 @@ class Dagger:
             chunk=policy.model.chunk,
             camera_res=self.camera_res,
             images="query",
+            batch_size=batch_size,
         )
         fill_dataset(
             folder,
             info,
             Listed(self._specs(number)),
             lambda: Fleet(config, self.num_workers),
-            PolicyActor(policy, self.num_workers),
+            PolicyActor(policy, batch_size),
             verb=f"DAgger round {number}",
             tally=OutcomeTally(),
         )

@@ -15,14 +15,14 @@ class MetricLog:
         """Opens the log of a run that stands at `step`."""
         kept = []
         if path.exists():
-            lines = path.read_text().splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._path = path
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line: the step and its values."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
 

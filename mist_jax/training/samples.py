@@ -13,13 +13,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 from mist_jax.errors import UserError
-from mist_jax.policy.preprocessing.images import ImagePreprocessing
+from mist_jax.policy.preprocessing.images import resize_lanczos3
 from mist_jax.policy.preprocessing.proprio import read_proprio
 from mist_jax.record.episode import Episode
 from mist_jax.record.observation import CAMERAS, Observation
+from mist_jax.record.picture import decode_picture
 from mist_jax.simulator.libero.suites import load_task
 
 LANDMARKS = 2  # the object to move and where it goes: the auxiliary target of training
@@ -34,7 +34,7 @@ class CloningSamples:
     task's objects of interest relative to the end effector, metres, world axes.
     """
 
-    images: np.ndarray  # uint8 [M, I, H, W, 3], upright, not cropped
+    images: np.ndarray  # uint8 [M, I, H, W, 3], turned as stored, not cropped
     proprio: np.ndarray  # float32 [M, P], not normalised
     actions: np.ndarray  # float32 [M, C, A]
     landmark: np.ndarray  # float32 [M, LANDMARKS, 3]
@@ -112,13 +112,10 @@ def _chunks(actions: np.ndarray, chunk: int) -> np.ndarray:
 
 
 def _decode(cameras: Sequence[Sequence[bytes]], size: int) -> np.ndarray:
-    """Stored JPEGs [I][M] as the preprocessor would resize them; they have been through a JPEG."""
-    resize = ImagePreprocessing(
-        image_size=size, crop_side=size, jpeg_round_trip=False, center_crop=False
-    )
+    """Stored JPEGs [I][M] resized as the preprocessor does; they are turned as it turns renders."""
 
     def one(jpeg: bytes) -> np.ndarray:
-        return resize(simplejpeg.decode_jpeg(jpeg, fastdct=True, fastupsample=False))
+        return resize_lanczos3(decode_picture(jpeg), size, size)
 
     return np.stack([[one(jpeg) for jpeg in frames] for frames in zip(*cameras, strict=True)])
 
@@ -147,5 +144,5 @@ def _landmarks(episode: Episode, steps: np.ndarray) -> np.ndarray:
 
 def objects_of_interest(bddl_file: Path) -> tuple[str, ...]:
     """The names in a BDDL file's `(:obj_of_interest ...)`."""
-    _, _, rest = bddl_file.read_text().partition("(:obj_of_interest")
+    _, _, rest = bddl_file.read_text(encoding="utf-8").partition("(:obj_of_interest")
     return tuple(rest.partition(")")[0].split())

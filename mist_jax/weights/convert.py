@@ -1,10 +1,13 @@
 """A published checkpoint becomes a policy: streamed, resumable, and whole or not there."""
 
+import fcntl
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +72,21 @@ def convert_checkpoint(
         UserError: the source is incomplete, damaged or of an unknown form, the disk too small, or
             `output` is taken.
     """
+    work = output.absolute().with_name(f".{output.absolute().name}.converting")
+    with _alone(work):
+        return _convert(source, output, work, dtype, images=images, chunk=chunk, name=name)
+
+
+def _convert(
+    source: Path,
+    output: Path,
+    work: Path,
+    dtype: DType,
+    *,
+    images: int | None,
+    chunk: int | None,
+    name: str | None,
+) -> Path:
     checkpoint = open_checkpoint(source)
     plan = make_plan(checkpoint.described(), rules_for(checkpoint.contents))
     config = _config(checkpoint, plan, images, chunk)
@@ -80,7 +98,6 @@ def convert_checkpoint(
         raise UserError(f"{output} exists and is not this conversion; remove it or name another")
     shapes = parameter_shapes(config)
     _check_total(plan, shapes, checkpoint)
-    work = output.absolute().with_name(f".{output.absolute().name}.converting")
     store = ParameterStore(work / PARAMETERS, shapes, dtype)
     done = _resume(work, fingerprint)
     if done is None:
@@ -114,6 +131,33 @@ def convert_checkpoint(
         output.rmdir()
     work.rename(output)
     return output
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Holds the lock of a conversion's work; the lock file goes when it is given back.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    path = work.with_name(f"{work.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise BlockingIOError  # the holder gave it back, and took its file away, just now
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(
+            f"another conversion into {work.name[1:].removesuffix('.converting')} is under way in "
+            f"{work.parent}; wait for it, or name another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _fill(
@@ -214,7 +258,7 @@ def _fingerprint(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig, dtyp
 def _resume(work: Path, fingerprint: str) -> dict[str, int] | None:
     """Tensors done per file by an interrupted conversion of the same source; None to start anew."""
     try:
-        recorded = json.loads((work / PROGRESS).read_text())
+        recorded = json.loads((work / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return recorded["done"] if recorded.get("fingerprint") == fingerprint else None

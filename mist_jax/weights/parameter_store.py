@@ -75,7 +75,7 @@ class ParameterStore:
             yield stored[start : min(start + step, stored.shape[0])].read().result()
 
     def digest(self, on_read: Callable[[int], None]) -> str:
-        """SHA-256 as `mist_jax.policy.checkpoint.digest_of` takes it; calls `on_read(bytes)`."""
+        """SHA-256 as `mist_jax.checkpoint.digest_of` takes it; calls `on_read(bytes)`."""
         total = hashlib.sha256()
         dtype = DTYPES[self.dtype][0]
         for path in sorted(self.shapes, key=lambda path: path.split("/")):

@@ -18,6 +18,7 @@ from mist_jax.weights.torch_pickle import TorchTensor, read_torch_file
 INDEX, SINGLE_SHARD = "model.safetensors.index.json", "model.safetensors"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 STATISTICS, PROCESSOR = "dataset_statistics.json", "preprocessor_config.json"
+LARGEST_JSON = 64 << 20
 REOPEN_BYTES = 256 << 20  # a shard is mapped; reopening it gives the pages back
 
 
@@ -118,11 +119,15 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not an object.
     """
+    if path.exists() and not path.is_file():  # opening a pipe or a device could wait for ever
+        raise UserError(f"{path} is not a regular file")
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise UserError(f"{path} has {path.stat().st_size} bytes: it is none of a checkpoint's")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; a published checkpoint has it") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold a JSON object")

@@ -1,60 +1,48 @@
 """Reads the tensors of a PyTorch `.pt` file without executing what is pickled in it.
 
-A `.pt` file is a zip archive: `data.pkl` describes a dictionary of tensors, `data/N` holds bytes.
-The pickle is read with an unpickler that knows tensors, storages and ordered dictionaries, and
-refuses every other name.
+A `.pt` file is a zip archive whose members are stored as they are, not compressed: `data.pkl`
+describes a dictionary of tensors, `data/N` holds bytes. Nothing that the file says of a size is
+believed before it is compared with the file's own.
 """
 
-import pickle
+import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from mist_jax.errors import UserError
+from mist_jax.weights.pickled_tensors import Placement, read_pickled_tensors
 
-_STORAGES: Mapping[str, np.dtype] = {
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "HalfStorage": np.dtype(np.float16),
-    "FloatStorage": np.dtype(np.float32),
-    "DoubleStorage": np.dtype(np.float64),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-}
 _DDP_PREFIX = "module."  # saved from a model wrapped in DistributedDataParallel
-
-
-@dataclass(frozen=True)
-class _StorageType:
-    dtype: np.dtype
-
-
-@dataclass(frozen=True)
-class _Storage:
-    member: str
-    dtype: np.dtype
-    length: int
+_LARGEST_PICKLE = 64 << 20  # a description; thousands of tensors take less than one
+_DAMAGE = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
 class TorchTensor:
-    """One tensor of a `.pt` file, not yet read."""
+    """One tensor of a `.pt` file, not yet read; `root` is the folder within the archive."""
 
     file: Path
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    root: str
+    placed: Placement
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor."""
+        return self.placed.shape
 
     def read(self) -> np.ndarray:
         """The tensor's values.
@@ -62,16 +50,16 @@ class TorchTensor:
         Raises:
             UserError: the file is damaged.
         """
+        placed, member = self.placed, f"{self.root}data/{self.placed.storage.member}"
         try:
             with zipfile.ZipFile(self.file) as archive:
-                data = archive.read(self.storage.member)
-        except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
-            raise UserError(f"{self.file} is damaged: {error}") from error
-        values = np.frombuffer(data, self.storage.dtype)
-        if len(values) < self.storage.length:
-            raise UserError(f"{self.file} is damaged: {self.storage.member} is cut short")
-        strides = tuple(step * values.itemsize for step in self.strides)
-        return as_strided(values[self.offset :], self.shape, strides, writeable=False)
+                data = _read_member(archive, member, self.file.stat().st_size)
+            values = np.frombuffer(data, placed.storage.dtype)
+            placed.check(len(values))
+        except _DAMAGE as error:
+            raise UserError(f"{self.file} is damaged: {_line(error)}") from error
+        strides = tuple(step * values.itemsize for step in placed.strides)
+        return as_strided(values[placed.offset :], placed.shape, strides, writeable=False)
 
 
 def read_torch_file(path: Path) -> dict[str, TorchTensor]:
@@ -81,7 +69,10 @@ def read_torch_file(path: Path) -> dict[str, TorchTensor]:
         UserError: the file is damaged, is no dictionary of tensors, or holds a pickled object that
             is not a tensor (which is never executed).
     """
+    if not path.is_file():  # opening a pipe or a device could wait for ever
+        raise UserError(f"{path} is not a regular file")
     try:
+        size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             described = [name for name in members if name.endswith("/data.pkl")]
@@ -89,65 +80,37 @@ def read_torch_file(path: Path) -> dict[str, TorchTensor]:
                 raise UserError(f"{path} is not a PyTorch file of tensors: it has no data.pkl")
             root = described[0].removesuffix("data.pkl")
             order = f"{root}byteorder"
-            if order in members and archive.read(order) != b"little":
+            if order in members and _read_member(archive, order, size) != b"little":
                 raise UserError(f"{path} was written on a big-endian machine")
-            with archive.open(described[0]) as file:
-                values = _Unpickler(file, path, root).load()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise UserError(f"{path} is not a readable PyTorch file: {error}") from error
-    except (pickle.UnpicklingError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"{path} holds something other than tensors: {error}") from error
-    if not isinstance(values, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, TorchTensor) for name, tensor in values.items()
-    ):
+            if archive.getinfo(described[0]).file_size > _LARGEST_PICKLE:
+                raise UserError(f"{path} holds something other than tensors: its data.pkl is huge")
+            pickled = _read_member(archive, described[0], size)
+    except _DAMAGE as error:
+        raise UserError(f"{path} is not a readable PyTorch file: {_line(error)}") from error
+    try:
+        values = read_pickled_tensors(pickled)
+    except ValueError as error:
+        raise UserError(f"{path} holds something other than tensors: {_line(error)}") from error
+    if not isinstance(values, dict) or not all(isinstance(v, Placement) for v in values.values()):
         raise UserError(f"{path} must hold a dictionary of tensors")
-    stripped = {name.removeprefix(_DDP_PREFIX): tensor for name, tensor in values.items()}
+    stripped = {
+        name.removeprefix(_DDP_PREFIX): TorchTensor(path, root, placed)
+        for name, placed in values.items()
+    }
     if len(stripped) != len(values):
         raise UserError(f"{path} holds tensors both with and without the prefix {_DDP_PREFIX!r}")
     return stripped
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds tensors, storages and ordered dictionaries; every other name is refused."""
-
-    def __init__(self, file: Any, path: Path, root: str):
-        super().__init__(file)
-        self.path, self.root = path, root
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        allowed: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch._utils", "_rebuild_parameter"): _parameter,
-        }
-        if (module_name, global_name) in allowed:
-            return allowed[module_name, global_name]
-        if module_name == "torch" and global_name in _STORAGES:
-            return _StorageType(_STORAGES[global_name])
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not a tensor")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, storage, member, _, length = pid
-        if kind != "storage" or not isinstance(storage, _StorageType):
-            raise pickle.UnpicklingError(f"unknown reference {kind!r}")
-        return _Storage(f"{self.root}data/{member}", storage.dtype, int(length))
-
-    def _tensor(
-        self,
-        storage: _Storage,
-        offset: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        *_: Any,
-    ) -> TorchTensor:
-        shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
-        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        if min((offset, *shape, *strides), default=0) < 0 or (
-            0 not in shape and last >= storage.length
-        ):
-            raise pickle.UnpicklingError(f"a tensor of shape {shape} reaches beyond its storage")
-        return TorchTensor(self.path, storage, offset, shape, strides)
+def _read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """A member's bytes; ValueError before memory is taken where the archive is too small for it."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise ValueError(f"{name} is compressed, which PyTorch never does"[:200])
+    if info.file_size > size:
+        raise ValueError(f"{name} is larger than the file that holds it"[:200])
+    return archive.read(info)
 
 
-def _parameter(tensor: TorchTensor, *_: Any) -> TorchTensor:
-    return tensor
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

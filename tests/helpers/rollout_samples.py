@@ -22,6 +22,7 @@ from tests.helpers.tiny import TINY, tiny_parameters
 
 WELL, DIES_ONCE, HANGS_ONCE, RAISES, USER_ERROR, RAISES_ONCE = range(6)  # by seed
 TURNS = 3
+LONG_PROMPT, NOT_A_NUMBER = 6, 13  # by initial state
 SMALL = dataclasses.replace(TINY, vocab_size=400, prompt_capacity=38)
 
 
@@ -49,10 +50,12 @@ def spec(seed: int = WELL, state: int = 0) -> EpisodeSpec:
 
 def inputs_of(key: EpisodeKey, step: int) -> PolicyInputs:
     rng = np.random.default_rng([key.initial_state, step])
+    words = 45 if key.initial_state == LONG_PROMPT else 4 + key.initial_state % 5
+    broken = key.initial_state == NOT_A_NUMBER and step > 0
     return PolicyInputs(
         images=rng.integers(0, 256, (2, SMALL.image_size, SMALL.image_size, 3), np.uint8),
-        proprio=rng.uniform(-1, 1, 8).astype(np.float32),
-        token_ids=np.array([1, *rng.integers(4, 60, 4 + key.initial_state % 5), 5], np.int32),
+        proprio=rng.uniform(-1, 1, 8).astype(np.float32) * (np.nan if broken else 1),
+        token_ids=np.array([1, *rng.integers(4, 60, words), 5], np.int32),
         prompt="",
     )
 

@@ -26,7 +26,7 @@ RED = np.array([255, 90, 79])
 def episode():
     one = random_episode(dataclasses.replace(INFO, camera_res=32), steps=6, contacts=0)
     picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:8, :, 1] = 255  # rendered upside down: the green edge belongs below
+    picture[-8:, :8, 1] = 255  # stored mirrored: the green corner belongs to the lower right
     jpeg = simplejpeg.encode_jpeg(picture, quality=95)
     steps = dataclasses.replace(
         one.steps,
@@ -47,11 +47,12 @@ def redness(frame):
     return int((np.abs(frame.astype(int) - RED).max(-1) < 12).sum())
 
 
-def test_the_camera_picture_is_turned_upright(episode):
+def test_the_camera_picture_is_upright_and_not_mirrored(episode):
     frame = next(iter(draw_frames(episode)))
     view = frame[:384, :384]
-    assert view[350:, :, 1].mean() > 200
+    assert view[350:, 350:, 1].mean() > 200
     assert view[:200, :, 1].mean() < 40
+    assert view[:, :200, 1].mean() < 40
 
 
 def test_a_harmful_contact_shows_in_its_step_and_stays_on_the_time_line(episode):

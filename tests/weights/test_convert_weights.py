@@ -19,9 +19,10 @@ import torch
 from flax import nnx, traverse_util
 from safetensors.numpy import load_file, save_file
 
+from mist_jax.checkpoint import digest_of
 from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
-from mist_jax.policy.checkpoint import digest_of, is_policy, read_card, restore_parameters
+from mist_jax.policy.checkpoint import is_policy, read_card, restore_parameters
 from mist_jax.policy.openvla_oft.config import OPENVLA_OFT_7B
 from mist_jax.policy.openvla_oft.model import abstract_model
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel

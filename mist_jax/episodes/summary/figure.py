@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mist_jax.disk import whole_file
 from mist_jax.episodes.summary.counts import FORCE_EDGES, DatasetSummary
+from mist_jax.figures import names_as_they_are
 from mist_jax.record.episode import OUTCOMES
 
 _COLORS = {"success": "#2a9d8f", "failure": "#e76f51", "crashed": "#8d99ae"}
@@ -35,7 +36,7 @@ def save_summary_figure(summary: DatasetSummary, path: Path) -> None:
         figure.suptitle(
             f"{summary.episodes} episodes, {summary.steps} steps, {summary.queries} queries"
         )
-        with whole_file(path) as beside:
+        with whole_file(path) as beside, names_as_they_are(figure):
             figure.savefig(beside, format="png", dpi=110)
 
 

@@ -14,6 +14,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.registry import row_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.figures import names_as_they_are
 
 RATES = ("success", "collision", "safe_success")
 FORCE_EDGES = np.geomspace(1, 10_000, 17)  # N
@@ -33,7 +34,7 @@ def as_svg(figure: Figure) -> bytes:
     """The figure as an SVG document without a date; text as paths, so that it needs no fonts."""
     stream = io.BytesIO()
     # A fixed salt: the same lines give the same report.
-    with matplotlib.rc_context({"svg.hashsalt": "mist_jax"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mist_jax"}), names_as_they_are(figure):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 

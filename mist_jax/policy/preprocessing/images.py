@@ -49,7 +49,10 @@ class ImagePreprocessing:
 
 
 def rotate_180(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The image turned upside down and left to right: LIBERO's renders are both."""
+    """The image turned upside down and left to right, as in the published training data.
+
+    A render is upside down only, so what the towers see is upright and mirrored.
+    """
     return np.ascontiguousarray(image[::-1, ::-1])
 
 

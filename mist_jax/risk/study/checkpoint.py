@@ -95,13 +95,17 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     Raises:
         UserError: something else is there.
     """
-    members = {name: dict(arrays) for name, arrays in trained.members.items()}
-    tree = {"head": _arrays(trained.head), "members": members}
+    tree = arrays_of(trained.head, trained.members)
     described = dataclasses.asdict(trained.metadata)
     del described["code_version"]
     path = folder / FOLDER
     save_checkpoint(path, tree, described, KIND)
     return path
+
+
+def arrays_of(head: RiskReader, members: Mapping[str, Member]) -> dict[str, Any]:
+    """What the checkpoint's arrays are."""
+    return {"head": _arrays(head), "members": {name: dict(m) for name, m in members.items()}}
 
 
 def restore_risk_head(

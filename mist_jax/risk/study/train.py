@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from mist_jax.checkpoint import code_version
+from mist_jax.checkpoint import check_finite, code_version
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan, StudyConfig, usable_dimensions
-from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk, to_optional
+from mist_jax.risk.study.checkpoint import KIND, RiskMetadata, TrainedRisk, arrays_of, to_optional
 from mist_jax.risk.study.crossfit import cross_fit, final_reader, fit_all
 from mist_jax.risk.study.judge import group_name
 from mist_jax.risk.study.registry import DETECTORS, Registry, contact_rows, gating
@@ -24,7 +24,7 @@ def train_risk(
 
     Raises:
         UserError: too few scenes or tasks to divide into folds, a detector that cannot gate, or
-            one that finds nothing to learn from.
+            one that diverges or finds nothing to learn from.
     """
     plan = Plan.of(samples, config)
     shipping = gating(config.detector, detectors)
@@ -32,6 +32,8 @@ def train_risk(
     fits = fit_all(rows, samples, plan, progress)
     crossed = {row.name: cross_fit(row, fits[row.name], samples, plan) for row in rows}
     final = final_reader(shipping, fits[shipping.name], samples, plan)
+    members = {name: c.members for name, c in crossed.items()}
+    check_finite(arrays_of(final.reader, members), KIND)
     _, count = usable_dimensions(samples, config.min_positive)
     metadata = RiskMetadata(
         site=samples.site,
@@ -61,4 +63,4 @@ def train_risk(
         train=config.train,
         code_version=code_version(),
     )
-    return TrainedRisk(final.reader, {name: c.members for name, c in crossed.items()}, metadata)
+    return TrainedRisk(final.reader, members, metadata)

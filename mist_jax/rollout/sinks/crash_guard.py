@@ -1,4 +1,4 @@
-"""A simulator that crashes again and again is no accident."""
+"""A simulator or policy that crashes again and again is no accident."""
 
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode
@@ -7,7 +7,7 @@ CRASHES_IN_A_ROW = 8
 
 
 class CrashGuard:
-    """Stops a run in which the simulator crashes `limit` times in a row."""
+    """Stops a run in which `limit` episodes crash in a row."""
 
     def __init__(self, limit: int = CRASHES_IN_A_ROW):
         self._limit, self._crashes = limit, 0
@@ -17,6 +17,5 @@ class CrashGuard:
         self._crashes = self._crashes + 1 if episode.outcome == "crashed" else 0
         if self._crashes == self._limit:
             raise UserError(
-                f"the simulator crashed in {self._crashes} episodes in a row, the last with: "
-                f"{episode.error}"
+                f"{self._crashes} episodes crashed in a row, the last with: {episode.error}"
             )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from mist_jax.disk import whole_file
@@ -17,6 +16,7 @@ from mist_jax.errors import UserError
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 from mist_jax.record.observation import AGENT_CAMERA
+from mist_jax.record.picture import as_seen, decode_picture
 
 FRAMES_PER_SECOND = 20  # as the robot moved
 _SECONDS_TO_FINISH = 600.0  # a film takes a few; one that hangs is killed
@@ -106,7 +106,7 @@ def draw_frames(episode: Episode) -> Iterator[np.ndarray]:
         contacts.setdefault(contact.step, []).append(contact)
     last = len(episode.steps) - 1
     for step, jpeg in enumerate(episode.steps.images[AGENT_CAMERA]):
-        picture = simplejpeg.decode_jpeg(jpeg)[::-1]
+        picture = as_seen(decode_picture(jpeg))
         image = Image.new("RGB", _SIZE, _PAPER)
         image.paste(Image.fromarray(picture).resize((_VIEW, _VIEW), Image.Resampling.LANCZOS))
         draw = ImageDraw.Draw(image)

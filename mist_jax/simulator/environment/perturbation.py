@@ -19,6 +19,7 @@ from mist_jax.record.episode import EpisodeKey
 
 PerturbationKind = Literal["none", "translation", "rotation", "noop", "mixed"]
 PERTURBATION_KINDS: tuple[str, ...] = get_args(PerturbationKind)
+_LIMITS = (("onset", 0, 100_000), ("length", 1, 100_000), ("strength", 0, 100))
 _MIXED = ("translation", "rotation", "noop")
 
 
@@ -85,12 +86,12 @@ class PerturbationSpec:
                 f"there is no perturbation {self.kind!r}: "
                 f"valid ones are {', '.join(PERTURBATION_KINDS)}"
             )
-        for name, least in (("onset", 0), ("length", 1), ("strength", 0)):
+        for name, least, most in _LIMITS:
             low, high = getattr(self, name)
-            if not least <= low <= high:
+            if not least <= low <= high <= most:
                 raise UserError(
                     f"the perturbation's {name} ranges from {low} to {high}: "
-                    f"it takes {least} or more, the smaller number first"
+                    f"it takes {least} or more and at most {most}, the smaller number first"
                 )
 
     def begin(self, key: EpisodeKey, max_steps: int) -> Perturbation:

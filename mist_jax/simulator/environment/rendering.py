@@ -58,6 +58,19 @@ def choose_gl(render: bool) -> str:
     return chosen
 
 
+def check_gl() -> None:
+    """Makes sure, at once, that rendering here is not hopeless; no context is tried.
+
+    Raises:
+      UserError: MUJOCO_GL is unknown, forbids rendering or names a library that is absent, or there
+        is no GL library at all.
+    """
+    if os.environ.get("MUJOCO_GL", "").strip():
+        choose_gl(render=True)
+    elif not (_has_library("egl") or _has_library("osmesa")):
+        raise UserError(f"no GL library for off-screen rendering: {_INSTALL}")
+
+
 def _find_backend() -> str | None:
     # PyOpenGL can be bound to one platform only, and the user may have bound it.
     bound = os.environ.get("PYOPENGL_PLATFORM", "").lower()

@@ -63,7 +63,7 @@ def build_lite_assets(directory: Path | None = None) -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         directory = Path(cache) / "mist_jax" / f"lite_assets_{version}"
     mark = directory / _COMPLETE
-    if mark.is_file() and mark.read_text() == version:
+    if mark.is_file() and mark.read_text(encoding="utf-8") == version:
         return directory
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise UserError(
@@ -87,14 +87,14 @@ def _write(files: dict[str, bytes], version: str, directory: Path) -> None:
             file = beside / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        (beside / _COMPLETE).write_text(version)
+        (beside / _COMPLETE).write_text(version, encoding="utf-8")
         beside.chmod(0o755)
         try:
             beside.rename(directory)
         except OSError:
             # Another process was first, which is as good; anything else is an error.
             mark = directory / _COMPLETE
-            if not (mark.is_file() and mark.read_text() == version):
+            if not (mark.is_file() and mark.read_text(encoding="utf-8") == version):
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
