@@ -29,12 +29,11 @@ ALL_OPEN = np.full(7, -1.0, np.float32)  # every risk is an alarm
 NEVER = np.full(7, np.inf, np.float32)
 
 
-def bank() -> SteeringBank:
-    found = random_directions(DIRECTION_NAMES, len(LAYERS), SMALL.width, seed=3)
+def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
+    found = random_directions(DIRECTION_NAMES, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
-    return SteeringBank.join(
-        [found], np.array([2.0, 3.0], np.float32), SMALL.layers, BankMetadata(layers=LAYERS)
-    )
+    norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
+    return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
 
 
 def turn(arm: str, state: int = 0, motion=None) -> Turn:
@@ -43,12 +42,12 @@ def turn(arm: str, state: int = 0, motion=None) -> Turn:
     return Turn(key, 8, inputs=inputs_of(key, 8), motion=moves)
 
 
-def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5):
+def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5, bank_of=LAYERS):
     return build_arms(
         names,
         alarm_threshold=threshold,
         coefficient=0.2,
-        bank=bank(),
+        bank=bank(bank_of),
         gate_rate=np.full(7, rate),
     )
 
@@ -149,6 +148,26 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
         assert not np.array_equal(acting[name].raw_actions, acting["none"].raw_actions), name
     np.testing.assert_array_equal(acting["none"].chunk, untouched)
     np.testing.assert_array_equal(acting["mist"].chunk, acting["mist_ungated"].chunk)
+
+
+def test_controls_push_at_the_layers_that_mist_pushes_at_with_its_dose(policy):
+    """Alarms of mist and random are forced, by a threshold that risk alone is above."""
+    everywhere = tuple(range(SMALL.layers))
+    names = ("random", "random_times", "mist_ungated", "mist")
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=1)
+    whole = bank(everywhere)
+    size = {"layers": SMALL.layers, "width": SMALL.width}
+    controller = build_controller(names, head, bank=whole, **size)
+    made = arms(np.zeros(7, np.float32), names, rate=1.0, bank_of=everywhere)
+    actor = PolicyActor(policy, len(names), layers=(), controller=controller, arms=made)
+    said = actor.answer([turn(name) for name in names], [1] * len(names))
+    gates = {name: answer.gate for name, answer in zip(names, said, strict=True)}
+    for name, gate in gates.items():
+        assert np.flatnonzero(gate).tolist() == [2, 3], name
+        first = 2  # later layers see activations that the pushes have made different
+        np.testing.assert_allclose(gate[first], gates["mist"][first], rtol=1e-3, err_msg=name)
+    for name in ("random_times", "mist_ungated"):
+        np.testing.assert_array_equal(gates[name], gates["mist"])
 
 
 def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):

@@ -11,6 +11,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.registry import in_order, row_of
 from mist_jax.evaluation.arms.row import UNSTEERED
 from mist_jax.evaluation.detection import evidence_of
+from mist_jax.evaluation.equivalence import equivalence_p
 from mist_jax.evaluation.metrics import (
     METRICS,
     Pair,
@@ -25,7 +26,7 @@ from mist_jax.evaluation.metrics import (
 )
 from mist_jax.evaluation.report.caveats import caveats
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.evaluation.statistics import cluster_sums, equivalence_p, holm, sign_flip_p
+from mist_jax.evaluation.statistics import cluster_sums, holm, sign_flip_p
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
 from mist_jax.risk.judging.scorecard import scorecard
 
