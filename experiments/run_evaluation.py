@@ -76,11 +76,11 @@ def main() -> None:
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
     from mist_jax.episodes.dataset_info import Site
-    from mist_jax.evaluation.arms.build import build_arms, build_controller
-    from mist_jax.evaluation.arms.checks import check_arms
+    from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
+    from mist_jax.evaluation.arms.checks import check_acting, check_arms
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import RunSetup, per_dimension
+    from mist_jax.evaluation.run_setup import RunSetup, per_dimension, trained_scenes
     from mist_jax.ids import parse_ids
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
@@ -117,6 +117,7 @@ def main() -> None:
         min_force=config.min_force,
         camera_res=config.camera_res,
         render=config.render,
+        policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         commands=(binary.command(),),
         code_versions=(code_version(),),
@@ -136,24 +137,27 @@ def main() -> None:
         video_states=videos,
         resume=_RESUME.value,
     )
-    controller = None
-    if learnt.risk_head is not None:
+    numbers = run_numbers(
+        arms,
+        alarm_threshold=threshold,
+        coefficient=_COEFFICIENT.value,
+        bank=learnt.bank,
+        gate_rate=rate,
+    )
+    made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
+    read_at = None if reader is None else policy.sites[reader.site]
+    check_acting(made, numbers, reader, read_at, policy.layers)
+    if reader is not None:
         resid = policy.sites["llm.resid"]
         size = {"layers": resid.layers, "width": resid.width}
-        controller = build_controller(arms, learnt.risk_head, bank=learnt.bank, **size)
+        controller = build_controller(arms, reader, bank=learnt.bank, **size)
     actor = PolicyActor(
         policy,
         simulation_flags.num_workers(),
         sites=tuple(_SITES.value),
         layers=layers,
         controller=controller,
-        arms=build_arms(
-            arms,
-            alarm_threshold=threshold,
-            coefficient=_COEFFICIENT.value,
-            bank=learnt.bank,
-            gate_rate=rate,
-        ),
+        arms=made,
     )
     print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
     results = evaluate(plan, simulation_flags.fleet_starter(config), actor)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller
-from mist_jax.evaluation.arms.checks import check_arms
+from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
+from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.site import ModelSite
 from mist_jax.loading import load_policy
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Unsteered
@@ -43,13 +44,12 @@ def turn(arm: str, state: int = 0, motion=None) -> Turn:
 
 
 def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5, bank_of=LAYERS):
-    return build_arms(
-        names,
-        alarm_threshold=threshold,
-        coefficient=0.2,
-        bank=bank(bank_of),
-        gate_rate=np.full(7, rate),
-    )
+    return build_arms(names, numbers(threshold, names, rate, bank=bank(bank_of)))
+
+
+def numbers(threshold=ALL_OPEN, names=NAMES, rate=0.5, **changes):
+    given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(7, rate)} | changes
+    return run_numbers(names, alarm_threshold=threshold, **given)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,57 @@ def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
 def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
     with pytest.raises(UserError, match=message):
         check_arms(names, given)
+
+
+def acting(name, layer=0, stage="within", **changes):
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=layer)
+    of = numbers(names=(name,), **changes)
+    site = ModelSite(SMALL.layers, SMALL.width, stage=stage)
+    check_acting(build_arms((name,), of), of, head, site, SMALL.layers)
+
+
+ONLY_X = np.array([0.5, *[np.inf] * 6], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("mist", {"layer": 3}, r"risk is read at layer 3\): the bank steers layers \[2, 3\]"),
+        ("mist_ungated", {"layer": 3}, "layers from 4 on, or train the risk head with a lower"),
+        ("random_times", {"layer": -1}, "the bank steers layers"),
+        ("random", {"stage": "after"}, "the bank steers layers"),
+        ("shrink", {"layer": 3}, "no later layer to act at"),
+        ("safe_stop", {"threshold": NEVER}, "never alarms in any dimension"),
+        ("mist", {"threshold": NEVER}, "never alarms in any dimension"),
+        ("mist", {"coefficient": 0.0}, "--coefficient=0 pushes nothing"),
+        ("random_times", {"rate": 0.0}, "--gate_rate is 0"),
+        (
+            "mist_ungated",
+            {"bank": dataclasses.replace(bank(), gates=np.zeros((14, 7), np.float32))},
+            "listens to any dimension",
+        ),
+        (
+            "mist",
+            {"bank": bank(), "threshold": ONLY_X, "without": 0},
+            "listens to a dimension that alarms",
+        ),
+    ],
+)
+def test_an_arm_that_cannot_act_is_refused_with_its_reason(name, given, message):
+    given = dict(given)
+    if "without" in given:
+        gates = np.array(given["bank"].gates)
+        gates[:, given.pop("without")] = 0
+        given["bank"] = dataclasses.replace(given["bank"], gates=gates)
+    with pytest.raises(UserError, match=message):
+        acting(name, **given)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arm_that_can_act_is_let_through(name):
+    acting(name, layer=2)  # one layer is left
+    acting(name, layer=3, stage="before")
+    acting(name, threshold=np.ones(7, np.float32))  # silenced on purpose
 
 
 def test_every_arm_has_words_and_a_colour_of_its_own():

@@ -56,7 +56,7 @@ class RecipeArm:
 
     @property
     def threshold(self) -> np.ndarray:
-        """Float32 [A]; without alarms the coefficients alone say when, at the layers of an alarm."""
+        """Float32 [A]; without alarms coefficients alone say when, at the layers of an alarm."""
         if self.recipe.when == "alarm":
             return self.numbers.alarm_threshold
         return np.full(len(ACTION_DIMENSIONS), WHEN_READ, np.float32)
