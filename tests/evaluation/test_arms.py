@@ -1,6 +1,7 @@
 """Arms: what each does to a query, and that a control is one."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import numpy as np
@@ -201,7 +202,7 @@ def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
         check_arms(names, given)
 
 
-def acting(name, layer=0, stage="within", **changes):
+def acting(name, layer=0, stage: Literal["before", "within", "after"] = "within", **changes):
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=layer)
     of = numbers(names=(name,), **changes)
     site = ModelSite(SMALL.layers, SMALL.width, stage=stage)

@@ -281,7 +281,7 @@ def test_a_failure_detector_that_ships_is_judged_on_contacts_like_the_head(sampl
 
 
 def test_mahalanobis_that_gates_leaves_later_layers_to_steer(samples, distances):
-    assert (distances.metadata.layer, distances.metadata.last_layer) == (1, 1)
+    assert (distances.metadata.layer, distances.metadata.last_layer) == (1, 2)
     assert set(np.asarray(distances.members["Mahalanobis"]["layer"])) == {1}
     assert max(samples.layers) == 3
 
