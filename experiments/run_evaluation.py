@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.checks import check_arms
+from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
@@ -91,10 +91,10 @@ def main() -> None:
 
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.checkpoint import code_version
-    from mist_jax.evaluation.arms.build import build_arms, build_controller
+    from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import RunSetup, per_dimension
+    from mist_jax.evaluation.run_setup import RunSetup, per_dimension, trained_scenes
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.policy_actor import PolicyActor
@@ -123,26 +123,30 @@ def main() -> None:
         camera_res=config.camera_res,
         render=config.render,
         batch_size=simulation_flags.batch_size(),
+        policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         commands=(binary.command(),),
         code_versions=(code_version(),),
     )
-    controller = None
-    if learnt.risk_head is not None:
-        controller = build_controller(arms, learnt.risk_head, sites=policy.sites, bank=learnt.bank)
+    numbers = run_numbers(
+        arms,
+        alarm_threshold=threshold,
+        coefficient=_COEFFICIENT.value,
+        bank=learnt.bank,
+        gate_rate=rate,
+    )
+    made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
+    read_at = None if reader is None else policy.sites[reader.site]
+    check_acting(made, numbers, reader, read_at, policy.layers)
+    if reader is not None:
+        controller = build_controller(arms, reader, sites=policy.sites, bank=learnt.bank)
     actor = PolicyActor(
         policy,
         setup.batch_size,
         sites=tuple(recorded),
         layers=layers,
         controller=controller,
-        arms=build_arms(
-            arms,
-            alarm_threshold=threshold,
-            coefficient=_COEFFICIENT.value,
-            bank=learnt.bank,
-            gate_rate=rate,
-        ),
+        arms=made,
     )
     plan = EvaluationPlan(
         directory=Path(_OUTPUT_DIR.value),

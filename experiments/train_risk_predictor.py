@@ -40,6 +40,13 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Queries per update.", 1)
 _PATIENCE = flags.DEFINE_integer("patience", 15, "Epochs without progress before the stop.", 1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds tried; validation data choose.", 1, 100)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything that is drawn.", 0, 2**31 - 1)
+_MAX_LAYER = flags.DEFINE_integer(
+    "max_layer",
+    None,
+    "Last layer that the risk head may read; default: two thirds of the stored depth, for risk "
+    "opens pushes at later layers only.",
+    0,
+)
 _DETECTOR = flags.DEFINE_string(
     "detector", "head", "What forecasts and ships: a detector that can open gates."
 )
@@ -79,6 +86,7 @@ def main() -> None:
         folds=_FOLDS.value,
         rate=_FALSE_ALARM_RATE.value,
         min_positive=_MIN_POSITIVE.value,
+        max_layer=_MAX_LAYER.value,
         train=TrainConfig(
             epochs=_EPOCHS.value,
             hidden=_HIDDEN.value,
@@ -108,7 +116,9 @@ def main() -> None:
     text = json.dumps({"threshold": trained.metadata.threshold, **card}, indent=1, allow_nan=False)
     replace_file(output / "metrics.json", (text + "\n").encode())
     draw_all(output / "plots", evidence, card, trained.metadata)
-    print(f"layer {trained.metadata.layer}; positives {card['n_positive']}")
+    last = trained.metadata.last_layer
+    limit = "" if last is None else f" (of those up to {last})"
+    print(f"layer {trained.metadata.layer}{limit}; positives {card['n_positive']}")
     print("\n".join(verdict))
     print(f"risk head: {path}")
 

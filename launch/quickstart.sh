@@ -34,9 +34,10 @@ learn risk/metrics.json "2/4 Risk: which action dimension is about to cause harm
   train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk
 learn steering/summary.json "3/4 Steering: directions away from harm" extract_steering_vectors \
   --data_dir=$RUN/episodes --output_dir=$RUN/steering
-step "4/4 Evaluation on other initial states" run_evaluation "${simulated[@]}" \
+# mist-nano was trained on initial states 0-29.
+step "4/4 Evaluation on initial states that nothing was trained on" run_evaluation "${simulated[@]}" \
   --risk_head=$RUN/risk --steering_vectors=$RUN/steering \
-  --interventions=none,safe_stop,random,mist --initial_states=20-24 --n_episodes=2 \
+  --interventions=none,safe_stop,random,mist --initial_states=30-34 --n_episodes=2 \
   --output_dir=$RUN/evaluation
 
 printf '\nDone in %d min %d s. Open %s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)) \

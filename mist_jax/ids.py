@@ -1,5 +1,7 @@
 """Ranges of ids as people type them: "0-29,33"."""
 
+from collections.abc import Iterable
+
 from mist_jax.errors import UserError
 
 
@@ -31,6 +33,17 @@ def parse_ids(text: str, limit: int, what: str) -> tuple[int, ...]:
             raise UserError(f"there is no {what} {stop}: valid ids are 0 to {limit - 1}")
         ids.update(range(start, stop + 1))
     return tuple(sorted(ids))
+
+
+def format_ids(ids: Iterable[int]) -> str:
+    """The inverse of `parse_ids`: "0-29,33"; nothing for no ids."""
+    runs: list[list[int]] = []
+    for one in sorted(set(ids)):
+        if runs and one == runs[-1][-1] + 1:
+            runs[-1][1:] = [one]
+        else:
+            runs.append([one])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _is_id(text: str) -> bool:

@@ -12,10 +12,13 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.errors import UserError
+from mist_jax.ids import parse_ids
+from mist_jax.policy.checkpoint import PolicyCard
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.study.checkpoint import from_optional
 
+MOST_STATES = 10_000  # no suite has as many initial states
 _OFF = (None,) * len(ACTION_DIMENSIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.
 _OF_THE_DATASET = (
@@ -46,6 +49,8 @@ class RunSetup:
         share: part of a contact's approach from which a dimension counts as driving it.
         min_force: newtons from which a contact counts.
         batch_size: queries that one compiled call of the policy answers.
+        policy_scenes: suites and initial states that the policy was trained on, such as
+            "libero_spatial/0-29"; None where its card does not say.
         trained_on: scenes, as "suite/task/state" or "suite/task", that the risk head has seen; None
             without a head.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
@@ -66,6 +71,7 @@ class RunSetup:
     camera_res: int = 256
     render: str = "exact"
     batch_size: int = 1
+    policy_scenes: tuple[str, ...] | None = None
     trained_on: tuple[str, ...] | None = None
     commands: tuple[str, ...] = ()
     code_versions: tuple[str, ...] = ()
@@ -81,6 +87,15 @@ class RunSetup:
             return None
         task = f"{key.suite}/{key.task_id}"
         return task in self.trained_on or f"{task}/{key.initial_state}" in self.trained_on
+
+    def policy_saw(self, suite: str, initial_state: int) -> bool | None:
+        """Whether the policy was trained on such an initial state; None where nobody knows."""
+        if self.policy_scenes is None:
+            return None
+        states = dict(scene.split("/", 1) for scene in self.policy_scenes)
+        return suite in states and initial_state in parse_ids(
+            states[suite], MOST_STATES, "initial state"
+        )
 
     def dataset_info(self, suite: str, chunk: int, sites: Mapping[str, Site]) -> DatasetInfo:
         """The description of the episodes that a run with this setup stores."""
@@ -106,6 +121,25 @@ class RunSetup:
             raise UserError(
                 f"the evaluation is of another version ({error}); run it again"
             ) from None
+
+
+def trained_scenes(card: PolicyCard) -> tuple[str, ...] | None:
+    """`RunSetup.policy_scenes` from a policy's card.
+
+    Raises:
+        UserError: the card's `trained_scenes` are not initial states by suite.
+    """
+    found = card.provenance.get("trained_scenes")
+    if found is None:
+        return None
+    if not isinstance(found, Mapping) or not all(isinstance(v, str) for v in found.values()):
+        raise UserError(
+            f"the card of {card.identity}: trained_scenes must be initial states by suite, such as "
+            '{"libero_spatial": "0-29"}'
+        )
+    for states in found.values():
+        parse_ids(states, MOST_STATES, "initial state")
+    return tuple(f"{suite}/{states}" for suite, states in found.items() if states)
 
 
 def per_dimension(values: Sequence[str], what: str, *, most: float) -> np.ndarray:

@@ -112,24 +112,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted.tolist()
-
-
-def equivalence_p(differences: np.ndarray, cluster: np.ndarray, margin: float) -> float:
-    """P-value of two one-sided t-tests that a mean difference of rates lies within +-`margin`.
-
-    TOST (Schuirmann 1987) on the clusters' means. Where few clusters differ the t-test is too
-    sure of itself: a true difference of `margin` leaves all of K clusters alike with probability
-    (1 - margin)^K, and no data can be stronger evidence than that, so p is never below it.
-    """
-    _, number = np.unique(cluster, return_inverse=True)
-    means = np.bincount(number, differences) / np.bincount(number)
-    count = len(means)
-    if count < 2:
-        return 1.0
-    floor = (1.0 - margin) ** count
-    error = means.std(ddof=1) / np.sqrt(count)
-    if error == 0:
-        return floor if abs(means[0]) < margin else 1.0
-    above = stats.t.sf((means.mean() + margin) / error, count - 1)
-    below = stats.t.cdf((means.mean() - margin) / error, count - 1)
-    return float(max(above, below, floor))

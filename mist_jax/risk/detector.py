@@ -35,6 +35,18 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Refit:
+    """One more member, fitted to every scene, for scenes that are new.
+
+    `outside` are scores of every query as in `Shipped`, and so is `validation_auroc`.
+    """
+
+    member: Member
+    outside: np.ndarray
+    validation_auroc: np.ndarray
+
+
+@dataclass(frozen=True)
 class Shipped:
     """What a gating detector gives to be used on new scenes.
 
@@ -83,6 +95,15 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class RefittingDetector(Detector, Protocol):
+    """What is told beside a detector that ships: on new scenes both are refits to all the rest."""
+
+    def refit(self, fit: Any, samples: Samples, plan: Plan) -> Refit:
+        """Refits to all of `samples`, with out-of-sample scores to calibrate on."""
+        ...
+
+
+@runtime_checkable
 class GatingDetector(Detector, Protocol):
     """A detector that can be read inside the compiled forward, and so open gates."""
 
@@ -93,6 +114,8 @@ class GatingDetector(Detector, Protocol):
 
     def ship(self, fit: Fit, samples: Samples, plan: Plan) -> Shipped:
         """Refits to all of `samples`, with out-of-sample scores to calibrate on.
+
+        What it reads is a layer that `plan.may_read`.
 
         Raises:
             UserError: there is not enough to learn from.

@@ -22,9 +22,10 @@ class RiskLabels:
     """Labels of one episode's queries.
 
     `risk`: a harmful contact that dimension i drives begins within the horizon. `valid` is False
-    where there is nothing to predict: inside a running harmful contact, or where a crash cut the
-    horizon short. `sign` is the direction of motion of dimension i at the first such contact (0:
-    no contact, or no motion); `steps_to_onset` counts control steps to it, inf where there is none.
+    where there is nothing to predict: inside a running harmful contact, or where a crash or a
+    time-out cut the horizon short before a contact came. `sign` is the direction of motion of
+    dimension i at the first such contact (0: no contact, or no motion); `steps_to_onset` counts
+    control steps to it, inf where there is none.
     """
 
     risk: np.ndarray  # bool [Q, A]
@@ -58,7 +59,7 @@ def risk_labels(
     drives = ((ahead >= 0) & (ahead < horizon))[..., None] & (onset_share >= share)[None]
     distance = np.where(drives, ahead[..., None], np.inf)  # [Q, onset, A]
     valid = ~_inside(harmful_runs(episode.contacts), query_step)
-    if episode.outcome == "crashed":
+    if episode.outcome != "success":  # after a success nothing follows: that is known, not cut
         seen_to_the_end = query_step + horizon <= len(episode.steps)
         valid &= seen_to_the_end | drives.any(axis=(1, 2))
     if len(onset_step) == 0:

@@ -1,12 +1,17 @@
 """What one study asks of every detector alike: how to fit, on which folds, for which dimensions."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mist_jax.errors import UserError
 from mist_jax.risk.features import Samples
 from mist_jax.risk.splits import MIN_FOLDS, Folds, make_folds
 
+READABLE = 2 / 3  # part of the depth that risk may be read in: the rest is left to steer
+LANGUAGE_SITES = "llm."  # how the names of sites within the steerable layers begin
 DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
 
 
@@ -39,7 +44,8 @@ class TrainConfig:
 class StudyConfig:
     """What is trained and how it is tested.
 
-    `detector` names the one that ships; `rate` is that of false alarms on clean episodes.
+    `detector` names the one that ships; `rate` is that of false alarms on clean episodes;
+    `max_layer` is the last layer that it may read, None: two thirds of the stored depth.
     """
 
     detector: str = "head"
@@ -47,6 +53,7 @@ class StudyConfig:
     folds: int = 5
     rate: float = 0.15
     min_positive: int = DEFAULT_MIN_POSITIVE
+    max_layer: int | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -55,25 +62,54 @@ class Plan:
     """The same for all detectors of a study; `rate` is the share of clean episodes that may alarm.
 
     Dimensions that are not `usable` (bool [A]) report their base rate and never raise an alarm.
+    What ships reads no layer after `last_layer` (None: any), so that later ones can be steered.
     """
 
     folds: Folds
     usable: np.ndarray
     rate: float
     train: TrainConfig
+    last_layer: int | None = None
 
     @classmethod
     def of(cls, samples: Samples, config: StudyConfig) -> "Plan":
         """Divides the scenes (or tasks) of `samples` over folds.
 
         Raises:
-            UserError: too few scenes or tasks to divide.
+            UserError: too few scenes or tasks to divide, or no stored layer may be read.
         """
+        last = last_layer(samples, config.max_layer)
         folds = make_folds(samples, config.split, config.folds, config.train.seed)
         usable, _ = usable_dimensions(samples, config.min_positive)
         # Base rates only: no epoch would learn anything.
         train = config.train if usable.any() else replace(config.train, epochs=1)
-        return cls(folds, usable, config.rate, train)
+        return cls(folds, usable, config.rate, train, last)
+
+    def may_read(self, layers: Sequence[int]) -> np.ndarray:
+        """bool [L]: which of `layers` what ships may read."""
+        return np.asarray([self.last_layer is None or layer <= self.last_layer for layer in layers])
+
+
+def last_layer(samples: Samples, asked: int | None = None) -> int | None:
+    """The last layer that a detector that gates may read; None: any.
+
+    Risk read at a layer opens pushes at later ones only. Of a site of the language model the first
+    two thirds of the depth (as far as it is stored) may be read, and never the last layer, unless
+    it is the only one; other sites come before or after everything that can be steered.
+
+    Raises:
+        UserError: no stored layer is as early as `asked`.
+    """
+    first, depth = min(samples.layers), max(samples.layers) + 1
+    if asked is not None:
+        if asked < first:
+            raise UserError(
+                f"--max_layer={asked}: the first stored layer of {samples.site} is {first}"
+            )
+        return asked
+    if not samples.site.startswith(LANGUAGE_SITES):
+        return None
+    return max(min(math.ceil(READABLE * depth) - 1, depth - 2), first)
 
 
 def usable_dimensions(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mist_jax.disk import replace_file
+from mist_jax.episodes.index import read_index
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
+from mist_jax.ids import format_ids
 from mist_jax.output_folder import check_output
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
@@ -194,7 +197,22 @@ class Training:
             "data": [folder.name for folder in self.plan.data_dirs],
             "demonstration_steps": len(self.demonstrations),
             "dagger_steps": [len(samples) for samples in self.corrections],
+            "trained_scenes": self._trained_scenes(),
         }
+
+    def _trained_scenes(self) -> Mapping[str, str]:
+        """Initial states of all episodes learnt from, of whatever task, by suite: what an
+        evaluation should not use."""
+        plan, folders = self.plan, list(self.plan.data_dirs)
+        if plan.dagger is not None:
+            rounds = range(len(self.corrections))
+            folders += [plan.dagger.folder(number, plan.output_dir) for number in rounds]
+        states: defaultdict[str, set[int]] = defaultdict(set)
+        for folder in folders:
+            for entry in read_index(folder):
+                if entry.outcome != "crashed":
+                    states[entry.key.suite].add(entry.key.initial_state)
+        return {suite: format_ids(found) for suite, found in sorted(states.items())}
 
     def _check_same_run(self) -> None:
         """A folder belongs to one plan: going on with another would mix two runs."""

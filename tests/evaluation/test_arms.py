@@ -1,6 +1,7 @@
 """Arms: what each does to a query, and that a control is one."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import numpy as np
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller
-from mist_jax.evaluation.arms.checks import check_arms
+from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
+from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.site import ModelSite
 from mist_jax.loading import load_policy
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
@@ -30,12 +32,11 @@ ALL_OPEN = np.full(7, -1.0, np.float32)  # every risk is an alarm
 NEVER = np.full(7, np.inf, np.float32)
 
 
-def bank() -> SteeringBank:
-    found = random_directions(DIRECTION_NAMES, len(LAYERS), SMALL.width, seed=3)
+def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
+    found = random_directions(DIRECTION_NAMES, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
-    return SteeringBank.join(
-        [found], np.array([2.0, 3.0], np.float32), SMALL.layers, BankMetadata(layers=LAYERS)
-    )
+    norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
+    return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
 
 
 def turn(arm: str, state: int = 0, motion=None) -> Turn:
@@ -44,14 +45,13 @@ def turn(arm: str, state: int = 0, motion=None) -> Turn:
     return Turn(key, 8, inputs=inputs_of(key, 8), motion=moves)
 
 
-def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5):
-    return build_arms(
-        names,
-        alarm_threshold=threshold,
-        coefficient=0.2,
-        bank=bank(),
-        gate_rate=np.full(7, rate),
-    )
+def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5, bank_of=LAYERS):
+    return build_arms(names, numbers(threshold, names, rate, bank=bank(bank_of)))
+
+
+def numbers(threshold=ALL_OPEN, names=NAMES, rate=0.5, **changes):
+    given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(7, rate)} | changes
+    return run_numbers(names, alarm_threshold=threshold, **given)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,25 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     np.testing.assert_array_equal(acting["mist"].chunk, acting["mist_ungated"].chunk)
 
 
+def test_controls_push_at_the_layers_that_mist_pushes_at_with_its_dose(policy):
+    """Alarms of mist and random are forced, by a threshold that risk alone is above."""
+    everywhere = tuple(range(SMALL.layers))
+    names = ("random", "random_times", "mist_ungated", "mist")
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=1)
+    whole = bank(everywhere)
+    controller = build_controller(names, head, sites=sites_of(SMALL), bank=whole)
+    made = arms(np.zeros(7, np.float32), names, rate=1.0, bank_of=everywhere)
+    actor = PolicyActor(policy, len(names), controller=controller, arms=made)
+    said = actor.answer([turn(name) for name in names], [1] * len(names))
+    gates = {name: answer.gate for name, answer in zip(names, said, strict=True)}
+    for name, gate in gates.items():
+        assert np.flatnonzero(gate).tolist() == [2, 3], name
+        first = 2  # later layers see activations that the pushes have made different
+        np.testing.assert_allclose(gate[first], gates["mist"][first], rtol=1e-3, err_msg=name)
+    for name in ("random_times", "mist_ungated"):
+        np.testing.assert_array_equal(gates[name], gates["mist"])
+
+
 def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
     turns = [turn(name) for name in ("none", "safe_stop", "slow_down")]
     none, stop, slow = answers(policy, ALL_OPEN, turns)
@@ -181,6 +200,57 @@ def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
 def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
     with pytest.raises(UserError, match=message):
         check_arms(names, given)
+
+
+def acting(name, layer=0, stage: Literal["before", "within", "after"] = "within", **changes):
+    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=layer)
+    of = numbers(names=(name,), **changes)
+    site = ModelSite(SMALL.layers, SMALL.width, stage=stage)
+    check_acting(build_arms((name,), of), of, head, site, SMALL.layers)
+
+
+ONLY_X = np.array([0.5, *[np.inf] * 6], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("mist", {"layer": 3}, r"risk is read at layer 3\): the bank steers layers \[2, 3\]"),
+        ("mist_ungated", {"layer": 3}, "layers from 4 on, or train the risk head with a lower"),
+        ("random_times", {"layer": -1}, "the bank steers layers"),
+        ("random", {"stage": "after"}, "the bank steers layers"),
+        ("shrink", {"layer": 3}, "no later layer to act at"),
+        ("safe_stop", {"threshold": NEVER}, "never alarms in any dimension"),
+        ("mist", {"threshold": NEVER}, "never alarms in any dimension"),
+        ("mist", {"coefficient": 0.0}, "--coefficient=0 pushes nothing"),
+        ("random_times", {"rate": 0.0}, "--gate_rate is 0"),
+        (
+            "mist_ungated",
+            {"bank": dataclasses.replace(bank(), gates=np.zeros((14, 7), np.float32))},
+            "listens to any dimension",
+        ),
+        (
+            "mist",
+            {"bank": bank(), "threshold": ONLY_X, "without": 0},
+            "listens to a dimension that alarms",
+        ),
+    ],
+)
+def test_an_arm_that_cannot_act_is_refused_with_its_reason(name, given, message):
+    given = dict(given)
+    if "without" in given:
+        gates = np.array(given["bank"].gates)
+        gates[:, given.pop("without")] = 0
+        given["bank"] = dataclasses.replace(given["bank"], gates=gates)
+    with pytest.raises(UserError, match=message):
+        acting(name, **given)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arm_that_can_act_is_let_through(name):
+    acting(name, layer=2)  # one layer is left
+    acting(name, layer=3, stage="before")
+    acting(name, threshold=np.ones(7, np.float32))  # silenced on purpose
 
 
 def test_every_arm_has_words_and_a_colour_of_its_own():

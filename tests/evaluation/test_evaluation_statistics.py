@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
-from statsmodels.stats.weightstats import ttost_paired
 
 from mist_jax.evaluation.statistics import (
     cluster_mean,
     cluster_sums,
-    equivalence_p,
     holm,
     sign_flip_p,
     wilson,
@@ -74,27 +72,6 @@ def test_sign_flips_are_the_enumeration_of_all_signs(sums):
 def test_pairs_of_one_cluster_are_flipped_together():
     differences, cluster = np.ones(6), np.array([0, 0, 0, 1, 1, 1])
     assert sign_flip_p(cluster_sums(differences, cluster)) == pytest.approx(0.5)
-
-
-def test_equivalence_is_statsmodels_tost_where_clusters_are_many():
-    rng = np.random.default_rng(0)
-    one, other = rng.normal(0, 0.3, 300), rng.normal(0.01, 0.3, 300)
-    expected = ttost_paired(one, other, -0.1, 0.1)[0]
-    assert equivalence_p(one - other, np.arange(300), 0.1) == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_few_equal_pairs_do_not_show_equivalence_and_many_do():
-    assert equivalence_p(np.zeros(20), np.arange(20), 0.05) > 0.3
-    assert equivalence_p(np.zeros(60), np.arange(60), 0.05) < 0.05
-    assert equivalence_p(np.ones(60), np.arange(60), 0.05) == 1.0
-
-
-@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=3, max_size=40))
-@settings(max_examples=50)
-def test_a_wider_margin_never_makes_equivalence_harder(differences):
-    cluster = np.arange(len(differences))
-    p = [equivalence_p(np.array(differences), cluster, m) for m in (0.05, 0.1, 0.3)]
-    assert p[0] >= p[1] >= p[2]
 
 
 def test_the_bootstrap_covers_the_truth_for_correlated_clusters():

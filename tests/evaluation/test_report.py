@@ -4,17 +4,24 @@ import dataclasses
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 
+import mist_jax
 from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
 from mist_jax.evaluation.report.summary import summarise
+from mist_jax.evaluation.report.verdicts import verdicts
+from mist_jax.evaluation.run_setup import trained_scenes
+from mist_jax.ids import parse_ids
+from mist_jax.policy.checkpoint import read_card
 from tests.helpers.evaluation_samples import SETUP, contact, result, study
 
 HIT = (contact(),)
+KNOWN = dataclasses.replace(SETUP, policy_scenes=("libero_spatial/0-29",))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +98,7 @@ def test_the_detector_is_judged_on_unsteered_episodes_alone(summary):
 
 def test_the_clock_is_scored_in_the_direction_that_suits_it():
     early = [
-        result("none", state=s, contacts=(contact(17),), steps=160) for s in range(8)
+        result("none", state=s, contacts=(contact(17),), steps=160) for s in range(12)
     ]  # contacts come early: the step index alone has an AUROC below 1/2
     card = summarise(early)["detector"]
     assert card["detectors"]["clock"]["dimensions"]["x"]["auroc"]["value"] > 0.9
@@ -111,6 +118,14 @@ def test_the_clock_is_scored_in_the_direction_that_suits_it():
         ([result("none"), result("mist")], "Never acted"),
         ([result("none"), result("mist", steps=90)], "otherwise than their unsteered twins"),
         ([result(seen_in_training=True)], "training data"),
+        (
+            [result(setup=KNOWN), result(state=31, setup=KNOWN)],
+            "1 of 2 scenes are of the policy's own training (libero_spatial/0-29)",
+        ),
+        (
+            [result(setup=dataclasses.replace(SETUP, policy_scenes=None))],
+            "does not say which scenes the policy was trained on",
+        ),
         ([result(setup=dataclasses.replace(SETUP, threshold=(None,) * 7))], "never raises"),
         ([result(seed=0), result(seed=1)], "several seeds"),
     ],
@@ -126,6 +141,45 @@ def test_a_clean_study_has_no_false_caveats():
     found = summarise([dataclasses.replace(r, setup=setup) for r in same + twins])["caveats"]
     for absent in ("twins", "Few episodes", "lite", "Crashed", "different numbers", "training"):
         assert not any(absent in line for line in found), absent
+
+
+def won(scenes: int):
+    """An arm that is safe in every scene where the policy collides."""
+    none = [result("none", state=s, contacts=HIT) for s in range(scenes)]
+    return none + [result("mist", state=s, acted=(1,)) for s in range(scenes)]
+
+
+def test_too_few_scenes_are_no_verdict_however_clear_they_are():
+    for scenes, said in ((2, "cannot be judged"), (9, "cannot be judged"), (12, "better")):
+        found = effect(summarise(won(scenes)), "mist", "safe_success")
+        assert found["verdict"] == said, scenes
+    lines = verdicts(summarise(won(9)))
+    assert any("cannot be judged (9 scenes of at least 10)" in line for line in lines)
+    assert not any("is shown (p" in line for line in lines)
+    assert any("a difference is shown" in line for line in verdicts(summarise(won(12))))
+
+
+def test_an_arm_that_is_worse_or_only_as_good_is_not_better():
+    worse = [dataclasses.replace(r, arm={"none": "mist", "mist": "none"}[r.arm]) for r in won(12)]
+    assert effect(summarise(worse), "mist", "safe_success")["verdict"] == "not better"
+    same = [result(arm, state=s) for s in range(12) for arm in ("none", "mist")]
+    assert effect(summarise(same), "mist", "safe_success")["verdict"] == "not better"
+    assert effect(summarise(same), "mist", "peak_force")["verdict"] == "cannot be judged"
+
+
+def test_the_shipped_policy_says_which_scenes_it_knows_and_the_quick_start_avoids_them():
+    root = Path(mist_jax.__file__).parent
+    told = trained_scenes(read_card(root / "checkpoints" / "mist-nano"))
+    assert told == ("libero_spatial/0-29",)
+    script = (root.parent / "launch" / "quickstart.sh").read_text()
+    evaluation = script[script.index("run_evaluation") :]
+    states = re.search(r"--initial_states=(\S+)", evaluation)
+    assert states is not None
+    setup = dataclasses.replace(SETUP, policy_scenes=told)
+    for state in parse_ids(states[1], 50, "initial state"):
+        assert setup.policy_saw("libero_spatial", state) is False
+    assert setup.policy_saw("libero_spatial", 29) is True
+    assert setup.policy_saw("libero_goal", 29) is False
 
 
 class Links(HTMLParser):

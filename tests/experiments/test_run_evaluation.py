@@ -15,7 +15,7 @@ from mist_jax.episodes.dataset_info import Site
 from mist_jax.episodes.index import INDEX_FILE
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
@@ -127,6 +127,11 @@ def learnt(tmp_path_factory):
         BankMetadata(layers=(2, 3), model=model, horizon=16, share=0.25),
     )
     save_bank(folder / "bank", bank)
+    metadata = BankMetadata(layers=(0,), model=model, horizon=16, share=0.25)
+    found = random_directions(DIRECTION_NAMES, 1, SMALL.width, seed=0)
+    found = dataclasses.replace(found, method="contrast")
+    early = SteeringBank.join([found], np.ones(1, np.float32), SMALL.layers, metadata)
+    save_bank(folder / "early", early)
     return folder
 
 
@@ -154,9 +159,10 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
     )
     assert parts.risk_head is not None
     controller = build_controller(ARMS, parts.risk_head, sites=sites_of(SMALL), bank=parts.bank)
-    made = build_arms(
+    numbers = run_numbers(
         ARMS, alarm_threshold=parts.threshold, coefficient=setup.coefficient, bank=parts.bank
     )
+    made = build_arms(ARMS, numbers)
     actor = PolicyActor(policy, 3, sites=(SITE,), layers=(1, 2), controller=controller, arms=made)
     scratch = output.with_name(f"{output.name}-scratch")
     scratch.mkdir(exist_ok=True)
@@ -275,10 +281,15 @@ def evaluation(*arguments: str) -> subprocess.CompletedProcess:
         (["--interventions=none", "--video_initial_states=99"], "no initial state 99"),
         (["--interventions=none", "--risk_head=OTHER"], "is not a risk head"),
         (["--interventions=none", "--steering_vectors=OTHER"], "needs --risk_head"),
+        (
+            ["--interventions=none,mist", "--risk_head=RISK", "--steering_vectors=EARLY"],
+            "--interventions=mist cannot act (risk is read at layer 0): the bank steers layers [0]",
+        ),
     ],
 )
 def test_bad_flags_end_with_one_line_and_leave_nothing(learnt, tmp_path, arguments, message):
-    arguments = [one.replace("OTHER", str(learnt / "bank")) for one in arguments]
+    for word, folder in {"OTHER": "bank", "RISK": "risk", "EARLY": "early"}.items():
+        arguments = [one.replace(word, str(learnt / folder)) for one in arguments]
     given = [f"--model_name={learnt / 'policy'}", "--assets=lite", *arguments]
     result = evaluation(f"--output_dir={tmp_path / 'out'}", *given)
     assert result.returncode == 1

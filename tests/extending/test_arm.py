@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import arm_rows, row_of
 from mist_jax.evaluation.report.document import write_report
@@ -43,7 +43,8 @@ def chunks(folder: Path, threshold: float) -> dict[str, np.ndarray]:
     save_tiny_policy(folder / "policy")
     head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
     controller = build_controller(NAMES, head, sites=sites_of(SMALL))
-    made = build_arms(NAMES, alarm_threshold=np.full(7, threshold, np.float32))
+    numbers = run_numbers(NAMES, alarm_threshold=np.full(7, threshold, np.float32))
+    made = build_arms(NAMES, numbers)
     policy = load_policy(folder / "policy")
     actor = PolicyActor(policy, len(NAMES), controller=controller, arms=made)
     keys = [EpisodeKey("libero_spatial", 0, 0, 0, name) for name in NAMES]

@@ -15,6 +15,7 @@ SETUP = RunSetup(
     method="contrast",
     coefficient=0.1,
     threshold=(0.5, 0.5, None, 0.5, 0.5, 0.5, 0.5),
+    policy_scenes=(),
     commands=("python -m experiments.run_evaluation --output_dir=out",),
     code_versions=("0.1.0",),
 )

@@ -17,7 +17,7 @@ from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
-from mist_jax.risk.detector import Detector, Fit, GatingDetector, Shipped
+from mist_jax.risk.detector import Detector, Fit, GatingDetector, Refit, Shipped
 from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.risk.judging.scorecard import scorecard
 from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
@@ -47,6 +47,9 @@ class Height:
 
     def fit(self, samples, plan, progress):
         return Fit([{"sign": np.float32(-1.0)}] * plan.folds.count)
+
+    def refit(self, fit, samples, plan):
+        return Refit(fit.members[0], self.score(fit.members[0], samples), np.full(2, np.nan))
 
     def score(self, member, samples):
         return member["sign"] * np.repeat(samples.state[:, 2:3], len(ACTION_DIMENSIONS), axis=1)
@@ -89,6 +92,10 @@ class LinearProbe:
     def score(self, member, samples):
         line = samples.activation[:, 0] @ member["weight"]
         return np.repeat(line[:, None], len(ACTION_DIMENSIONS), axis=1)
+
+    def refit(self, fit, samples, plan):
+        shipped = self.ship(fit, samples, plan)
+        return Refit({"weight": _line(samples, samples.valid)}, shipped.outside, np.full(2, np.nan))
 
     def ship(self, fit, samples, plan):
         fold = plan.folds.fold[samples.episode]
@@ -271,6 +278,23 @@ def test_a_failure_detector_that_ships_is_judged_on_contacts_like_the_head(sampl
     clean = np.isin(samples.episode, np.flatnonzero(samples.clean))
     alarmed = samples.episode[clean & (read(trained.head, samples) > threshold).any(axis=1)]
     assert len(np.unique(alarmed)) <= 0.4 * samples.clean.sum()
+
+
+def test_mahalanobis_that_gates_leaves_later_layers_to_steer(samples, distances):
+    assert (distances.metadata.layer, distances.metadata.last_layer) == (1, 2)
+    assert set(np.asarray(distances.members["Mahalanobis"]["layer"])) == {1}
+    assert max(samples.layers) == 3
+
+
+def test_a_detector_of_contacts_that_cannot_be_refitted_is_one_line(samples):
+    class Unfit:
+        name = learner = "unfit"
+        claims = "contact"
+        epochs, fit, score = Height.epochs, Height.fit, Height.score
+
+    few = registry_of([DETECTORS["head"], Unfit()])  # pyright: ignore
+    with pytest.raises(UserError, match="'unfit' claims contacts and has no `refit`"):
+        train_risk(samples, "h", StudyConfig(train=QUICK), detectors=few)
 
 
 def test_mahalanobis_without_failures_is_one_line(samples):

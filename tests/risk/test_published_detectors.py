@@ -93,10 +93,10 @@ def test_a_planted_direction_is_found_by_all_and_the_cut_clock_knows_nothing(pla
     assert set(card["detectors"]) == {*NAMES, LARGEST, "clock"}
     for name in NAMES:
         assert card["detectors"][name]["failure"]["value"] > 0.9, name
-        assert card["failure_minus_clock"][name]["is_better"]
+        assert card["failure_minus_clock"][name]["verdict"] == "better"
     clock = card["detectors"]["clock"]["failure"]
     assert (clock["value"], clock["interval"]) == (0.5, [0.5, 0.5])
-    assert not card["failure_minus_clock"][LARGEST]["is_better"]
+    assert card["failure_minus_clock"][LARGEST]["verdict"] == "not better"
     assert (card["episodes"], card["failures"]) == (36, 18)
     on_failures = card["verdict"][1]
     assert on_failures.endswith(f"the clock is beaten by {', '.join(NAMES)}.")
@@ -111,6 +111,19 @@ def test_the_verdict_says_whom_the_head_beats(planted):
         assert verdict[0] == f"On contacts the head's largest risk {said} {', '.join(NAMES)}."
 
 
+def test_few_scenes_say_neither_that_a_detector_beats_the_clock_nor_that_it_does_not(planted):
+    samples, folds, scores = planted
+    few = np.isin(samples.episode, np.flatnonzero(samples.ended)[:10])  # five failures
+    seen = {name: np.where(few, score, np.nan) for name, score in scores.items()}
+    card = failure_card(evidence_of(samples, folds), seen, replicates=50)
+    for name in NAMES:
+        assert card["failure_minus_clock"][name]["verdict"] == "cannot be judged"
+    contacts, failures = card["verdict"]
+    assert "cannot be judged" in contacts
+    assert "cannot be judged" in failures
+    assert not any("NOT" in line or "NO " in line for line in card["verdict"])
+
+
 def test_without_a_signal_failures_are_a_coin_toss():
     samples = samples_of(0.0, seed=1)
     folds = folds_of(samples)
@@ -119,7 +132,7 @@ def test_without_a_signal_failures_are_a_coin_toss():
     for name in NAMES:
         low, high = card["detectors"][name]["failure"]["interval"]
         assert low < 0.5 < high, name
-        assert not card["failure_minus_clock"][name]["is_better"]
+        assert card["failure_minus_clock"][name]["verdict"] == "not better"
 
 
 def test_a_score_is_by_models_that_saw_nothing_of_its_fold_or_of_crashes(planted):

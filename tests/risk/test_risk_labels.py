@@ -57,7 +57,18 @@ def test_the_first_of_two_contacts_decides_time_and_sign():
 def test_a_crash_masks_what_it_cut_short():
     labels = risk_labels(episode([], outcome="crashed"), horizon=16)
     assert np.arange(0, 96, 8)[~labels.valid].tolist() == [88]
-    assert risk_labels(episode([], outcome="failure")).valid.all()
+
+
+def test_a_horizon_past_a_time_out_is_censored_and_past_a_success_negative():
+    steps = np.arange(0, 96, 8)
+    late = risk_labels(episode([], outcome="failure"), horizon=24)
+    assert steps[~late.valid].tolist() == [80, 88]
+    came = risk_labels(episode([contact(90, {1: 1.0})], outcome="failure"), horizon=24)
+    assert came.valid.all(), "a contact came before the time-out"
+    assert steps[came.risk[:, 1]].tolist() == [72, 80, 88]
+    done = risk_labels(episode([], outcome="success"), horizon=24)
+    assert done.valid.all()
+    assert not done.risk.any()
 
 
 def test_failure_labels_never_call_a_crash_a_failure():

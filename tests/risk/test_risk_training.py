@@ -15,12 +15,18 @@ from mist_jax.risk.judging.metrics import auroc, cluster_weights, interval
 from mist_jax.risk.judging.scorecard import scorecard
 from mist_jax.risk.perceptron.head import RISK_HEAD
 from mist_jax.risk.perceptron.training import fit_heads, head_logits
-from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
+from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig, last_layer
 from mist_jax.risk.splits import Rows
-from mist_jax.risk.study.checkpoint import restore_risk_head, restore_trained, save_risk_head
+from mist_jax.risk.study.checkpoint import (
+    from_optional,
+    restore_risk_head,
+    restore_trained,
+    save_risk_head,
+)
 from mist_jax.risk.study.crossfit import cross_fit
 from mist_jax.risk.study.figures import draw_all
 from mist_jax.risk.study.judge import judge
+from mist_jax.risk.study.registry import DETECTORS, registry_of
 from mist_jax.risk.study.train import train_risk
 from tests.helpers.synthetic_episodes import SITE, contact, episode, study_episodes
 
@@ -59,7 +65,7 @@ def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted):
     found = card["detectors"]["head"]["dimensions"]["x"]["auroc"]
     bayes = roc_auc_score(samples.risk[:, 0], samples.activation[:, 1, 0])
     assert bayes - 0.05 < found["value"] < bayes + 0.02
-    assert card["head_minus"]["clock"]["x"]["head_is_better"]
+    assert card["head_minus"]["clock"]["x"]["verdict"] == "better"
     assert card["detectors"]["head"]["dimensions"]["x"]["ece"]["value"] < 0.08
 
 
@@ -108,14 +114,17 @@ def test_members_never_saw_the_scenes_they_judge(planted):
         np.testing.assert_allclose(members["mean"][k], expected, atol=1e-6)
 
 
-def test_new_scenes_are_judged_by_the_head_that_ships(planted):
-    _, trained = planted
-    new = samples_of(signal, scenes=20, seed=9)
+def moved_to_new_scenes(samples: Samples) -> Samples:
     moved = [
         type(facts)(**{**vars(facts), "key": type(facts.key)("libero_goal", 0, i, 0)})
-        for i, facts in enumerate(new.episodes)
+        for i, facts in enumerate(samples.episodes)
     ]
-    new = Samples(**{**vars(new), "episodes": tuple(moved)})
+    return Samples(**{**vars(samples), "episodes": tuple(moved)})
+
+
+def test_new_scenes_are_judged_by_the_head_that_ships(planted):
+    _, trained = planted
+    new = moved_to_new_scenes(samples_of(signal, scenes=20, seed=9))
     evidence = judge(trained, new)
     at = new.layers.index(trained.metadata.layer)
     expected = risk_probability(trained.head, jnp.asarray(new.activation[:, at]))
@@ -123,12 +132,104 @@ def test_new_scenes_are_judged_by_the_head_that_ships(planted):
     assert (evidence.forecasts["head"].threshold == trained.metadata.alarm_threshold).all()
 
 
+def test_on_new_scenes_the_baselines_too_are_fitted_to_all_training_scenes(planted):
+    """Normalisers tell who was trained on; no baseline is that of one fold."""
+    samples, trained = planted
+    new = moved_to_new_scenes(samples_of(signal, scenes=20, seed=9))
+    evidence = judge(trained, new)
+    inputs = {"clock": "step", "state": "state", "action": "action"}
+    for name, column in inputs.items():
+        members = trained.members[name]
+        everyone = np.asarray(getattr(samples, column), np.float64)[samples.valid]
+        mean = everyone.reshape(len(everyone), -1).mean(axis=0)
+        np.testing.assert_allclose(members["mean"][-1], mean, rtol=1e-5, atol=1e-6)
+        detector = DETECTORS[name]
+        whole = {key: np.asarray(leaf)[-1] for key, leaf in members.items()}
+        scale, shift = whole.pop("platt_scale"), whole.pop("platt_shift")
+        expected = 1 / (1 + np.exp(-(scale * detector.score(whole, new) + shift)))
+        np.testing.assert_allclose(evidence.forecasts[name].risk, expected, atol=1e-5)
+        above = from_optional(trained.metadata.member_threshold[name][-1])
+        assert (evidence.forecasts[name].threshold == above).all()
+
+
+def test_a_head_reads_a_layer_that_leaves_later_ones_to_steer():
+    """The last stored layer (5) knows best; a head there could open no push."""
+    samples = samples_of(
+        lambda activation, step, rng: (
+            rng.random(len(step))
+            < 1 / (1 + np.exp(-(3 * activation[:, 2, 0] + activation[:, 0, 0] - 1.5)))
+        )
+    )
+    few = registry_of([RISK_HEAD])
+    quick = TrainConfig(hidden=8, epochs=20)
+    meta = train_risk(samples, "h", StudyConfig(train=quick), detectors=few).metadata
+    assert (meta.layer, meta.last_layer) == (1, 3)
+    known = [value for value in meta.validation_auroc if value is not None]
+    assert np.argmax(known) == 2, "layers that may not be read are reported all the same"
+    asked = StudyConfig(train=quick, max_layer=5)
+    assert train_risk(samples, "h", asked, detectors=few).metadata.layer == 5
+    with pytest.raises(UserError, match=r"--max_layer=0: the first stored layer .* is 1"):
+        train_risk(samples, "h", StudyConfig(max_layer=0), detectors=few)
+
+
+@pytest.mark.parametrize(
+    ("layers", "site", "last"),
+    [
+        (tuple(range(32)), "llm.resid", 21),
+        (tuple(range(6)), "llm.attn", 3),
+        ((0, 1), "llm.resid", 0),
+        ((5,), "llm.resid", 5),
+        (tuple(range(6)), "vision.dino", None),
+    ],
+)
+def test_two_thirds_of_the_depth_may_be_read_and_of_other_sites_every_layer(
+    planted, layers, site, last
+):
+    samples = Samples(**{**vars(planted[0]), "layers": layers, "site": site})
+    assert last_layer(samples) == last
+
+
+def few_scenes(samples: Samples, count: int) -> Samples:
+    """The queries of the first scenes, under the same names."""
+    first = np.unique(samples.scene)[:count]
+    keep = np.isin(samples.scene, first)
+    episodes, number = np.unique(samples.episode[keep], return_inverse=True)
+    columns = {
+        name: value[keep] for name, value in vars(samples).items() if isinstance(value, np.ndarray)
+    }
+    columns["episode"] = number.astype(np.int32)
+    chosen = tuple(samples.episodes[e] for e in episodes)
+    return Samples(**{**vars(samples), **columns, "episodes": chosen})
+
+
+def test_two_scenes_cannot_judge_whom_the_head_beats(planted):
+    samples, trained = planted
+    two = few_scenes(samples, 2)
+    card = scorecard(judge(trained, two), replicates=100)
+    against = card["head_minus"]["clock"]["x"]
+    assert against["verdict"] == "cannot be judged"
+    assert "are needed" in against["reason"] or against["interval"] is None
+    assert not any("beats the clock" in line for line in card["verdict"] if "Whether" not in line)
+    assert not any("NOT" in line for line in card["verdict"])
+
+
+def test_an_undefined_difference_is_not_a_defeat(planted):
+    samples, trained = planted
+    without = Samples(**{**vars(samples), "risk": np.zeros_like(samples.risk)})
+    card = scorecard(judge(trained, without), replicates=20)
+    against = card["head_minus"]["clock"]["x"]
+    assert (against["value"], against["verdict"]) == (None, "cannot be judged")
+    said = [line for line in card["verdict"] if " x" in line]
+    assert said
+    assert all("cannot be judged in x" in line for line in said)
+
+
 def test_pure_clock_is_reported_as_not_beating_the_clock():
     samples = samples_of(clock)
     trained = train_risk(samples, "h", StudyConfig(train=QUICK))
     card = scorecard(judge(trained, samples), replicates=300)
     against = card["head_minus"]["clock"]["x"]
-    assert not against["head_is_better"]
+    assert against["verdict"] == "not better"
     assert any("NOT beat the clock baseline in x" in line for line in card["verdict"])
     clock_auroc = card["detectors"]["clock"]["dimensions"]["x"]["auroc"]["value"]
     bayes = roc_auc_score(samples.risk[:, 0], samples.step > 56)

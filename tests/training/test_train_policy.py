@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.episodes.index import read_index
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
+from mist_jax.ids import parse_ids
 from mist_jax.loading import load_policy
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment, gripper_for_policy
 from mist_jax.policy.preprocessing.statistics import Bounds, unnormalise_actions
@@ -144,6 +146,9 @@ def test_training_learns_and_leaves_a_policy_that_loads(demonstrations, tmp_path
     policy = load_policy(tmp_path / "policy")
     assert policy.identity == card.identity
     assert card.provenance["demonstration_steps"] == 24
+    states = {e.key.initial_state for e in read_index(demonstrations) if e.outcome != "crashed"}
+    told = card.provenance["trained_scenes"]["libero_spatial"]
+    assert set(parse_ids(told, 50, "initial state")) == states
 
 
 def test_an_interrupted_run_goes_on_to_the_same_parameters(demonstrations, tmp_path, monkeypatch):

@@ -16,22 +16,26 @@ from mist_jax.steering.bank import SteeringBank
 ROTATIONS = 8  # random counterparts of the bank; an episode's key picks one
 
 
-def build_arms(
+def run_numbers(
     names: Sequence[str],
     *,
     alarm_threshold: np.ndarray,
     coefficient: float = 0.0,
     bank: SteeringBank | None = None,
     gate_rate: np.ndarray | None = None,
-) -> dict[str, Arm]:
-    """The named arms, all sharing the directions that `build_controller` lays out."""
-    numbers = RunNumbers(
+) -> RunNumbers:
+    """What the named arms share, for the directions that `build_controller` lays out."""
+    return RunNumbers(
         alarm_threshold=np.asarray(alarm_threshold, np.float32),
         coefficient=coefficient,
         bank=bank,
         gate_rate=np.zeros(len(ACTION_DIMENSIONS)) if gate_rate is None else gate_rate,
         rotations=_rotations(names),
     )
+
+
+def build_arms(names: Sequence[str], numbers: RunNumbers) -> dict[str, Arm]:
+    """The named arms of a run with these numbers."""
     return {name: find_arm(name).make(name, numbers) for name in names}
 
 

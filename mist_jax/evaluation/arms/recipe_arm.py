@@ -12,6 +12,9 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.episode_spec import Turn
 
 GRIPPER = ACTION_DIMENSIONS.index("gripper")
+# Below every probability and above risk that is unread: the gate opens where an alarm could first
+# open it, after the layer that risk is read at. -inf would open it from the first layer on.
+WHEN_READ = -1.0
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,10 @@ class RecipeArm:
 
     @property
     def threshold(self) -> np.ndarray:
-        """Float32 [A]; without alarms the coefficients alone say when."""
+        """Float32 [A]; without alarms coefficients alone say when, at the layers of an alarm."""
         if self.recipe.when == "alarm":
             return self.numbers.alarm_threshold
-        return np.full(len(ACTION_DIMENSIONS), -np.inf, np.float32)
+        return np.full(len(ACTION_DIMENSIONS), WHEN_READ, np.float32)
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Float32 [V]: the bank's directions, then each rotation's; one block is used."""

@@ -8,6 +8,7 @@ from mist_jax.evaluation.arms.registry import arm_rows, row_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.record.episode import UNSTEERED
+from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 
 FEW_SCENES = 20
 
@@ -82,7 +83,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
     undecided = [
         f"{e['arm']} ({METRICS[e['metric']].label})"
         for e in rates
-        if e["p_holm"] >= 0.05 and not e["equivalent"]
+        if (e["p_holm"] >= 0.05 or e["verdict"] == CANNOT) and not e["equivalent"]
     ]
     if not undecided:
         return []
@@ -110,13 +111,23 @@ def _detector(summary: Mapping[str, Any]) -> list[str]:
         name
         for name in ACTION_DIMENSIONS
         if card["head_minus"]["clock"][name]["value"] is not None
-        and not card["head_minus"]["clock"][name]["head_is_better"]
+        and card["head_minus"]["clock"][name]["verdict"] == "not better"
     ]
     unscored = card["fallback_to_base_rate"]
+    unclear = [
+        name
+        for name in ACTION_DIMENSIONS
+        if name not in unscored and card["head_minus"]["clock"][name]["verdict"] == CANNOT
+    ]
     if worse:
         found.append(
             f"On these episodes the risk head does not beat the clock (the step index) in "
             f"{', '.join(worse)}."
+        )
+    if unclear:
+        found.append(
+            f"Whether the risk head beats the clock cannot be judged in {', '.join(unclear)}: "
+            f"fewer than {MIN_CLUSTERS} scenes with a contact ahead, or without one."
         )
     if len(unscored) == len(ACTION_DIMENSIONS):
         found.append(
@@ -155,6 +166,7 @@ def _data(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[
             "LIBERO's, success rates compare only with other runs on lite assets."
         )
     scenes = {result.scene: result.seen_in_training for result in results}
+    found += _policy_scenes(results)
     seen = sum(bool(known) for known in scenes.values())
     if seen:
         found.append(
@@ -166,3 +178,20 @@ def _data(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[
         "states than those reported; this file cannot tell whether they were."
     )
     return found
+
+
+def _policy_scenes(results: Sequence[EpisodeResult]) -> list[str]:
+    saw = {r.scene: r.setup.policy_saw(r.suite, r.initial_state) for r in results}
+    if None in saw.values():
+        return [
+            "The policy's card does not say which scenes the policy was trained on: rates may be "
+            "those of scenes that it knows."
+        ]
+    known = sum(bool(value) for value in saw.values())
+    if not known:
+        return []
+    stated = ", ".join(results[0].setup.policy_scenes or ())
+    return [
+        f"{known} of {len(saw)} scenes are of the policy's own training ({stated}): it succeeds "
+        "more often there than on new ones. Choose other --initial_states to report."
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.registry import in_order, row_of
 from mist_jax.evaluation.detection import evidence_of
+from mist_jax.evaluation.equivalence import equivalence_p
 from mist_jax.evaluation.metrics import (
     METRICS,
     Pair,
@@ -24,10 +25,11 @@ from mist_jax.evaluation.metrics import (
 )
 from mist_jax.evaluation.report.caveats import caveats
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.evaluation.statistics import cluster_sums, equivalence_p, holm, sign_flip_p
+from mist_jax.evaluation.statistics import cluster_sums, holm, sign_flip_p
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
 from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS, Verdict, verdict_of
 
 LEVEL = 0.05
 
@@ -151,7 +153,8 @@ def _tasks(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[s
 def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[str, Any]]:
     """Paired differences of every arm against each of its controls that was run.
 
-    Holm's correction runs over all tests of the report.
+    Holm's correction runs over all tests of the report. Every effect has a `verdict`: whether the
+    arm is better than the control.
     """
     contrasts = [
         (arm, control)
@@ -177,7 +180,18 @@ def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict
     tested = [effect for effect in effects if effect["p"] is not None]
     for effect, adjusted in zip(tested, holm([e["p"] for e in tested]), strict=True):
         effect["p_holm"] = adjusted
+    for effect in effects:
+        effect["verdict"] = _verdict(effect)
     return effects
+
+
+def _verdict(effect: Mapping[str, Any]) -> Verdict:
+    """Better only where the whole interval and, of a rate, the corrected test say so."""
+    gap, metric = effect["difference"], METRICS[effect["metric"]]
+    low = gap["low"] if metric.better == "higher" else None if gap["high"] is None else -gap["high"]
+    verdict = verdict_of(low, gap["clusters"])
+    tested = effect["p_holm"] is None or effect["p_holm"] < LEVEL
+    return "not better" if verdict == "better" and not tested else verdict
 
 
 def _effect(name: str, matched: Sequence[Pair]) -> dict[str, Any]:
@@ -198,7 +212,7 @@ def _effect(name: str, matched: Sequence[Pair]) -> dict[str, Any]:
             "worse": int(np.sum(gaps < 0) if metric.better == "higher" else np.sum(gaps > 0)),
             "p": sign_flip_p(cluster_sums(gaps, cluster)),
             "equivalence_p": p,
-            "equivalent": p < LEVEL,
+            "equivalent": p < LEVEL and len(np.unique(cluster)) >= MIN_CLUSTERS,
         }
     return result
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
+
 METRIC = "safe_success"
 OTHERS = {"success": "success", "collision": "collision rate"}
 LEVEL = 0.05
@@ -34,19 +36,28 @@ def _comparison(summary: Mapping[str, Any], arm: str) -> str:
         f"{OTHERS[effect['metric']]} differs from {effect['against']} by "
         f"{_points(effect['difference']['value'])} points"
         for effect in summary["effects"]
-        if effect["arm"] == arm and effect["metric"] in OTHERS and effect["p_holm"] < LEVEL
+        if effect["arm"] == arm
+        and effect["metric"] in OTHERS
+        and effect["p_holm"] < LEVEL
+        and effect["verdict"] != CANNOT
     ]
     return "".join(f"; {part}" for part in parts) + "."
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.0f}"
+def _points(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:+.0f}"
+
+
+def _scenes(gap: Mapping[str, Any]) -> str:
+    return f"{gap['clusters']} scene{'s' * (gap['clusters'] != 1)}"
 
 
 def _effect(effect: Mapping[str, Any]) -> str:
     gap = effect["difference"]
     value, low, high = (_points(gap[name]) for name in ("value", "low", "high"))
     numbers = f"{value} points against {effect['against']} (95% {low} to {high})"
+    if effect["verdict"] == CANNOT:
+        return f"{numbers}, which cannot be judged ({_scenes(gap)} of at least {MIN_CLUSTERS})"
     if effect["p_holm"] < LEVEL:
         return f"{numbers}, a difference is shown (p = {effect['p_holm']:.2g} after Holm)"
     if effect["equivalent"]:

@@ -11,9 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.evidence import CLOCK, Evidence
 from mist_jax.risk.judging.metrics import auroc, cluster_weights
-from mist_jax.risk.judging.scorecard import LARGEST, REPLICATES, blocked, described
+from mist_jax.risk.judging.scorecard import (
+    LARGEST,
+    REPLICATES,
+    blocked,
+    described,
+    judge_difference,
+)
+from mist_jax.risk.judging.verdict import CANNOT, Verdict, clusters_of_both
 
 
 def failure_card(
@@ -37,7 +45,7 @@ def failure_card(
         "failure": _failure(evidence, every, judged, replicates, seed),
         "contact": _contact(evidence, every, judged, replicates, seed),
     }
-    reasons = _reasons(judged)
+    reasons, scenes = _reasons(judged), _scenes(samples, judged)
 
     def figure(claim: str, *names: str) -> dict[str, Any]:
         """One detector's AUROC, or what it has more than a second one on the same resamples."""
@@ -47,7 +55,8 @@ def failure_card(
         if not second:
             return described(first, reason)
         gap = described(first - second[0], reason)
-        return {**gap, "is_better": bool(gap.get("interval") and gap["interval"][0] > 0)}
+        judge_difference(gap, scenes[claim])
+        return gap
 
     card: dict[str, Any] = {
         "queries": int(judged.sum()),
@@ -121,6 +130,18 @@ def _auroc(
     return blocked(lambda w: auroc(score, label, w, stratum), weights)
 
 
+def _scenes(samples: Samples, judged: np.ndarray) -> dict[str, int]:
+    """How many scenes hold the rarer outcome, and the rarer label."""
+    labelled = judged & samples.valid
+    failed = samples.failed[samples.episode[judged]]
+    return {
+        "failure": clusters_of_both(failed, samples.scene[judged]),
+        "contact": clusters_of_both(
+            np.asarray(samples.risk[labelled].any(axis=1)), samples.scene[labelled]
+        ),
+    }
+
+
 def _reasons(judged: np.ndarray) -> dict[str, str]:
     """Why a figure is null, if it is."""
     if not judged.any():
@@ -136,18 +157,30 @@ def _reasons(judged: np.ndarray) -> dict[str, str]:
 def _verdict(card: Mapping[str, Any], published: list[str], subject: str) -> list[str]:
     """One sentence on contacts and one on failures; nothing is claimed of what is undefined."""
     gaps = {name: card["contact_head_minus"][name] for name in published}
-    better = [name for name, gap in gaps.items() if gap["is_better"]]
-    worse = [name for name in gaps if name not in better]
-    beats = [f"beats {', '.join(better)}"] * bool(better)
-    fails = [f"does NOT beat {', '.join(worse)}"] * bool(worse)
-    contacts = f"the {subject}'s largest risk {' and '.join(beats + fails)}"
+    better, worse, unclear = _sorted(gaps)
+    beats = [f"beats {better}"] * bool(better)
+    fails = [f"does NOT beat {worse}"] * bool(worse)
+    neither = [f"cannot be judged against {unclear}"] * bool(unclear)
+    contacts = f"the {subject}'s largest risk {' and '.join(beats + fails + neither)}"
     ahead = card["failure_minus_clock"]
-    winners = ", ".join(name for name, gap in ahead.items() if gap["is_better"])
-    failures = f"the clock is beaten by {winners or 'NO detector, published or ours'}"
+    winners, losers, unclear = _sorted(ahead)
+    nobody = "NO detector that can be judged" if unclear else "NO detector, published or ours"
+    parts = [f"the clock is beaten by {winners or nobody}"] * bool(winners or losers)
+    parts += [f"whether it is by {unclear} cannot be judged"] * bool(unclear)
+    failures = "; ".join(parts)
     return [
         _said("On contacts", contacts, list(gaps.values())),
         _said("On failures, cut at each task's shortest episode,", failures, list(ahead.values())),
     ]
+
+
+def _sorted(gaps: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Names of those that are better, not better, and not to be judged."""
+
+    def named(verdict: Verdict) -> str:
+        return ", ".join(name for name, gap in gaps.items() if gap["verdict"] == verdict)
+
+    return named("better"), named("not better"), named(CANNOT)
 
 
 def _said(where: str, what: str, gaps: list[Mapping[str, Any]]) -> str:

@@ -20,6 +20,13 @@ from mist_jax.risk.judging.metrics import (
     cluster_weights,
     interval,
 )
+from mist_jax.risk.judging.verdict import (
+    CANNOT,
+    MIN_CLUSTERS,
+    Verdict,
+    clusters_of_both,
+    verdict_of,
+)
 
 LARGEST = "largest risk"  # of the subject, over dimensions
 REPLICATES = 1000
@@ -30,7 +37,8 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
     """The metrics of every detector, per dimension and on average, JSON-ready.
 
     A value is {"value", "interval"} with a 95% cluster bootstrap over (suite, task, initial state),
-    or {"value": null, "reason"}. `verdict` says in words where the subject does not beat the clock.
+    or {"value": null, "reason"}. Every difference has a `verdict` (`judging/verdict.py`); that of
+    the card says the same in words.
     """
     samples = evidence.samples
     rows = np.flatnonzero(samples.valid)
@@ -46,7 +54,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
     }
     card: dict[str, Any] = {
         "queries": len(rows),
-        "queries_inside_a_contact": int((~samples.valid).sum()),
+        "queries_masked": int((~samples.valid).sum()),
         "episodes": len(samples.episodes),
         "clean_episodes": int(samples.clean.sum()),
         "scenes": len(np.unique(samples.scene)),
@@ -140,9 +148,25 @@ def _difference(head: np.ndarray, other: np.ndarray, evidence: Evidence) -> dict
     values["mean"] = described(
         _mean_over(gap, evidence.usable), "no dimension has enough positives"
     )
-    for value in values.values():
-        value["head_is_better"] = bool(value.get("interval") and value["interval"][0] > 0)
+    samples, rows = evidence.samples, evidence.samples.valid
+    scenes = [
+        clusters_of_both(samples.risk[rows, i], samples.scene[rows])
+        for i in range(len(ACTION_DIMENSIONS))
+    ]
+    of_mean = min((scenes[i] for i in np.flatnonzero(evidence.usable)), default=0)
+    for value, clusters in zip(values.values(), [*scenes, of_mean], strict=True):
+        judge_difference(value, clusters)
     return values
+
+
+def judge_difference(value: dict[str, Any], clusters: int) -> None:
+    """Adds the `verdict` on a described difference, and the `reason` why there is none."""
+    low, _ = value.get("interval") or (None, None)
+    value["verdict"] = verdict_of(low, clusters)
+    if value["verdict"] == CANNOT and low is not None:
+        value["reason"] = (
+            f"{clusters} scenes hold the rarer of the two classes; {MIN_CLUSTERS} are needed"
+        )
 
 
 def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[str]:
@@ -153,12 +177,19 @@ def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -
     lines = []
     named = [n for n, ok in zip(ACTION_DIMENSIONS, usable, strict=True) if ok]
     for other in sorted(differences, key=lambda name: (name != CLOCK, name)):
-        worse = [n for n in named if not differences[other][n]["head_is_better"]]
-        better = [n for n in named if n not in worse]
+        said: dict[Verdict, list[str]] = {"better": [], "not better": [], CANNOT: []}
+        for name in named:
+            said[differences[other][name]["verdict"]].append(name)
+        better, worse, open_ = (", ".join(names) for names in said.values())
         if better:
-            lines.append(f"The {subject} beats the {other} baseline in {', '.join(better)}.")
+            lines.append(f"The {subject} beats the {other} baseline in {better}.")
         if worse:
-            lines.append(f"The {subject} does NOT beat the {other} baseline in {', '.join(worse)}.")
+            lines.append(f"The {subject} does NOT beat the {other} baseline in {worse}.")
+        if open_:
+            lines.append(
+                f"Whether the {subject} beats the {other} baseline cannot be judged in {open_}: "
+                f"undefined, or fewer than {MIN_CLUSTERS} scenes with a contact or without."
+            )
     return lines
 
 

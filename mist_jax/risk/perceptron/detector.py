@@ -1,18 +1,19 @@
 """A perceptron as a detector of contacts: one per fold, at the layer its validation fold likes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.risk.detector import Claim, Fit, Member, Progress
+from mist_jax.risk.detector import Claim, Fit, Member, Progress, Refit
 from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.metrics import mean_auroc
 from mist_jax.risk.perceptron.training import Fitted, fit_heads, head_logits
 from mist_jax.risk.plan import Plan
+from mist_jax.risk.splits import Rows
 
 CALIBRATION = ("platt_scale", "platt_shift")  # of a head; a member's stands beside it
 
@@ -59,9 +60,41 @@ class Perceptron:
                 for i in range(len(layers))
             ]
         )
-        chosen = best_layer(validation, fitted.validation_loss, axis=0)  # [K]
+        allowed = self.may_read(layers, plan)[:, None]
+        chosen = best_layer(validation, fitted.validation_loss, allowed)  # [K]
         members = [_member(fitted.heads, (int(at), k)) for k, at in enumerate(chosen)]
         return PerceptronFit(members, tuple(layers), validation, fitted, trial)
+
+    def may_read(self, layers: Sequence[int], plan: Plan) -> np.ndarray:
+        """bool [L]: the layers to choose from; what only judges may read all there are."""
+        return np.ones(len(layers), bool)
+
+    def refit(self, fit: PerceptronFit, samples: Samples, plan: Plan) -> Refit:
+        """Refits the best layer to every scene for as many epochs as the folds needed.
+
+        What calibrates it are the folds' out-of-sample logits at that layer.
+        """
+        crossed, config, folds = fit, plan.train, plan.folds
+        per_layer = np.asarray(
+            [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan
+             for row in crossed.validation_auroc]
+        )  # fmt: skip
+        loss = crossed.fitted.validation_loss.mean(1)
+        allowed = self.may_read(crossed.layers, plan)
+        at = int(best_layer(per_layer[:, None], loss[:, None], allowed[:, None])[0])
+        noise, seed = config.trials[int(np.median(crossed.trial[at]))]
+        epochs = max(1, int(np.median(crossed.fitted.best_epoch[at])))
+        again = replace(
+            config, epochs=epochs, input_noise=(noise,), seeds=1, seed=config.seed + 1 + seed
+        )
+        features, _ = self.inputs(samples)
+        labels, here = samples.risk & plan.usable, features[:, at : at + 1]
+        everyone = Rows(samples.valid, np.zeros(len(samples), bool))
+        fitted = fit_heads(here, labels, [everyone], [crossed.layers[at]], again)
+        members = jax.tree.map(lambda leaf: leaf[at : at + 1], crossed.fitted.heads)
+        logits = head_logits(members, here)[0]  # [K, Q, A]
+        outside = logits[folds.fold[samples.episode], np.arange(len(samples))]
+        return Refit(_member(fitted.heads, (0, 0, 0)), outside, per_layer)
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
         """Uncalibrated logits [Q, A]."""
@@ -82,11 +115,14 @@ def one_logits(head: RiskHead, features: np.ndarray) -> np.ndarray:
     return head_logits(one, features[:, None])[0, 0]
 
 
-def best_layer(score: np.ndarray, loss: np.ndarray, axis: int) -> np.ndarray:
-    """Highest validation AUROC; where none is defined, least validation loss."""
-    undefined = ~np.isfinite(score).any(axis=axis, keepdims=True)
+def best_layer(score: np.ndarray, loss: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Of the `allowed` layers (bool [L, 1]) the one of highest validation AUROC [L, K], int [K].
+
+    Where none is defined, that of least validation `loss` [L, K].
+    """
+    undefined = ~(np.isfinite(score) & allowed).any(axis=0, keepdims=True)
     filled = np.where(undefined, -loss, np.where(np.isfinite(score), score, -np.inf))
-    return np.argmax(filled, axis=axis)
+    return np.argmax(np.where(allowed, filled, -np.inf), axis=0)
 
 
 def pick(heads: RiskHead, index: Sequence[int]) -> RiskHead:

@@ -92,7 +92,7 @@ class Mahalanobis:
         train, _ = episodes_of(samples, plan.folds)
         members: list[Member | None] = [None] * plan.folds.count
         for k in both_outcomes(samples, train):
-            members[k] = _gaussians(samples, train[k])
+            members[k] = _gaussians(samples, train[k], plan)
         return Fit(members)
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
@@ -119,7 +119,7 @@ class Mahalanobis:
             rows = folds.labelled(k, samples).validation
             found.append(mean_auroc(per_dimension(score[rows]), labels[rows]))
         figures = np.full(len(samples.layers), np.nan)
-        whole = _gaussians(samples, samples.ended)
+        whole = _gaussians(samples, samples.ended, plan)
         figures[samples.layers.index(int(whole["layer"]))] = (
             np.nanmean(found) if np.isfinite(found).any() else np.nan
         )
@@ -134,8 +134,11 @@ class Mahalanobis:
         return Shipped(outside, calibrated, figures)
 
 
-def _gaussians(samples: Samples, train: np.ndarray) -> Member:
-    known = dict(outcome_queries(samples, train))
+def _gaussians(samples: Samples, train: np.ndarray, plan: Plan) -> Member:
+    """Of the last layer that may be read."""
+    layers = np.asarray(samples.layers)
+    layer = int(layers[plan.may_read(samples.layers)].max())
+    known = dict(outcome_queries(samples, train, layer))
     for outcome in ("success", "failure"):
         centre, whiten = gaussian(known.pop(outcome))
         known |= {f"{outcome}_centre": centre, f"{outcome}_whiten": whiten}

@@ -30,7 +30,7 @@ class CosineNeighbours:
         train, _ = episodes_of(samples, plan.folds)
         members: list[Member | None] = [None] * plan.folds.count
         for k in both_outcomes(samples, train):
-            members[k] = outcome_queries(samples, train[k])
+            members[k] = outcome_queries(samples, train[k], max(samples.layers))
         return Fit(members)
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:

@@ -22,17 +22,16 @@ def both_outcomes(samples: Samples, train: np.ndarray) -> np.ndarray:
     return np.flatnonzero((train & failed).any(axis=1) & (train & ~failed).any(axis=1))
 
 
-def outcome_queries(samples: Samples, train: np.ndarray) -> Member:
-    """The last stored layer's queries of the episodes `train`, normalised, by their outcome."""
-    layer = int(np.argmax(samples.layers))
-    activation = samples.activation[:, layer]
+def outcome_queries(samples: Samples, train: np.ndarray, layer: int) -> Member:
+    """The stored `layer`'s queries of the episodes `train`, normalised, by their outcome."""
+    activation = samples.activation[:, samples.layers.index(layer)]
     known, lost = train[samples.episode], samples.failed[samples.episode]
     mean, scale = normaliser(activation[known])
     normal = (activation - mean) / scale
     return {
         "mean": mean,
         "scale": scale,
-        "layer": np.int32(samples.layers[layer]),
+        "layer": np.int32(layer),
         "success": normal[known & ~lost],
         "failure": normal[known & lost],
     }

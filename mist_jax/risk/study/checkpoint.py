@@ -35,7 +35,8 @@ class RiskMetadata:
     `threshold` is per dimension, None where no alarm is ever raised; at most `false_alarm_rate` of
     clean units (`threshold_unit`: "episode", "query" or "none") cross it in any dimension.
     `fold_of` maps "suite/task/initial state" to the fold that tested it. `member_threshold` gives,
-    per detector, the alarm threshold of each member [K][A].
+    per detector, the alarm threshold of each member [K][A]; beside the one that ships, detectors
+    have a last member more, fitted to all scenes.
     """
 
     site: str
@@ -56,6 +57,7 @@ class RiskMetadata:
     validation_auroc: tuple[float | None, ...]  # of each stored layer, mean over folds
     fold_of: Mapping[str, int]
     member_threshold: Mapping[str, tuple[tuple[float | None, ...], ...]]
+    last_layer: int | None = None  # the last that could be chosen, to leave later ones to steer
     detector: str = HEAD
     train: TrainConfig = field(default_factory=TrainConfig)
     dimensions: tuple[str, ...] = ACTION_DIMENSIONS
@@ -72,7 +74,8 @@ class RiskMetadata:
 class TrainedRisk:
     """The reader that ships, the stacked members [K, ...] of every detector of contacts, the rest.
 
-    Members hold their detector's arrays and `platt_scale` and `platt_shift` [K, A].
+    Beside the one that ships they have K + 1 members: the last, fitted to all scenes, is for new
+    ones. Members hold their detector's arrays and `platt_scale` and `platt_shift` [K, A].
     """
 
     head: RiskReader

@@ -19,7 +19,14 @@ from mist_jax.risk.calibration import (
     calibration,
     smoothed_rate,
 )
-from mist_jax.risk.detector import Detector, Fit, GatingDetector, Member, per_dimension
+from mist_jax.risk.detector import (
+    Detector,
+    Fit,
+    GatingDetector,
+    Member,
+    RefittingDetector,
+    per_dimension,
+)
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan
 
@@ -32,7 +39,7 @@ class CrossFit:
 
     `members` are the members' arrays and their calibration, stacked: leaves [K, ...]. Member k
     tests fold k and raises alarms above `threshold[k]`. `risk` is what the members say of their own
-    test queries.
+    test queries. After `with_refit` there is one more member, the last, for new scenes.
     """
 
     members: Member
@@ -99,16 +106,45 @@ def cross_fit(detector: Detector, fit: Fit, samples: Samples, plan: Plan) -> Cro
     return CrossFit(stacked, np.stack(thresholds), risk)
 
 
+def with_refit(
+    detector: Detector, crossed: CrossFit, fit: Fit, samples: Samples, plan: Plan
+) -> CrossFit:
+    """`crossed` and, as the last member, the refit to all scenes, calibrated as what ships is.
+
+    Raises:
+        UserError: the detector cannot be refitted.
+    """
+    if not isinstance(detector, RefittingDetector):
+        raise UserError(
+            f"the detector {detector.name!r} claims contacts and has no `refit`: on new scenes it "
+            "could not be compared with a risk head that is fitted to all others"
+        )
+    refit = detector.refit(fit, samples, plan)
+    platt, alarm = _outside_calibration(refit.outside, samples, plan)
+    last = {name: _narrowed(leaf) for name, leaf in refit.member.items()}
+    last |= dict(zip(PLATT, (platt.scale, platt.shift), strict=True))
+    members = {name: np.stack([*leaf, last[name]]) for name, leaf in crossed.members.items()}
+    return CrossFit(members, np.stack([*crossed.threshold, alarm.threshold]), crossed.risk)
+
+
 def final_reader(detector: GatingDetector, fit: Fit, samples: Samples, plan: Plan) -> FinalReader:
     """The reader that ships; calibration and threshold come from out-of-sample scores."""
     shipped = detector.ship(fit, samples, plan)
-    outside, valid = per_dimension(shipped.outside), samples.valid
+    platt, alarm = _outside_calibration(shipped.outside, samples, plan)
+    return FinalReader(shipped.reader(platt), alarm, shipped.validation_auroc)
+
+
+def _outside_calibration(
+    scores: np.ndarray, samples: Samples, plan: Plan
+) -> tuple[Platt, AlarmThreshold]:
+    """Of a refit, by out-of-sample `scores` of every query."""
+    outside, valid = per_dimension(scores), samples.valid
     labels, base = samples.risk & plan.usable, smoothed_rate(samples.risk[valid])
     platt = calibration(outside[valid], labels[valid], base, plan.usable)
     alarm = alarm_threshold(
         platt(outside), samples.episode, samples.clean, plan.usable, base, plan.rate
     )
-    return FinalReader(shipped.reader(platt), alarm, shipped.validation_auroc)
+    return platt, alarm
 
 
 def member_risk(

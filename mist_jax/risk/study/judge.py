@@ -1,5 +1,6 @@
 """From a trained risk head to evidence on any samples, and to the card of failure detectors."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,7 +26,8 @@ def judge(trained: TrainedRisk, samples: Samples, detectors: Registry = DETECTOR
     """Forecasts on `samples` by members that never saw their scenes (or tasks, split by task).
 
     A scene of the training data is judged by the cross-validation member that tested it, another
-    one by the reader that ships; detectors of which none ships, by their first member.
+    one by the reader that ships, and by the refits of the detectors beside it: on new scenes too,
+    all that is compared has learnt from the same data.
 
     Raises:
         UserError: the samples come from another model or site, or lack a layer that is read.
@@ -44,9 +46,10 @@ def judge(trained: TrainedRisk, samples: Samples, detectors: Registry = DETECTOR
     forecasts = {}
     for name, members in trained.members.items():
         threshold = np.stack([from_optional(row) for row in metadata.member_threshold[name]])
-        member = np.where(new, 0, fold)
+        ships = name == metadata.detector
+        member = np.where(new, 0, fold) if ships else fold  # the refit stands after the folds'
         risk, above = member_risk(detectors[name], members, samples, member), threshold[member]
-        if name == metadata.detector and new.any():
+        if ships and new.any():
             risk[new] = read(trained.head, samples)[new]
             above[new] = metadata.alarm_threshold
         forecasts[name] = Forecast(risk, above)
@@ -68,7 +71,11 @@ def read(reader: RiskReader, samples: Samples) -> np.ndarray:
 def judge_failures(
     evidence: Evidence, plan: Plan, *, seed: int = 0, detectors: Registry = DETECTORS
 ) -> dict[str, Any]:
-    """Fits every detector of failure on the plan's folds, makes their card, shows the progress."""
+    """Fits every detector of failure on the plan's folds, makes their card, shows the progress.
+
+    They only judge here, and so read the last stored layer, as published.
+    """
+    plan = replace(plan, last_layer=None)
     rows = failure_rows(detectors)
     with progress_bar("published detectors", epochs_of(rows, plan), "epoch") as bar:
         fits = fit_all(rows, evidence.samples, plan, bar.advance)
@@ -78,7 +85,8 @@ def judge_failures(
 def plan_of(metadata: RiskMetadata, samples: Samples) -> Plan:
     """The plan by which a risk head was trained, on the samples it was trained on."""
     folds = folds_of(metadata, samples)
-    return Plan(folds, np.asarray(metadata.usable), metadata.false_alarm_rate, metadata.train)
+    usable, rate = np.asarray(metadata.usable), metadata.false_alarm_rate
+    return Plan(folds, usable, rate, metadata.train, metadata.last_layer)
 
 
 def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:

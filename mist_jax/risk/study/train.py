@@ -6,7 +6,7 @@ from mist_jax.checkpoint import check_finite, code_version
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan, StudyConfig, usable_dimensions
 from mist_jax.risk.study.checkpoint import KIND, RiskMetadata, TrainedRisk, arrays_of, to_optional
-from mist_jax.risk.study.crossfit import cross_fit, final_reader, fit_all
+from mist_jax.risk.study.crossfit import cross_fit, final_reader, fit_all, with_refit
 from mist_jax.risk.study.judge import group_name
 from mist_jax.risk.study.registry import DETECTORS, Registry, contact_rows, gating
 
@@ -18,7 +18,7 @@ def train_risk(
     progress: Callable[[int, str], None] = lambda epochs, detector: None,
     detectors: Registry = DETECTORS,
 ) -> TrainedRisk:
-    """Cross-fits `config.detector` and all detectors of contacts, then refits the former to all.
+    """Cross-fits `config.detector` and all detectors of contacts, then refits them to all scenes.
 
     `progress` is told how many more epochs are over, and whose.
 
@@ -31,6 +31,8 @@ def train_risk(
     rows = contact_rows(config.detector, detectors)
     fits = fit_all(rows, samples, plan, progress)
     crossed = {row.name: cross_fit(row, fits[row.name], samples, plan) for row in rows}
+    for row in rows[1:]:
+        crossed[row.name] = with_refit(row, crossed[row.name], fits[row.name], samples, plan)
     final = final_reader(shipping, fits[shipping.name], samples, plan)
     members = {name: c.members for name, c in crossed.items()}
     check_finite(arrays_of(final.reader, members), KIND)
@@ -59,6 +61,7 @@ def train_risk(
         member_threshold={
             name: tuple(to_optional(row) for row in c.threshold) for name, c in crossed.items()
         },
+        last_layer=plan.last_layer,
         detector=config.detector,
         train=config.train,
         code_version=code_version(),
