@@ -1,18 +1,20 @@
 """The axis letters of this project, declared once.
 
-Every einsum, shape annotation and docstring uses them with these meanings only.
+Every einsum, shape annotation and docstring uses them with these meanings only; an axis without a
+letter is named by a word ("proprio", "height"). Letters side by side are one axis of their product.
+Under pytest every annotation is checked on every call (tests/conftest.py).
 
 | letter | axis |
 |---|---|
 | B | batch (example) |
 | L | layer of the language model |
 | T | token of the language model's sequence |
-| S | token again, where attention needs a second one (keys) |
+| S | token again: attention's keys |
 | D | width of the residual stream |
 | H | attention head |
 | K | width of one head |
 | F | width of a feed-forward layer |
-| A | action dimension (7: x, y, z, roll, pitch, yaw, gripper) |
+| A | action dimension (x, y, z, roll, pitch, yaw, gripper) |
 | C | step within an action chunk |
 | I | image (camera view) |
 | P | image patch |

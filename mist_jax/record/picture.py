@@ -13,17 +13,17 @@ JPEG_QUALITY = 95
 STORED_FORM = "upright, mirrored left to right: the render turned by 180 degrees, image[::-1, ::-1]"
 
 
-def encode_picture(render: UInt8[np.ndarray, "H W 3"]) -> bytes:
+def encode_picture(render: UInt8[np.ndarray, "height width 3"]) -> bytes:
     """The JPEG to store of an image as LIBERO renders it."""
     turned = np.ascontiguousarray(render[::-1, ::-1])
     return simplejpeg.encode_jpeg(turned, quality=JPEG_QUALITY)
 
 
-def decode_picture(jpeg: bytes) -> UInt8[np.ndarray, "H W 3"]:
+def decode_picture(jpeg: bytes) -> UInt8[np.ndarray, "height width 3"]:
     """A stored picture as it is stored: upright and mirrored, decoded as TensorFlow would."""
     return simplejpeg.decode_jpeg(jpeg, fastdct=True, fastupsample=False)
 
 
-def as_seen(picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def as_seen(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     """A stored picture with left and right as in the scene, for people to look at."""
     return np.ascontiguousarray(picture[:, ::-1])

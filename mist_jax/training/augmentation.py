@@ -10,7 +10,9 @@ BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.2, 0.2
 COLOUR_SHIFT = 0.05
 
 
-def augment(images: UInt8[Array, "B I H W 3"], key: Array) -> UInt8[Array, "B I H W 3"]:
+def augment(
+    images: UInt8[Array, "B I height width 3"], key: Array
+) -> UInt8[Array, "B I height width 3"]:
     """A random crop of 90% of the area and random colours, per image.
 
     The crop has the size of the centre crop of evaluation and its bilinear resize; only its place
@@ -25,12 +27,14 @@ def augment(images: UInt8[Array, "B I H W 3"], key: Array) -> UInt8[Array, "B I 
     return (jnp.clip(coloured, 0, 1) * 255.5).astype(jnp.uint8).reshape(images.shape)
 
 
-def random_crop(images: Float[Array, "B H W 3"], key: Array) -> Float[Array, "B H W 3"]:
+def random_crop(
+    images: Float[Array, "B height width 3"], key: Array
+) -> Float[Array, "B height width 3"]:
     """A crop of `CROP_AREA` at a random place, resized back (bilinear, corners aligned)."""
     side = CROP_AREA**0.5
     corner = jax.random.uniform(key, (len(images), 2)) * (1 - side)
 
-    def weights(start: Float[Array, "B"], size: int) -> Float[Array, "B H W"]:
+    def weights(start: Float[Array, "B"], size: int) -> Float[Array, "B height width"]:
         source = (start[:, None] + side * jnp.linspace(0, 1, size)) * (size - 1)
         return jnp.maximum(1 - jnp.abs(source[..., None] - jnp.arange(size)), 0)
 
@@ -38,7 +42,9 @@ def random_crop(images: Float[Array, "B H W 3"], key: Array) -> Float[Array, "B 
     return jnp.einsum("bij,bjkc,blk->bilc", rows, images, columns)
 
 
-def random_colour(images: Float[Array, "B H W 3"], key: Array) -> Float[Array, "B H W 3"]:
+def random_colour(
+    images: Float[Array, "B height width 3"], key: Array
+) -> Float[Array, "B height width 3"]:
     """Brightness, contrast, saturation and a shift of each channel, drawn per image."""
     keys = jax.random.split(key, 4)
 

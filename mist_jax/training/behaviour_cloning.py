@@ -46,14 +46,14 @@ class CloningData:
     probability by which `cumulative` rises at it; padding does not rise.
     """
 
-    images: UInt8[Array, "M I H W 3"]
-    proprio: Float[Array, "M P"]
-    actions: Float[Array, "M C A"]
-    landmark: Float[Array, "M O 3"]
-    task: Int[Array, "M"]
-    token_ids: Int[Array, "G S"]  # one row per instruction
-    prompt_length: Int[Array, "G"]
-    cumulative: Float[Array, "M"]
+    images: UInt8[Array, "samples I height width 3"]
+    proprio: Float[Array, "samples proprio"]
+    actions: Float[Array, "samples C A"]
+    landmark: Float[Array, "samples O 3"]
+    task: Int[Array, "samples"]
+    token_ids: Int[Array, "instructions prompt"]  # one row per instruction
+    prompt_length: Int[Array, "instructions"]
+    cumulative: Float[Array, "samples"]
 
 
 @struct.dataclass
@@ -62,7 +62,7 @@ class CloningState:
 
     parameters: dict[str, Any]
     average: dict[str, Any]
-    landmark_kernel: Float[Array, "D F"]
+    landmark_kernel: Float[Array, "D features"]
     optimiser: optax.OptState
     step: Int[Array, ""]
 

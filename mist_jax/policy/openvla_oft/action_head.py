@@ -71,7 +71,7 @@ class TwoLayer(nnx.Module):
 
 
 def token_actions(
-    logits: Float[Array, "B CA W"], config: OpenVLAOFTConfig
+    logits: Float[Array, "B CA vocab"], config: OpenVLAOFTConfig
 ) -> Float[Array, "B C A"]:
     """Normalised actions from the discrete variant's logits: centres of 256 uniform bins."""
     token: Int[Array, "B CA"] = logits.argmax(axis=-1)

@@ -103,7 +103,7 @@ class LanguageModel(nnx.Module):
         )
         self.config = config
 
-    def embed(self, token_ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
+    def embed(self, token_ids: Int[Array, "*prompt"]) -> Float[Array, "*prompt D"]:
         """Input embeddings of token ids."""
         return self.embedding[...][token_ids]
 

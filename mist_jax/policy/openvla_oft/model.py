@@ -41,9 +41,9 @@ class ModelInputs:
     ones. `proprio` is normalised to [-1, 1]. `noise` starts the diffusion head; others ignore it.
     """
 
-    images: UInt8[Array, "B I H W 3"]
-    proprio: Float[Array, "B P"]
-    token_ids: Int[Array, "B S"]
+    images: UInt8[Array, "B I height width 3"]
+    proprio: Float[Array, "B proprio"]
+    token_ids: Int[Array, "B prompt"]
     prompt_length: Int[Array, "B"]
     noise: Float[Array, "B C A"]
 

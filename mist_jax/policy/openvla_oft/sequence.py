@@ -114,7 +114,7 @@ def pool_role(
 
 
 def text_at_positions(
-    text: Float[Array, "B S D"], config: OpenVLAOFTConfig, capacity: int
+    text: Float[Array, "B prompt D"], config: OpenVLAOFTConfig, capacity: int
 ) -> Float[Array, "B T D"]:
     """Prompt embeddings (BOS first) laid out: BOS at 0, the rest after the prefix."""
     body = text[:, 1:]

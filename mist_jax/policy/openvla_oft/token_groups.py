@@ -18,7 +18,7 @@ class TokenGroup:
 
     name: str
     what: str
-    positions: Callable[[SequenceLayout, OpenVLAOFTConfig], Int[Array, "B N"]]
+    positions: Callable[[SequenceLayout, OpenVLAOFTConfig], Int[Array, "B tokens"]]
 
 
 TOKEN_GROUPS: Mapping[str, TokenGroup] = Table("TOKEN_GROUPS", TokenGroup, ())

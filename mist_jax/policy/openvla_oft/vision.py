@@ -20,7 +20,7 @@ class Film(nnx.Module):
         self.shift = Linear(text_width, width, rngs=rngs, stack=stack)
 
     def __call__(
-        self, x: Float[Array, "B P D"], language: Float[Array, "B F"]
+        self, x: Float[Array, "B P D"], language: Float[Array, "B text"]
     ) -> Float[Array, "B P D"]:
         return x * (1 + self.scale(language)[:, None]) + self.shift(language)[:, None]
 
@@ -43,7 +43,7 @@ class VisionBlock(nnx.Module):
         self.heads = config.heads
 
     def __call__(
-        self, x: Float[Array, "B P D"], language: Float[Array, "B F"] | None
+        self, x: Float[Array, "B P D"], language: Float[Array, "B text"] | None
     ) -> Float[Array, "B P D"]:
         batch, patches, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
@@ -84,8 +84,8 @@ class VisionTower(nnx.Module):
 
     def __call__(
         self,
-        images: UInt8[Array, "B H W 3"],
-        language: Float[Array, "B F"] | None,
+        images: UInt8[Array, "B height width 3"],
+        language: Float[Array, "B text"] | None,
         views: int = 1,
         pools: Sequence[Pool] = (),
     ) -> tuple[Float[Array, "B P D"], dict[Pool, Array]]:
@@ -109,24 +109,24 @@ class VisionTower(nnx.Module):
         return x[:, first:], {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
 
 
-def pool_patches(x: Float[Array, "X P D"], views: int, pool: Pool) -> Array:
+def pool_patches(x: Float[Array, "BI P D"], views: int, pool: Pool) -> Array:
     """Patches of all views of an example, float32 [B, I*P, D], or their mean [B, D]."""
     tokens = x.reshape(-1, views * x.shape[1], x.shape[2]).astype(jnp.float32)
     return tokens.mean(axis=1) if pool == "mean" else tokens
 
 
 def normalise_pixels(
-    images: UInt8[Array, "B H W 3"],
+    images: UInt8[Array, "B height width 3"],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     dtype: DTypeLike,
-) -> Float[Array, "B H W 3"]:
+) -> Float[Array, "B height width 3"]:
     """(u8 / 255 - mean) / std in float32, as the published processor does before it casts."""
     unit = images.astype(jnp.float32) / 255
     return ((unit - jnp.asarray(mean)) / jnp.asarray(std)).astype(dtype)
 
 
-def patchify(pixels: Float[Array, "B H W 3"], patch: int) -> Float[Array, "B P F"]:
+def patchify(pixels: Float[Array, "B height width 3"], patch: int) -> Float[Array, "B P features"]:
     """Non-overlapping patches in row-major order, flattened as (row, column, colour)."""
     batch, height, width, colours = pixels.shape
     rows, columns = height // patch, width // patch
@@ -143,7 +143,7 @@ class Projector(nnx.Module):
         self.fc2 = Linear(config.projector_width, config.width, rngs=rngs)
         self.fc3 = Linear(config.width, config.width, rngs=rngs)
 
-    def __call__(self, features: Float[Array, "B P F"]) -> Float[Array, "B P D"]:
+    def __call__(self, features: Float[Array, "B P features"]) -> Float[Array, "B P D"]:
         return self.fc3(gelu(self.fc2(gelu(self.fc1(features)))))
 
 
@@ -162,10 +162,10 @@ class VisionBackbone(nnx.Module):
 
     def features(
         self,
-        images: UInt8[Array, "B I H W 3"],
+        images: UInt8[Array, "B I height width 3"],
         language: Float[Array, "B D"] | None,
         watch: Watch = NOTHING,
-    ) -> tuple[Float[Array, "B X F"], dict[str, dict[Pool, Array]]]:
+    ) -> tuple[Float[Array, "B IP features"], dict[str, dict[Pool, Array]]]:
         """Fused features of all images' patches before the projector, and what `watch` keeps."""
         batch, views = images.shape[:2]
         flat = images.reshape(batch * views, *images.shape[2:])
@@ -179,10 +179,10 @@ class VisionBackbone(nnx.Module):
 
     def __call__(
         self,
-        images: UInt8[Array, "B I H W 3"],
+        images: UInt8[Array, "B I height width 3"],
         language: Float[Array, "B D"] | None = None,
         watch: Watch = NOTHING,
-    ) -> tuple[Float[Array, "B X D"], dict[str, dict[Pool, Array]]]:
+    ) -> tuple[Float[Array, "B IP D"], dict[str, dict[Pool, Array]]]:
         fused, seen = self.features(images, language, watch)
         projected = self.projector(fused)
         # [:, None]: the projector is a site of one layer; its patches are one example's already.

@@ -34,7 +34,9 @@ class ImagePreprocessing:
     jpeg_round_trip: bool = True
     center_crop: bool = True
 
-    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    def __call__(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> UInt8[np.ndarray, "height width 3"]:
         """The uint8 image [image_size, image_size, 3] for one image as rendered by LIBERO."""
         pixels = rotate_180(image)
         if self.jpeg_round_trip:
@@ -48,7 +50,7 @@ class ImagePreprocessing:
         return pixels
 
 
-def rotate_180(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def rotate_180(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     """The image turned upside down and left to right, as in the published training data.
 
     A render is upside down only, so what the towers see is upright and mirrored.
@@ -56,7 +58,9 @@ def rotate_180(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(image[::-1, ::-1])
 
 
-def jpeg_round_trip(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def jpeg_round_trip(
+    image: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "height width 3"]:
     """The image after a JPEG file at quality 95, 4:2:0, read with the fast inverse DCT.
 
     TensorFlow's decoder uses the fast inverse DCT with fancy upsampling; PIL's and OpenCV's
@@ -68,8 +72,8 @@ def jpeg_round_trip(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W
 
 
 def resize_lanczos3(
-    image: UInt8[np.ndarray, "height width 3"], height: int, width: int
-) -> UInt8[np.ndarray, "H W 3"]:
+    image: UInt8[np.ndarray, "old_height old_width 3"], height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
     """Lanczos-3 resize with antialiasing, half-pixel centres, rounded half to even and clipped.
 
     As `tf.image.resize(image, method="lanczos3", antialias=True)`: rows first, then columns, each
@@ -129,7 +133,7 @@ def _sine(x: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "m k"]:
     return np.sin(x.astype(np.float64)).astype(np.float32)
 
 
-def crop_centre(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def crop_centre(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     """The central 90 % of the area, resized back to the image's own size, bilinear.
 
     As `tf.image.crop_and_resize` on the image over 255, then TensorFlow's cast back to uint8,

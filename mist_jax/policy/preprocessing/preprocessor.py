@@ -32,8 +32,8 @@ class PolicyInputs:
     The images are not yet normalised: each tower does that with its own constants.
     """
 
-    images: UInt8[np.ndarray, "I H W 3"]
-    proprio: Float[np.ndarray, "P"]  # on [-1, 1]; empty where the model takes none
+    images: UInt8[np.ndarray, "I height width 3"]
+    proprio: Float[np.ndarray, "proprio"]  # on [-1, 1]; empty where the model takes none
     token_ids: Int[np.ndarray, "T"]  # BOS .. prompt .. terminator
     prompt: str
 
@@ -122,7 +122,7 @@ class Preprocessor:
             )
         return image
 
-    def _proprio(self, observation: Observation) -> Float[np.ndarray, "P"]:
+    def _proprio(self, observation: Observation) -> Float[np.ndarray, "proprio"]:
         if not self.takes_proprio:
             return np.zeros(0, np.float32)
         missing = [part for part in PROPRIO if not getattr(observation, part).size]

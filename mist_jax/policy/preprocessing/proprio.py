@@ -10,7 +10,7 @@ from mist_jax.record.observation import Observation
 PROPRIO = ("eef_pos", "eef_quat", "gripper_qpos")  # what of an observation it is made of
 
 
-def read_proprio(observation: Observation) -> Float[np.ndarray, "P"]:
+def read_proprio(observation: Observation) -> Float[np.ndarray, "proprio"]:
     """End-effector position (m), axis-angle (rad) and both finger positions (m), float64 [8]."""
     return np.concatenate(
         [
@@ -21,7 +21,9 @@ def read_proprio(observation: Observation) -> Float[np.ndarray, "P"]:
     )
 
 
-def normalise_proprio(proprio: Float[np.ndarray, "P"], bounds: Bounds) -> Float[np.ndarray, "P"]:
+def normalise_proprio(
+    proprio: Float[np.ndarray, "proprio"], bounds: Bounds
+) -> Float[np.ndarray, "proprio"]:
     """The state on [-1, 1] between the data's bounds, clipped, float32 [P], as a new array.
 
     The reference writes the result back into the observation, so asking twice about one

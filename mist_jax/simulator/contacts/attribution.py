@@ -75,7 +75,7 @@ def rigid_point_map(offset: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 6"]:
 
 
 def link_point_map(
-    eef_jacobian: Float[np.ndarray, "6 J"], point_jacobian: Float[np.ndarray, "3 J"]
+    eef_jacobian: Float[np.ndarray, "6 joints"], point_jacobian: Float[np.ndarray, "3 joints"]
 ) -> Float[np.ndarray, "3 6"]:
     """For a point on an arm link: a twist acts through the joint velocities it asks for.
 

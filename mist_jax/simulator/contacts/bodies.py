@@ -20,13 +20,13 @@ class SceneBodies:
     `body_weldid` it tells a table from the world that both are fixed to.
     """
 
-    geom_body: Int[np.ndarray, "G"]
-    geom_object: Int[np.ndarray, "G"]  # index into object_names, -1 for none
-    robot_geom: Bool[np.ndarray, "G"]  # any geom of the robot, its gripper or its mount
-    moving_robot_geom: Bool[np.ndarray, "G"]  # the same without the links bolted to the world
-    finger_geoms: tuple[Bool[np.ndarray, "G"], ...]  # per finger, its mesh and its pad
+    geom_body: Int[np.ndarray, "geoms"]
+    geom_object: Int[np.ndarray, "geoms"]  # index into object_names, -1 for none
+    robot_geom: Bool[np.ndarray, "geoms"]  # any geom of the robot, its gripper or its mount
+    moving_robot_geom: Bool[np.ndarray, "geoms"]  # the same without the links bolted to the world
+    finger_geoms: tuple[Bool[np.ndarray, "geoms"], ...]  # per finger, its mesh and its pad
     body_names: tuple[str, ...]
-    rigid_part: Int[np.ndarray, "M"]
+    rigid_part: Int[np.ndarray, "bodies"]
     object_names: tuple[str, ...]
     object_body: Int[np.ndarray, "O"]
     object_qpos: Int[np.ndarray, "O"]  # address of the free joint's position in qpos

@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 
 
 def normal_forces(
-    model: mujoco.MjModel, data: mujoco.MjData, contacts: Int[np.ndarray, "X"]
-) -> Float[np.ndarray, "X"]:
+    model: mujoco.MjModel, data: mujoco.MjData, contacts: Int[np.ndarray, "contacts"]
+) -> Float[np.ndarray, "contacts"]:
     """Normal force (N) of the chosen contacts, as component 0 of `mj_contactForce`.
 
     With elliptic cones it is the contact's first constraint force; with pyramidal ones the sum

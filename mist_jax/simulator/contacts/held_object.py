@@ -38,9 +38,9 @@ class HeldObject:
 
     def look_for(
         self,
-        objects: Int[np.ndarray, "X"],
-        first: Bool[np.ndarray, "X"],
-        forces: Float[np.ndarray, "X 3"],
+        objects: Int[np.ndarray, "contacts"],
+        first: Bool[np.ndarray, "contacts"],
+        forces: Float[np.ndarray, "contacts 3"],
     ) -> None:
         """A substep without a held object in which both fingers touch some.
 

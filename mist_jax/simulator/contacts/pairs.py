@@ -33,7 +33,7 @@ class ContactPairs:
         self._intent = intent
         self._tables: dict[int, np.ndarray] = {}
 
-    def table(self, held: int) -> UInt8[np.ndarray, "G G"]:
+    def table(self, held: int) -> UInt8[np.ndarray, "geoms geoms"]:
         """Classes of all pairs while object `held` (-1: none) is in the gripper."""
         if held not in self._tables:
             self._tables[held] = self._build(held)
