@@ -36,7 +36,7 @@ class ImagePreprocessing:
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"]
-    ) -> UInt8[np.ndarray, "height width 3"]:
+    ) -> UInt8[np.ndarray, "side side 3"]:
         """The uint8 image [image_size, image_size, 3] for one image as rendered by LIBERO."""
         pixels = rotate_180(image)
         if self.jpeg_round_trip:
@@ -73,7 +73,7 @@ def jpeg_round_trip(
 
 def resize_lanczos3(
     image: UInt8[np.ndarray, "old_height old_width 3"], height: int, width: int
-) -> UInt8[np.ndarray, "{height} {width} 3"]:
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
     """Lanczos-3 resize with antialiasing, half-pixel centres, rounded half to even and clipped.
 
     As `tf.image.resize(image, method="lanczos3", antialias=True)`: rows first, then columns, each
