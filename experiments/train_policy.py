@@ -87,9 +87,9 @@ def main() -> None:
 def _hyperparameters() -> Any:  # ConfigDict knows no field's type
     config = _CONFIG.value if flags.FLAGS["config"].present else clone.get_config()
     try:
+        getattr(config, "batch_size", None)
         if not isinstance(config, ConfigDict):
             raise UserError(f"--config: its get_config() gives {config!r}, not a ConfigDict")
-        config.get("batch_size")
     except OSError as error:  # the flag keeps back that its file cannot be read
         raise UserError(f"--config: {' '.join(str(error).split())}") from error
     lacking = [name for name in clone.get_config() if name not in config]

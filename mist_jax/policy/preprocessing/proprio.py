@@ -22,8 +22,8 @@ def read_proprio(observation: Observation) -> Float[np.ndarray, "proprio"]:
 
 
 def normalise_proprio(
-    proprio: Float[np.ndarray, "proprio"], bounds: Bounds
-) -> Float[np.ndarray, "proprio"]:
+    proprio: Float[np.ndarray, "*batch proprio"], bounds: Bounds
+) -> Float[np.ndarray, "*batch proprio"]:
     """The state on [-1, 1] between the data's bounds, clipped, float32 [P], as a new array.
 
     The reference writes the result back into the observation, so asking twice about one
