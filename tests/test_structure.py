@@ -78,3 +78,30 @@ def test_top_files_import_nothing_of_the_rooms():
     rooms = graph_of(rooms_too=True)
     for name in top:
         assert rooms.get(name, set()) <= top, f"{name} imports {rooms[name] - top}"
+
+
+def test_no_two_classes_share_a_name():
+    places: dict[str, list[str]] = {}
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_one_place_compiles_the_policy_and_only_its_own_room_names_the_architecture():
+    """Conversion and behaviour cloning are written for OpenVLA-OFT; all else goes by the seam."""
+    allowed = ("policy/openvla_oft/", "weights/", "training/")
+    for path in FILES.values():
+        inside = str(path.relative_to(PACKAGE))
+        if not inside.startswith(allowed):
+            assert "OpenVLAOFTConfig" not in path.read_text(), inside
+    compiling = [
+        str(path.relative_to(PACKAGE))
+        for path in (PACKAGE / "policy").rglob("*.py")
+        if "jax.jit" in path.read_text()
+    ]
+    assert compiling == ["policy/forward.py"] or set(compiling) == {
+        "policy/forward.py",
+        "policy/model.py",  # counts the operations of a model, does not run it
+    }

@@ -38,7 +38,7 @@ from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
 from mist_jax.weights.key_table import rules_for
 from mist_jax.weights.parameter_store import DTYPES, ParameterStore
-from mist_jax.weights.plan import Plan, make_plan
+from mist_jax.weights.plan import ConversionPlan, make_plan
 from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, open_checkpoint
 
 DType = Literal["float32", "bfloat16"]
@@ -163,7 +163,7 @@ def _alone(work: Path) -> Iterator[None]:
 def _fill(
     store: ParameterStore,
     files: Iterable[TensorFile],
-    plan: Plan,
+    plan: ConversionPlan,
     work: Path,
     fingerprint: str,
     done: dict[str, int],
@@ -191,7 +191,7 @@ def _fill(
 
 
 def _config(
-    checkpoint: PublishedCheckpoint, plan: Plan, images: int | None, chunk: int | None
+    checkpoint: PublishedCheckpoint, plan: ConversionPlan, images: int | None, chunk: int | None
 ) -> OpenVLAOFTConfig:
     action_dim = plan.sizes.get("action_dim")
     if action_dim is None:  # discrete actions have no head to tell
@@ -223,7 +223,7 @@ def _check_sidecars(checkpoint: PublishedCheckpoint, config: OpenVLAOFTConfig) -
 
 
 def _check_total(
-    plan: Plan, shapes: Mapping[str, tuple[int, ...]], checkpoint: PublishedCheckpoint
+    plan: ConversionPlan, shapes: Mapping[str, tuple[int, ...]], checkpoint: PublishedCheckpoint
 ) -> None:
     """Every parameter is filled exactly once: by count of values, per parameter."""
     published = {(t.source, t.key): t.shape for t in checkpoint.described()}

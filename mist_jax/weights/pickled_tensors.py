@@ -40,7 +40,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Placement:
+class StoredTensor:
     """Where a tensor lies in its storage; offset and strides count values."""
 
     storage: Storage
@@ -72,7 +72,7 @@ class _Name:
 
 
 def read_pickled_tensors(pickled: bytes) -> Any:
-    """What a pickle describes; tensors are `Placement`s, checked against their storages' lengths.
+    """What a pickle describes; tensors are `StoredTensor`s, checked against their storages' lengths.
 
     Raises:
         ValueError: it is cut short, or asks for anything that is not a tensor.
@@ -166,7 +166,7 @@ class _Machine:
         elif function == _Name("torch._utils", "_rebuild_tensor_v2"):
             self.stack.append(_tensor(arguments))
         elif function == _Name("torch._utils", "_rebuild_parameter") and arguments:
-            self.stack.append(_only(Placement, arguments[0]))
+            self.stack.append(_only(StoredTensor, arguments[0]))
         else:
             raise ValueError(f"{function.module}.{function.name} is not a tensor"[:200])
 
@@ -180,11 +180,13 @@ class _Machine:
         self.stack.append(Storage(_only(str, member), _STORAGES[name.name], length))
 
 
-def _tensor(arguments: tuple[Any, ...]) -> Placement:
+def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
     if len(arguments) < 4:
         raise ValueError("a tensor lacks its storage, offset, shape or strides")
     storage, offset, shape, strides = arguments[:4]
-    placed = Placement(_only(Storage, storage), offset, _only(tuple, shape), _only(tuple, strides))
+    placed = StoredTensor(
+        _only(Storage, storage), offset, _only(tuple, shape), _only(tuple, strides)
+    )
     placed.check(placed.storage.length)
     return placed
 

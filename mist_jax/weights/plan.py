@@ -45,7 +45,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """How a checkpoint becomes parameters; `unused` are the keys the reference never uses."""
 
     placements: tuple[Placement, ...]
@@ -53,7 +53,7 @@ class Plan:
     sizes: dict[str, int]
 
 
-def make_plan(tensors: Sequence[PublishedTensor], rules: Sequence[Rule]) -> Plan:
+def make_plan(tensors: Sequence[PublishedTensor], rules: Sequence[Rule]) -> ConversionPlan:
     """Match every tensor with one rule and every rule with its tensors.
 
     Sizes are what most tensors agree on, so that one mis-shaped tensor is named and not believed.
@@ -92,7 +92,7 @@ def make_plan(tensors: Sequence[PublishedTensor], rules: Sequence[Rule]) -> Plan
             placements.append(
                 Placement(tensor.source, tensor.key, rule.path, rule.layout, block, rule.row)
             )
-    return Plan(tuple(placements), tuple(unused), sizes)
+    return ConversionPlan(tuple(placements), tuple(unused), sizes)
 
 
 def _match(tensor: PublishedTensor, rules: Sequence[Rule]) -> tuple[Rule, int | None] | None:

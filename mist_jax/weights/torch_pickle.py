@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from mist_jax.errors import UserError
-from mist_jax.weights.pickled_tensors import Placement, read_pickled_tensors
+from mist_jax.weights.pickled_tensors import StoredTensor, read_pickled_tensors
 
 _DDP_PREFIX = "module."  # saved from a model wrapped in DistributedDataParallel
 _LARGEST_PICKLE = 64 << 20  # a description; thousands of tensors take less than one
@@ -37,7 +37,7 @@ class TorchTensor:
 
     file: Path
     root: str
-    placed: Placement
+    placed: StoredTensor
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,7 +91,9 @@ def read_torch_file(path: Path) -> dict[str, TorchTensor]:
         values = read_pickled_tensors(pickled)
     except ValueError as error:
         raise UserError(f"{path} holds something other than tensors: {_line(error)}") from error
-    if not isinstance(values, dict) or not all(isinstance(v, Placement) for v in values.values()):
+    if not isinstance(values, dict) or not all(
+        isinstance(v, StoredTensor) for v in values.values()
+    ):
         raise UserError(f"{path} must hold a dictionary of tensors")
     stripped = {
         name.removeprefix(_DDP_PREFIX): TorchTensor(path, root, placed)
