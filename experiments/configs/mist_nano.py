@@ -16,6 +16,8 @@
 What it took and what it reached: mist_jax/checkpoints/mist-nano/README.md.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.configs import clone
@@ -30,8 +32,9 @@ def get_config() -> ConfigDict:
     config.compute_dtype = "bfloat16"
     config.log_every = 50
     config.save_every = 400
-    config.dagger.rounds = 4
-    config.dagger.episodes_per_task = 8
-    config.dagger.share = 0.6
-    config.dagger.assets = ("libero", "lite")
+    dagger: Any = config.dagger  # ConfigDict knows no field's type
+    dagger.rounds = 4
+    dagger.episodes_per_task = 8
+    dagger.share = 0.6
+    dagger.assets = ("libero", "lite")
     return config

@@ -72,7 +72,7 @@ class _Name:
 
 
 def read_pickled_tensors(pickled: bytes) -> Any:
-    """What a pickle describes; tensors are `StoredTensor`s, checked against their storages' lengths.
+    """What a pickle describes; tensors are `StoredTensor`s, checked against their storages.
 
     Raises:
         ValueError: it is cut short, or asks for anything that is not a tensor.
