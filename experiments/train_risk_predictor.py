@@ -59,6 +59,9 @@ flags.adopt_module_key_flags(extension_flags)
 
 def main() -> None:
     """Gathers, trains, judges, writes."""
+    from mist_jax.risk.study.registry import contact_rows, gating
+
+    gating(_DETECTOR.value)
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     check_output(output, "risk head")
     binary.check_stored(data, _SITE.value)
@@ -74,10 +77,8 @@ def main() -> None:
     from mist_jax.risk.study.crossfit import epochs_of
     from mist_jax.risk.study.figures import draw_all
     from mist_jax.risk.study.judge import judge, judge_failures
-    from mist_jax.risk.study.registry import contact_rows, gating
     from mist_jax.risk.study.train import train_risk
 
-    gating(_DETECTOR.value)
     digest = dataset_hash(data)
     samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
     config = StudyConfig(

@@ -110,7 +110,11 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
             ["--data_dir=d", "--output_dir=o", "--detector=clock"],
             "no detector 'clock' can open gates; there are head, Mahalanobis",
         ),
-        ("extract_steering_vectors", ["--data_dir=d", "--output_dir=o", "--methods=pca"], "choose"),
+        (
+            "extract_steering_vectors",
+            ["--data_dir=d", "--output_dir=o", "--methods=pca"],
+            "no steering method",
+        ),
         ("analyze", ["--risk_head=nowhere", "--data_dir=d", "--output_dir=o"], "not a risk head"),
     ],
 )
