@@ -118,12 +118,11 @@ class EpisodeWriter:
             raise ValueError(f"episode {episode.key} is already in {self.directory}")
         record = encode_episode(episode, self.info)
         checksum = hashlib.sha256(record).hexdigest()
-        harmful = any(contact.harmful for contact in episode.contacts)
         entry = EpisodeEntry(
             episode.key,
             episode.outcome,
             episode.surplus,
-            harmful,
+            episode.collided,
             stored=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             sha256=checksum,
         )

@@ -62,6 +62,11 @@ class Episode:
         return tuple(c for c in self.contacts if c.harmful and c.onset)
 
     @property
+    def collided(self) -> bool:
+        """Whether there was a harmful contact."""
+        return any(contact.harmful for contact in self.contacts)
+
+    @property
     def safe_success(self) -> bool:
         """Success with no harmful contact."""
-        return self.outcome == "success" and not any(c.harmful for c in self.contacts)
+        return self.outcome == "success" and not self.collided

@@ -158,11 +158,10 @@ def _columns(
 
 
 def _facts(episode: Episode) -> EpisodeFacts:
-    harmful = any(contact.harmful for contact in episode.contacts)
     return EpisodeFacts(
         key=episode.key,
         outcome=episode.outcome,
-        clean=not harmful and episode.outcome != "crashed",
+        clean=not episode.collided and episode.outcome != "crashed",
         steps=len(episode.steps),
         max_steps=episode.max_steps,
     )

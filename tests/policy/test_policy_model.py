@@ -11,75 +11,22 @@ import pytest
 
 from mist_jax.benchmark.timing import measure, random_parameters
 from mist_jax.errors import UserError
-from mist_jax.intervention.intervention import NO_INTERVENTION
-from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.site import ModelSite
 from mist_jax.intervention.steering import Steering
-from mist_jax.intervention.tokens import role_mask
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.architectures import ARCHITECTURES, PRESETS
 from mist_jax.policy.checkpoint import CONFIG, STATISTICS, TOKENIZER, read_card, save_policy
 from mist_jax.policy.mesh import policy_mesh
-from mist_jax.policy.model import PolicyModelDefaults
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
+from tests.extending.examples.policy import SITE, Perceptron
 from tests.helpers.tiny import tiny_policy, tiny_policy_inputs
-
-SITE = "mlp.hidden"
 
 
 @dataclass(frozen=True)
-class Toy(PolicyModelDefaults):
-    """A perceptron over proprio; its `language` is one action token."""
+class Toy(Perceptron):
+    """The example of docs/extending.md, under a name that no extension gives."""
 
-    width: int = 8
-    layers: int = 3
     name = "toy"
-    action_dim = 7
-    chunk = 2
-
-    preprocessing = PRESETS["mist-nano"].preprocessing
-
-    @property
-    def sites(self):
-        return {SITE: ModelSite(self.layers, self.width, steerable=True)}
-
-    def abstract_parameters(self):
-        shapes = {
-            "in": (8, self.width),
-            "hidden": (self.layers, self.width, self.width),
-            "out": (self.width, 14),
-        }
-        return {k: {"kernel": jax.ShapeDtypeStruct(s, "float32")} for k, s in shapes.items()}
-
-    def apply(self, parameters, inputs, intervention, *, sites=(), pool="mean"):
-        intervention = intervention or NO_INTERVENTION
-        x = (inputs @ parameters["in"]["kernel"])[:, None]
-        role = jnp.broadcast_to(role_mask(("action",)), (*x.shape[:2], 6))
-        risk = intervention.unread(len(x), 7)
-
-        def layer(carry, scanned):
-            (x, risk), (index, kernel, parts) = carry, scanned
-            x, moved = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, risk, role)
-            risk = intervention.read(SITE, index, lambda: x.mean(1), risk)
-            return (x, risk), (x, moved)
-
-        scanned = jnp.arange(self.layers), parameters["hidden"]["kernel"], intervention.layered()
-        (x, risk), (seen, moved) = jax.lax.scan(layer, (x, risk), scanned)
-        moved = jnp.asarray(moved)
-        seen = seen.swapaxes(0, 1)
-        return ModelOutputs(
-            actions=(x @ parameters["out"]["kernel"]).reshape(-1, 2, 7),
-            activations={site: seen if pool == "tokens" else seen.mean(2) for site in sites},
-            risk=intervention.reported(risk),
-            gate=moved.T if intervention.steers else None,
-        )
-
-    def collate(self, inputs, seeds):
-        return jnp.stack([jnp.asarray(one.proprio) for one in inputs])
-
-    def example_inputs(self, batch):
-        return np.random.default_rng(0).uniform(-1, 1, (batch, 8)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def _count(task: TaskSummary | None, episode: Episode) -> TaskSummary:
     return TaskSummary(
         outcomes=outcomes,
         surplus=before.surplus + episode.surplus,
-        harmful=before.harmful + any(contact.harmful for contact in episode.contacts),
+        harmful=before.harmful + episode.collided,
         safe_successes=before.safe_successes + episode.safe_success,
         onsets=before.onsets + len(episode.harmful_onsets),
     )

@@ -28,8 +28,7 @@ class ProgressSink:
 
     def put(self, episode: Episode) -> None:
         """Counts it and shows the count."""
-        harmful = any(contact.harmful for contact in episode.contacts)
-        self._tally.count(episode.key, episode.outcome, harmful=harmful)
+        self._tally.count(episode.key, episode.outcome, harmful=episode.collided)
         left = self._missing()
         texts = (str(self._tally), self._note())
         self._bar.advance(self._before - left, ", ".join(text for text in texts if text))
