@@ -84,6 +84,8 @@ class Suite:
       prepare: registers with LIBERO the objects, fixtures and predicates that only this suite
         has. Called once in a process, before a scene is built: LIBERO can be imported there, and
         not when this row is made.
+      scenes: the table of its accepted sampled scenes (`SceneTable`), for
+        `--initial_states=tuning` and `sealed`; None where there is none.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Suite:
     asset_files: tuple[str, ...] = ()
     predicates: Predicates = Predicates()
     prepare: Callable[[], None] | None = None
+    scenes: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that a dataset's keys cannot hold."""
