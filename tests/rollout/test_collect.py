@@ -25,7 +25,7 @@ STATES = (0, 1, 2, 5)
 
 
 def attempts(quotas, tasks=(0, 1), seed=0):
-    return Attempts("libero_spatial", tasks, STATES, seed, quotas, EpisodeSpec)
+    return Attempts("libero_spatial", dict.fromkeys(tasks, STATES), seed, quotas, EpisodeSpec)
 
 
 def ended(key: EpisodeKey, outcome: str):

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from mist_jax.simulator.cluttered.corridor import Corridor
 from mist_jax.simulator.cluttered.obstacles import Obstacle
 
-# Least gap to anything else (m). A reset draws the fixtures anew, within 2 cm of where they were.
-GAP = 0.02
+# Least gap to what may move, and to what is fixed (m): a reset draws the fixtures' poses anew, some
+# 2 cm from where they were.
+GAP, GAP_TO_FIXED = 0.02, 0.04
 # From the gripper's start to the obstacle's surface, horizontally (m).
 GAP_TO_GRIPPER = 0.06
 # Where an obstacle may stand: in reach, on the table, seen whole by the agentview camera (m).
@@ -66,25 +67,23 @@ def is_free(
         return False
     if np.linalg.norm(place - way.gripper) < radius + GAP_TO_GRIPPER:
         return False
-    return clearance(model, data, body, GAP) >= GAP
+    return leaves_gaps(model, data, body)
 
 
-def clearance(model: mujoco.MjModel, data: mujoco.MjData, body: int, reach: float) -> float:
-    """Distance (m, at most `reach`) from a body to all but the world's own table and floor."""
+def leaves_gaps(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> bool:
+    """Whether a free body is `GAP` from all that may move but the ground, and so on."""
     solid = (model.geom_contype | model.geom_conaffinity) > 0
     own = solid & (model.geom_bodyid == body)
     ground = [model.body(name).id for name in ("table", "floor") if _has_body(model, name)]
     others = solid & ~own & ~np.isin(model.geom_bodyid, [0, *ground])
-    others &= np.linalg.norm(data.geom_xpos - data.xpos[body], axis=1) < (
-        model.geom_rbound + 2 * model.geom_rbound[own].max() + reach
-    )
-    return min(
-        (
-            mujoco.mj_geomDistance(model, data, one, other, reach, None)
-            for one in np.flatnonzero(own)
-            for other in np.flatnonzero(others)
-        ),
-        default=reach,
+    root = model.body_rootid[model.geom_bodyid]
+    gap = np.where(model.body_dofnum[root] > 0, GAP, GAP_TO_FIXED)
+    reach = model.geom_rbound + 2 * model.geom_rbound[own].max() + gap
+    others &= np.linalg.norm(data.geom_xpos - data.xpos[body], axis=1) < reach
+    return not any(
+        mujoco.mj_geomDistance(model, data, one, other, gap[other], None) < gap[other]
+        for one in np.flatnonzero(own)
+        for other in np.flatnonzero(others)
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from pathlib import Path
 
 from mist_jax.simulator.cluttered.corridor import Corridor
 from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
@@ -25,9 +26,11 @@ def _problem(problem_class: type, corridor: Corridor) -> type:
 
 
 def _row(suite: str, corridor: Corridor) -> Suite:
+    name = f"{suite}_cluttered"
     return dataclasses.replace(
         _LIBERO[suite],
-        name=f"{suite}_cluttered",
+        name=name,
+        scenes=Path(__file__).parent / "scenes" / f"{name}.json",
         files=partial(_files, suite),
         problem=partial(_problem, corridor=corridor),
     )

@@ -42,7 +42,14 @@ def _language(name: str) -> str:
 
 def _row(name: str, max_steps: int, *, lite: bool = False) -> Suite:
     kinds = ("libero", "lite") if lite else ("libero",)
-    return Suite(name, partial(_files, name), max_steps, asset_kinds=kinds)
+    scenes = Path(__file__).parent / "scenes" / f"{name}.json"
+    return Suite(
+        name,
+        partial(_files, name),
+        max_steps,
+        asset_kinds=kinds,
+        scenes=scenes if lite else None,  # where the expert can solve the tasks
+    )
 
 
 # The caps are those of OpenVLA-OFT's experiments/robot/libero/run_libero_eval.py.

@@ -88,6 +88,8 @@ class Suite:
         not when this row is made.
       problem: makes the class of its scenes from the class that LIBERO has for the BDDL file's
         problem: a suite whose scenes hold or place more than a BDDL file can say.
+      scenes: the table of its accepted sampled scenes (`SceneTable`), for
+        `--initial_states=tuning` and `sealed`; None where there is none.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Suite:
     predicates: Predicates = Predicates()
     prepare: Callable[[], None] | None = None
     problem: Callable[[type], type] | None = None
+    scenes: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that a dataset's keys cannot hold."""
