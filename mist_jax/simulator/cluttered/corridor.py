@@ -1,5 +1,6 @@
 """How near to the arm's way an obstacle stands: what makes a cluttered suite hard."""
 
+import dataclasses
 from dataclasses import dataclass
 
 
@@ -18,3 +19,7 @@ class Corridor:
     nearest: float
     farthest: float
     carrying: float = 0.6
+
+    def wider(self, by: float) -> "Corridor":
+        """With the farther bound moved out (m)."""
+        return dataclasses.replace(self, farthest=self.farthest + by)

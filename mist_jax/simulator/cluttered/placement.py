@@ -12,7 +12,7 @@ from mist_jax.simulator.cluttered.obstacles import Obstacle
 
 # Least gap to what may move, and to what is fixed (m): a reset draws the fixtures' poses anew, some
 # 2 cm from where they were.
-GAP, GAP_TO_FIXED = 0.02, 0.04
+GAP, GAP_TO_FIXED, GAP_ABOVE = 0.015, 0.04, 0.06
 # From the gripper's start to the obstacle's surface, horizontally (m).
 GAP_TO_GRIPPER = 0.06
 # Where an obstacle may stand: in reach, on the table, seen whole by the agentview camera (m).
@@ -31,7 +31,7 @@ class Way:
 
 
 def draw_pose(
-    way: Way, corridor: Corridor, obstacle: Obstacle, ground: float, random: np.random.RandomState
+    way: Way, corridor: Corridor, obstacle: Obstacle, ground: float, random: np.random.Generator
 ) -> Float[np.ndarray, "7"]:
     """A pose beside the way, whatever stands there: position (m), quaternion (wxyz)."""
     carrying = random.uniform() < corridor.carrying
@@ -60,31 +60,29 @@ def upright(
 
 
 def is_free(
-    model: mujoco.MjModel, data: mujoco.MjData, body: int, place: np.ndarray, way: Way, radius: float
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, obstacle: Obstacle, way: Way
 ) -> bool:
-    """Whether a body that stands at a place [2] (m) in `data` leaves the gaps that it must."""
+    """Whether the obstacle, a body that stands upright in `data`, leaves the gaps that it must.
+
+    Heights count only for what is above it: objects are dropped from some centimetres.
+    """
+    place = data.xpos[body, :2]
     if (place < _LOW).any() or (place > _HIGH).any():
         return False
-    if np.linalg.norm(place - way.gripper) < radius + GAP_TO_GRIPPER:
+    if np.linalg.norm(place - way.gripper) < obstacle.radius + GAP_TO_GRIPPER:
         return False
-    return leaves_gaps(model, data, body)
-
-
-def leaves_gaps(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> bool:
-    """Whether a free body is `GAP` from all that may move but the ground, and so on."""
-    solid = (model.geom_contype | model.geom_conaffinity) > 0
-    own = solid & (model.geom_bodyid == body)
     ground = [model.body(name).id for name in ("table", "floor") if _has_body(model, name)]
-    others = solid & ~own & ~np.isin(model.geom_bodyid, [0, *ground])
-    root = model.body_rootid[model.geom_bodyid]
-    gap = np.where(model.body_dofnum[root] > 0, GAP, GAP_TO_FIXED)
-    reach = model.geom_rbound + 2 * model.geom_rbound[own].max() + gap
-    others &= np.linalg.norm(data.geom_xpos - data.xpos[body], axis=1) < reach
-    return not any(
-        mujoco.mj_geomDistance(model, data, one, other, gap[other], None) < gap[other]
-        for one in np.flatnonzero(own)
-        for other in np.flatnonzero(others)
-    )
+    others = (model.geom_contype | model.geom_conaffinity) > 0
+    others &= ~np.isin(model.geom_bodyid, [0, body, *ground])
+    turn = data.geom_xmat[others].reshape(-1, 3, 3)
+    centre = data.geom_xpos[others] + np.einsum("gij,gj->gi", turn, model.geom_aabb[others, :3])
+    half = np.einsum("gij,gj->gi", np.abs(turn), model.geom_aabb[others, 3:])
+    apart = np.maximum(np.abs(centre[:, :2] - place) - half[:, :2], 0.0)
+    top = data.xpos[body, 2] + obstacle.half_size[2]
+    below = (centre - half)[:, 2] < top + GAP_ABOVE
+    may_move = model.body_dofnum[model.body_rootid[model.geom_bodyid[others]]] > 0
+    gap = obstacle.radius + np.where(may_move, GAP, GAP_TO_FIXED)
+    return not (below & (np.linalg.norm(apart, axis=1) < gap)).any()
 
 
 def _has_body(model: mujoco.MjModel, name: str) -> bool:

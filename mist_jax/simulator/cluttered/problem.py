@@ -10,7 +10,8 @@ from mist_jax.simulator.cluttered.corridor import Corridor
 from mist_jax.simulator.cluttered.obstacles import OBSTACLES, build_obstacle
 from mist_jax.simulator.cluttered.placement import Way, draw_pose, is_free, waiting_pose
 
-_TRIES = 500
+# Where there is no room beside the way, the corridor widens: by so much (m) a try after the first.
+_TRIES, _TRIES_AS_TOLD, _WIDENING = 600, 200, 0.001
 
 
 @functools.cache
@@ -53,16 +54,17 @@ def _place(env: Any, corridor: Corridor) -> None:
         start = addresses[obstacle.name]
         data.qpos[start : start + 7] = waiting_pose(index, obstacle)
     mujoco.mj_kinematics(model, data)
+    # A reset seeds numpy's global generator, from which robosuite draws.
+    random = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
     way = _way(env, model, data)
     ground = max(0.0, float(env.workspace_offset[2]))
-    random = np.random.mtrand._rand  # robosuite's generator, which a reset seeds
-    chosen = OBSTACLES[random.randint(len(OBSTACLES))]
+    chosen = OBSTACLES[random.integers(len(OBSTACLES))]
     start, body = addresses[chosen.name], env.obj_body_id[chosen.name]
-    for _ in range(_TRIES):
-        pose = draw_pose(way, corridor, chosen, ground, random)
-        data.qpos[start : start + 7] = pose
+    for attempt in range(_TRIES):
+        wider = corridor.wider(_WIDENING * max(0, attempt - _TRIES_AS_TOLD))
+        data.qpos[start : start + 7] = draw_pose(way, wider, chosen, ground, random)
         mujoco.mj_kinematics(model, data)
-        if is_free(model, data, body, pose[:2], way, chosen.radius):
+        if is_free(model, data, body, chosen, way):
             return
     raise RandomizationError(f"no free place for {chosen.name}")
 
