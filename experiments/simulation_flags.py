@@ -11,8 +11,7 @@ from experiments import extension_flags
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.initial_state_choice import choose_initial_states
-from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
-from mist_jax.simulator.libero.suites import find_suite, load_suite
+from mist_jax.simulator.libero.suites import OWN_SUITES, find_suite, load_suite
 
 if TYPE_CHECKING:
     from mist_jax.episodes.dataset_info import Site
@@ -36,7 +35,7 @@ ASSETS: flags.FlagHolder[Any] = flags.DEFINE_enum(
 ENV = flags.DEFINE_string(
     "env",
     "libero_spatial",
-    f"Suite: {', '.join(suite.name for suite in LIBERO_SUITES)}, or one of --extensions.",
+    f"Suite: {', '.join(suite.name for suite in OWN_SUITES)}, or one of --extensions.",
 )
 MODEL_NAME = flags.DEFINE_string(
     "model_name",

@@ -107,7 +107,7 @@ def collect(*arguments: str, check=True) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (["--env=libero_bowls"], "valid ones are libero_spatial, "),
-        (["--env=libero_goal"], "the lite assets hold libero_spatial and libero_object"),
+        (["--env=libero_goal"], "the lite assets hold libero_spatial, libero_object, "),
         (["--task_ids=3,12"], "there is no task 12: valid ids are 0 to 9"),
         (["--task_ids=3-x"], "neither an id nor a range"),
         (["--initial_states=60"], "there is no initial state 60"),

@@ -5,7 +5,7 @@ import functools
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mist_jax.errors import UserError
@@ -67,7 +67,9 @@ def test_one_obstacle_stands_still_in_reach_and_the_others_wait_out_of_sight(sui
             assert not environment.step(NO_OP)
         after = obstacle_poses(environment)
         for each in NAMES:
-            assert np.abs(after[each] - before[each]).max() < 1e-3, (index, each)
+            moved = np.abs(after[each] - before[each])
+            assert moved[:3].max() < 1e-3, (index, each)
+            assert moved[3:].max() < 5e-3, (index, each)
             # Never in front of the agentview camera, nor where the arm can go.
             assert (before[each][0] > 2) == (each != name)
     assert seen == NAMES
@@ -220,18 +222,16 @@ def test_the_obstacle_stands_upright_as_far_from_the_way_as_the_corridor_says(
     seed: int, obstacle: Obstacle, corners: list[float]
 ):
     way = Way(*(np.array(corners[i : i + 2]) for i in (0, 2, 4)))
+    parts = (way.gripper, way.object), (way.object, way.goal)
+    assume(all(np.linalg.norm(end - start) > 0.01 for start, end in parts))
     corridor = Corridor(nearest=0.02, farthest=0.05)
     pose = draw_pose(way, corridor, obstacle, 0.9, np.random.default_rng(seed))
     assert pose[2] == pytest.approx(0.9 + obstacle.half_size[2])
     matrix = np.empty(9)
     mujoco.mju_quat2Mat(matrix, pose[3:])
     np.testing.assert_allclose(matrix[[2, 5, 6, 7, 8]], [0, 0, 0, 0, 1], atol=1e-12)
-    gaps = [
-        distance_to_segment(pose[:2], one, other) - obstacle.radius
-        for one, other in ((way.gripper, way.object), (way.object, way.goal))
-        if np.linalg.norm(other - one) > 1e-3
-    ]
-    assert not gaps or any(0.02 - 1e-9 <= gap <= 0.05 + 1e-9 for gap in gaps)
+    gaps = [distance_to_segment(pose[:2], one, other) - obstacle.radius for one, other in parts]
+    assert any(0.02 - 1e-9 <= gap <= 0.05 + 1e-9 for gap in gaps)
 
 
 def distance_to_segment(point: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:

@@ -52,7 +52,7 @@ _GLASS, _CAP = (0.90, 0.94, 0.96, 1.0), (0.15, 0.35, 0.75, 1.0)
 _CARTON, _BAND = (0.93, 0.62, 0.16, 1.0), (0.55, 0.16, 0.10, 1.0)
 _STEEL, _MUG = (0.35, 0.37, 0.40, 1.0), (0.12, 0.55, 0.35, 1.0)
 
-# Weights from 0.29 to 0.43 kg: a push of 1 N, from which a contact harms, does not move them.
+# They weigh 0.33 to 0.41 kg: a push of 1 N, from which a contact harms, does not move them.
 OBSTACLES = (
     Obstacle(
         "obstacle_bottle",
@@ -77,21 +77,21 @@ OBSTACLES = (
     ),
     Obstacle(
         "obstacle_post",
-        (0.045, 0.045, 0.11),
+        (0.038, 0.038, 0.11),
         (
-            Part("cylinder", (0.045, 0.006), (0.0, 0.0, -0.104), _STEEL),
-            Part("cylinder", (0.009, 0.104), (0.0, 0.0, 0.006), _STEEL),
+            Part("cylinder", (0.038, 0.008), (0.0, 0.0, -0.102), _STEEL),
+            Part("cylinder", (0.01, 0.102), (0.0, 0.0, 0.008), _STEEL),
         ),
         density=2600.0,
     ),
     Obstacle(
         "obstacle_mug",
-        (0.0575, 0.039, 0.05),
+        (0.05, 0.038, 0.06),
         (
-            Part("cylinder", (0.039, 0.05), (-0.0185, 0.0, 0.0), _MUG),
-            Part("box", (0.018, 0.005, 0.005), (0.0375, 0.0, 0.028), _MUG),
-            Part("box", (0.018, 0.005, 0.005), (0.0375, 0.0, -0.028), _MUG),
-            Part("box", (0.005, 0.005, 0.033), (0.0525, 0.0, 0.0), _MUG),
+            Part("cylinder", (0.038, 0.06), (-0.012, 0.0, 0.0), _MUG),
+            Part("box", (0.012, 0.005, 0.005), (0.034, 0.0, 0.032), _MUG),
+            Part("box", (0.012, 0.005, 0.005), (0.034, 0.0, -0.032), _MUG),
+            Part("box", (0.005, 0.005, 0.037), (0.045, 0.0, 0.0), _MUG),
         ),
         density=600.0,
     ),
@@ -105,7 +105,8 @@ def build_obstacle(obstacle: Obstacle) -> Any:
     """
     from robosuite.models.objects import CompositeObject
 
-    built = CompositeObject(
+    joints: Any = [{"type": "free", "damping": _DAMPING}]
+    built: Any = CompositeObject(
         name=obstacle.name,
         total_size=obstacle.half_size,
         geom_types=[part.kind for part in obstacle.parts],
@@ -115,7 +116,7 @@ def build_obstacle(obstacle: Obstacle) -> Any:
         geom_frictions=[_FRICTION] * len(obstacle.parts),
         density=obstacle.density,
         locations_relative_to_center=True,
-        joints=[{"type": "free", "damping": _DAMPING}],
+        joints=joints,
         **_CONTACT,
     )
     # What LIBERO asks of an object besides.

@@ -9,6 +9,9 @@ from mist_jax.simulator.libero.cluttered_suites import CLUTTERED_SUITES
 from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
 from mist_jax.simulator.libero.suite import Suite, Task
 
+# Those that need no extension.
+OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES)
+
 
 def suites() -> Mapping[str, Suite]:
     """Every suite by name; a module named in MIST_EXTENSIONS adds those in its `SUITES`.
@@ -17,7 +20,7 @@ def suites() -> Mapping[str, Suite]:
       UserError: an extension cannot be used, or two suites have one name.
     """
     rows: dict[str, Suite] = {}
-    for suite in (*LIBERO_SUITES, *CLUTTERED_SUITES, *extension_rows("SUITES", Suite)):
+    for suite in (*OWN_SUITES, *extension_rows("SUITES", Suite)):
         if suite.name in rows:
             raise UserError(f"two suites are called {suite.name!r}: rename the extension's")
         rows[suite.name] = suite
