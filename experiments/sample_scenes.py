@@ -1,4 +1,4 @@
-"""Finds sampled scenes that the scripted expert solves without a harmful contact.
+"""Finds sampled scenes that stand still and that the scripted expert solves without harm.
 
     python -m experiments.sample_scenes --env=libero_spatial --pool=tuning --output_dir=runs/scenes
 

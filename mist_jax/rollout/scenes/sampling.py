@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.episodes.reader import read_episodes
+from mist_jax.episodes.shards import load_shards
 from mist_jax.errors import UserError
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.episode_spec import EpisodeSpec
 from mist_jax.rollout.expert_actor import ExpertActor
 from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
+from mist_jax.rollout.scenes.good_scene import is_good_scene
 from mist_jax.rollout.scenes.trials import SceneTrials
 from mist_jax.simulator.libero.sampled_scenes import POOLS, Pool
 from mist_jax.simulator.libero.scene_table import SceneTable
@@ -41,12 +44,15 @@ class SamplingPlan:
 class SceneTally:
     """How many scenes were accepted, and why the others were not."""
 
+    trials: SceneTrials
     counts: Counter[str] = field(default_factory=Counter)
 
     def count(self, key: EpisodeKey, outcome: str, *, harmful: bool) -> None:
         """Counts one."""
-        why = "harmful contact" if outcome == "success" and harmful else outcome
-        self.counts["accepted" if why == "success" else why] += 1
+        why = outcome
+        if outcome == "success":
+            why = "harmful contact" if harmful else "not still"
+        self.counts["accepted" if self.trials.has_accepted(key) else why] += 1
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {why}" for why, count in sorted(self.counts.items()))
@@ -68,6 +74,7 @@ def sample_scenes(plan: SamplingPlan, start_fleet: Callable[[], Fleet]) -> Path:
         plan.n_scenes,
         plan.seed,
         lambda key: EpisodeSpec(key, acting="expert"),
+        known_good=_good_ones(plan.directory),
     )
     fill_dataset(
         plan.directory,
@@ -76,7 +83,7 @@ def sample_scenes(plan: SamplingPlan, start_fleet: Callable[[], Fleet]) -> Path:
         start_fleet,
         ExpertActor(),
         verb=f"sampling {plan.pool}",
-        tally=SceneTally(),
+        tally=SceneTally(trials),
     )
     found = trials.accepted
     short = [f"task {i} {len(ids)}" for i, ids in found.items() if len(ids) < plan.n_scenes]
@@ -91,3 +98,10 @@ def sample_scenes(plan: SamplingPlan, start_fleet: Callable[[], Fleet]) -> Path:
         raise UserError(f"{path} holds scenes of {table.suite}: name another folder")
     table.joined(plan.pool, found).write(path)
     return path
+
+
+def _good_ones(directory: Path) -> set[EpisodeKey]:
+    """Of the episodes that an earlier run has stored."""
+    if not sum(load_shards(directory)):
+        return set()
+    return {episode.key for episode in read_episodes(directory) if is_good_scene(episode)}

@@ -42,13 +42,13 @@ def _language(name: str) -> str:
 
 def _row(name: str, max_steps: int, *, lite: bool = False) -> Suite:
     kinds = ("libero", "lite") if lite else ("libero",)
-    scenes = Path(__file__).parent / "scenes" / f"{name}.json"
+    scenes = Path(__file__).parent / "scenes" / f"{name}.json"  # where the expert can do the tasks
     return Suite(
         name,
         partial(_files, name),
         max_steps,
         asset_kinds=kinds,
-        scenes=scenes if lite else None,  # where the expert can solve the tasks
+        scenes=scenes if scenes.is_file() else None,
     )
 
 
