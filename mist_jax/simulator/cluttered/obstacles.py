@@ -52,7 +52,7 @@ _GLASS, _CAP = (0.90, 0.94, 0.96, 1.0), (0.15, 0.35, 0.75, 1.0)
 _CARTON, _BAND = (0.93, 0.62, 0.16, 1.0), (0.55, 0.16, 0.10, 1.0)
 _STEEL, _MUG = (0.35, 0.37, 0.40, 1.0), (0.12, 0.55, 0.35, 1.0)
 
-# They weigh 0.33 to 0.41 kg: a push of 1 N, from which a contact harms, does not move them.
+# They weigh 0.32 to 0.39 kg: a push of 1 N, from which a contact harms, does not move them.
 OBSTACLES = (
     Obstacle(
         "obstacle_bottle",
