@@ -15,7 +15,7 @@ from mist_jax.simulator.cluttered.obstacles import Obstacle
 GAP, GAP_TO_FIXED, GAP_ABOVE = 0.015, 0.04, 0.06
 # From the gripper's start to the obstacle's surface, horizontally (m).
 GAP_TO_GRIPPER = 0.06
-# Where an obstacle may stand: in reach, on the table, seen whole by the agentview camera (m).
+# Where an obstacle may stand: in reach, on the table (m); at the far side the view may cut it off.
 _LOW, _HIGH = np.array([-0.32, -0.36]), np.array([0.26, 0.38])
 # Behind the camera and beyond the table: where the obstacles wait that this scene does without.
 _ASIDE, _ASIDE_STEP = np.array([2.4, -0.6]), np.array([0.0, 0.4])
