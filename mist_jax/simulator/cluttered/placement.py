@@ -17,6 +17,7 @@ GAP, GAP_TO_FIXED, GAP_ABOVE = 0.015, 0.04, 0.06
 GAP_TO_GRIPPER = 0.06
 # Where an obstacle may stand: in reach, on the table (m); at the far side the view may cut it off.
 _LOW, _HIGH = np.array([-0.32, -0.36]), np.array([0.26, 0.38])
+_VIEW, _NARROWING = 0.34, 0.4
 # Behind the camera and beyond the table: where the obstacles wait that this scene does without.
 _ASIDE, _ASIDE_STEP = np.array([2.4, -0.6]), np.array([0.0, 0.4])
 
@@ -67,7 +68,8 @@ def is_free(
     Heights count only for what is above it: objects are dropped from some centimetres.
     """
     place = data.xpos[body, :2]
-    if (place < _LOW).any() or (place > _HIGH).any():
+    unseen = abs(place[1]) > _VIEW - _NARROWING * place[0]
+    if unseen or (place < _LOW).any() or (place > _HIGH).any():
         return False
     if np.linalg.norm(place - way.gripper) < obstacle.radius + GAP_TO_GRIPPER:
         return False

@@ -37,6 +37,6 @@ def _row(suite: str, corridor: Corridor) -> Suite:
 
 
 CLUTTERED_SUITES = (
-    _row("libero_spatial", Corridor(nearest=0.035, farthest=0.13)),
-    _row("libero_object", Corridor(nearest=0.035, farthest=0.13)),
+    _row("libero_spatial", Corridor(nearest=0.045, farthest=0.14)),
+    _row("libero_object", Corridor(nearest=0.045, farthest=0.14)),
 )
