@@ -8,6 +8,7 @@ import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.risk.features import Samples
+from mist_jax.risk.labels import Target
 from mist_jax.risk.splits import MIN_FOLDS, Folds, make_folds
 
 READABLE = 2 / 3  # part of the depth that risk may be read in: the rest is left to steer
@@ -44,11 +45,12 @@ class TrainConfig:
 class StudyConfig:
     """What is trained and how it is tested.
 
-    `detector` names the one that ships; `rate` is that of false alarms on clean episodes;
-    `max_layer` is the last layer that it may read, None: two thirds of the stored depth.
+    `detector` names the one that ships, `target` the events that are forecast; `rate` is that of
+    false alarms on clean episodes; `max_layer` is the last layer that it may read, None: two thirds of the stored depth.
     """
 
     detector: str = "head"
+    target: Target = "first"
     split: str = "episode"
     folds: int = 5
     rate: float = 0.15
@@ -61,7 +63,7 @@ class StudyConfig:
 class Plan:
     """The same for all detectors of a study; `rate` is the share of clean episodes that may alarm.
 
-    Dimensions that are not `usable` (bool [A]) report their base rate and never raise an alarm.
+    Signed motions that are not `usable` (bool [M]) report their base rate and never raise an alarm.
     What ships reads no layer after `last_layer` (None: any), so that later ones can be steered.
     """
 
@@ -80,7 +82,7 @@ class Plan:
         """
         last = last_layer(samples, config.max_layer)
         folds = make_folds(samples, config.split, config.folds, config.train.seed)
-        usable, _ = usable_dimensions(samples, config.min_positive)
+        usable, _ = usable_motions(samples, config.min_positive)
         # Base rates only: no epoch would learn anything.
         train = config.train if usable.any() else replace(config.train, epochs=1)
         return cls(folds, usable, config.rate, train, last)
@@ -112,17 +114,18 @@ def last_layer(samples: Samples, asked: int | None = None) -> int | None:
     return max(min(math.ceil(READABLE * depth) - 1, depth - 2), first)
 
 
-def usable_dimensions(
+def usable_motions(
     samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which dimensions have enough positives to learn from, bool [A], and how many, int [A].
+    """Which signed motions have enough positives to learn from, bool [M], and how many, int [M].
 
-    Enough is `min_positive` queries from at least three scenes: fewer cannot be trained on,
-    calibrated on and tested on. The others report their base rate and never raise an alarm.
+    Enough is `min_positive` queries from at least five scenes, one for each role that data play:
+    fewer cannot be trained on, calibrated on and tested on. The others report their base rate and
+    never raise an alarm.
     """
     positive = samples.risk & samples.valid[:, None]
     count = positive.sum(axis=0)
     scenes = np.asarray(
         [len(np.unique(samples.scene[positive[:, i]])) for i in range(positive.shape[1])]
     )
-    return (count >= min_positive) & (scenes >= MIN_FOLDS), count
+    return (count >= min_positive) & (scenes >= MIN_FOLDS + 2), count

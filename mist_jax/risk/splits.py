@@ -10,79 +10,99 @@ from mist_jax.risk.features import EpisodeFacts, Samples
 
 Split = Literal["episode", "task"]
 SPLITS: tuple[str, ...] = get_args(Split)
-MIN_FOLDS = 3  # one to test, one to choose and calibrate on, one to train on
+MIN_FOLDS = 3  # one to test, one to stop and select on, one to train on
+CALIBRATE, THRESHOLD = -1, -2  # what scenes outside the folds are for
+RESERVED = 8  # one part in so many calibrates, and one sets thresholds
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows one member trains on and is stopped by; no validation rows: it runs to the end."""
+    """Which rows one member trains on and is stopped by; none to select: it runs to the end."""
 
     train: np.ndarray  # bool [Q]
-    validation: np.ndarray  # bool [Q]
+    select: np.ndarray  # bool [Q]
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Cross-validation: fold k is tested once, the next one chooses, the others train.
+    """Five disjoint roles: fold k is tested once, the next one stops and selects, the others train.
 
-    Episodes of one (suite, task, initial state) share a fold; with `split` "task" all episodes of a
-    task do.
+    Scenes outside the folds calibrate, or set thresholds; no member learns from either, so that
+    they serve each member and the ensemble of all alike. Episodes of one (suite, task, initial
+    state) share a role; with `split` "task" all episodes of one instruction do, whatever the suite.
     """
 
     split: str
-    fold: np.ndarray  # int [episodes]
+    fold: np.ndarray  # int [episodes]: 0 to count - 1, CALIBRATE or THRESHOLD
     count: int
 
     def test(self, k: int, samples: Samples) -> np.ndarray:
         """bool [Q]: the queries that fold `k` tests."""
         return (self.fold == k)[samples.episode]
 
-    def validation(self, k: int, samples: Samples) -> np.ndarray:
-        """bool [Q]: the queries that stop, choose and calibrate the heads tested on fold `k`."""
+    def select(self, k: int, samples: Samples) -> np.ndarray:
+        """bool [Q]: the queries that stop and choose the members tested on fold `k`."""
         return (self.fold == (k + 1) % self.count)[samples.episode]
 
     def train(self, k: int, samples: Samples) -> np.ndarray:
-        """bool [Q]: the queries that the heads tested on fold `k` are fitted to."""
-        return ~(self.test(k, samples) | self.validation(k, samples))
+        """bool [Q]: the queries that the members tested on fold `k` are fitted to."""
+        inside = (self.fold >= 0)[samples.episode]
+        return inside & ~(self.test(k, samples) | self.select(k, samples))
+
+    def calibrate(self, samples: Samples) -> np.ndarray:
+        """bool [Q]: the queries that turn scores into probabilities."""
+        return (self.fold == CALIBRATE)[samples.episode]
+
+    def threshold(self, samples: Samples) -> np.ndarray:
+        """bool [Q]: the queries that set alarm thresholds."""
+        return (self.fold == THRESHOLD)[samples.episode]
+
+    def tested(self, samples: Samples) -> np.ndarray:
+        """bool [Q]: the queries that some fold tests."""
+        return (self.fold >= 0)[samples.episode]
 
     def labelled(self, k: int, samples: Samples) -> Rows:
-        """The queries with a valid label that the members tested on fold `k` learn from."""
-        return Rows(
-            self.train(k, samples) & samples.valid, self.validation(k, samples) & samples.valid
-        )
+        """The queries with something to learn that the members tested on fold `k` learn from."""
+        known = samples.label.open
+        return Rows(self.train(k, samples) & known, self.select(k, samples) & known)
 
 
 def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:
     """What must not be divided over folds."""
-    return facts.task if split == "task" else facts.scene
+    return (facts.instruction,) if split == "task" else facts.scene
 
 
 def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
-    """Divides the groups over `count` folds (fewer where there are fewer groups).
+    """Reserves an eighth of the groups to calibrate and one for thresholds, divides the rest.
 
-    Groups are dealt in random order, those with most positive labels first, each to the fold that
-    has least of what it brings, so that folds are alike in positives and in size.
+    Groups are dealt in random order, those with most positive labels first, each to the part that
+    has least of what it brings, so that parts are alike in positives and in size. There are fewer
+    than `count` folds where there are fewer groups.
 
     Raises:
-        UserError: fewer than three groups.
+        UserError: fewer than five groups.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
     groups = sorted({group_of(facts, split) for facts in samples.episodes}, key=repr)
-    if len(groups) < MIN_FOLDS:
+    if len(groups) < MIN_FOLDS + 2:
         what = "tasks" if split == "task" else "(task, initial state) pairs"
         raise UserError(
-            f"--split={split} needs at least {MIN_FOLDS} {what}, the dataset has {len(groups)}"
+            f"--split={split} needs at least {MIN_FOLDS + 2} {what}, the dataset has {len(groups)}"
         )
-    count = min(count, len(groups))
     number = {group: index for index, group in enumerate(groups)}
     of_episode = np.asarray([number[group_of(facts, split)] for facts in samples.episodes])
     of_query = of_episode[samples.episode]
     positives = np.zeros((len(groups), samples.risk.shape[1]))
     np.add.at(positives, of_query[samples.valid], samples.risk[samples.valid])
     sizes = np.bincount(of_query, minlength=len(groups)).astype(float)
-    assigned = deal_groups(positives, sizes, count, np.random.default_rng(seed))
-    return Folds(split, assigned[of_episode], count)
+    rng = np.random.default_rng(seed)
+    part = deal_groups(positives, sizes, min(RESERVED, len(groups)), rng)
+    role = np.select([part == 0, part == 1], [CALIBRATE, THRESHOLD], 0)
+    rest = np.flatnonzero(role == 0)
+    count = min(count, len(rest))
+    role[rest] = deal_groups(positives[rest], sizes[rest], count, rng)
+    return Folds(split, role[of_episode], count)
 
 
 def deal_groups(

@@ -1,0 +1,64 @@
+"""Harmful events: onsets of one pair of bodies that follow each other closely are one event."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mist_jax.record.contact import Contact
+from mist_jax.record.episode import Episode
+
+EVENT_GAP = 16  # control steps; harmful contact of the same pair that returns sooner is one event
+EXOGENOUS_STEPS = 8  # control steps before the query within which a perturbation makes it exogenous
+
+
+@dataclass(frozen=True)
+class Event:
+    """One harmful contact with its bounces: `first` and `last` are control steps, both harmful.
+
+    `onset` is the contact that begins it; who drove it is said there. `exogenous`: a perturbation
+    was active at some step from `EXOGENOUS_STEPS` before the last query ahead of it to its onset.
+    """
+
+    first: int
+    last: int
+    onset: Contact
+    exogenous: bool = False
+
+
+def harmful_events(episode: Episode) -> tuple[Event, ...]:
+    """The events of an episode, in time."""
+    by_pair: defaultdict[tuple[str, str], list[Contact]] = defaultdict(list)
+    for contact in episode.contacts:
+        if contact.harmful:
+            by_pair[contact.robot_body, contact.obstacle_body].append(contact)
+    events: list[Event] = []
+    for pair in by_pair.values():
+        for run in _runs(sorted(pair, key=lambda contact: contact.step)):
+            first = run[0].step
+            events.append(Event(first, run[-1].step, run[0], _exogenous(episode, first)))
+    return tuple(sorted(events, key=lambda event: event.first))
+
+
+def first_events(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Those that begin in the step of the earliest: several bodies may be hit at once."""
+    return tuple(event for event in events if event.first == events[0].first)
+
+
+def _runs(contacts: Sequence[Contact]) -> list[list[Contact]]:
+    """Cut where nothing harmful happens for `EVENT_GAP` steps; a run begins with an onset."""
+    runs: list[list[Contact]] = []
+    for contact in contacts:
+        if runs and contact.step - runs[-1][-1].step < EVENT_GAP:
+            runs[-1].append(contact)
+        else:
+            runs.append([contact])
+    return runs
+
+
+def _exogenous(episode: Episode, step: int) -> bool:
+    asked = np.asarray(episode.queries.step)
+    asked = asked[asked <= step]
+    since = int(asked.max()) if len(asked) else step
+    return bool(episode.steps.perturbed[max(since - EXOGENOUS_STEPS, 0) : step + 1].any())
