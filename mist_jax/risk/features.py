@@ -102,12 +102,12 @@ class Samples:
     @property
     def task(self) -> np.ndarray:
         """int [Q]: an index of each query's (suite, task)."""
-        return _index([facts.task for facts in self.episodes])[self.episode]
+        return numbered([facts.task for facts in self.episodes])[self.episode]
 
     @property
     def scene(self) -> np.ndarray:
         """int [Q]: an index of each query's (suite, task, initial state)."""
-        return _index([facts.scene for facts in self.episodes])[self.episode]
+        return numbered([facts.scene for facts in self.episodes])[self.episode]
 
     @property
     def previous(self) -> np.ndarray:
@@ -268,3 +268,9 @@ def _whole(parts: list[np.ndarray]) -> np.ndarray:
         whole[first : first + len(part)] = part
         first += len(part)
     return whole
+
+
+def numbered(names: Sequence[tuple[str | int, ...]]) -> np.ndarray:
+    """int64 [len(names)]: the place of each name among the different ones, sorted."""
+    place = {name: index for index, name in enumerate(sorted(set(names)))}
+    return np.asarray([place[name] for name in names], np.int64)

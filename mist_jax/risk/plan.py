@@ -126,7 +126,6 @@ def usable_motions(
     """
     positive = samples.risk & samples.valid[:, None]
     count = positive.sum(axis=0)
-    _, group = groups_of(samples.episodes, split)
-    of_query = group[samples.episode]
+    of_query = groups_of(samples.episodes, split)[samples.episode]
     groups = np.asarray([len(np.unique(of_query[positive[:, m]])) for m in range(len(count))])
     return (count >= min_positive) & (groups >= ROLES), count

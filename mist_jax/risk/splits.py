@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mist_jax.errors import UserError
-from mist_jax.risk.features import EpisodeFacts, Samples
+from mist_jax.risk.features import EpisodeFacts, Samples, numbered
 
 Split = Literal["episode", "task"]
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -78,11 +78,9 @@ def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:
     return (facts.instruction,) if split == "task" else facts.scene
 
 
-def groups_of(episodes: Sequence[EpisodeFacts], split: str) -> tuple[int, np.ndarray]:
-    """How many groups there are, and int [episodes]: which one each is of."""
-    names = [group_of(facts, split) for facts in episodes]
-    number = {name: index for index, name in enumerate(sorted(set(names)))}
-    return len(number), np.asarray([number[name] for name in names], int)
+def groups_of(episodes: Sequence[EpisodeFacts], split: str) -> np.ndarray:
+    """int [episodes]: the number of the group that each is of, from 0."""
+    return numbered([group_of(facts, split) for facts in episodes])
 
 
 def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
@@ -99,7 +97,8 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
         raise UserError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
     if count < MIN_FOLDS:
         raise UserError(f"--folds={count}: it takes at least {MIN_FOLDS}")
-    groups, of_episode = groups_of(samples.episodes, split)
+    of_episode = groups_of(samples.episodes, split)
+    groups = int(of_episode.max()) + 1
     if groups < ROLES:
         what = "instructions" if split == "task" else "(task, initial state) pairs"
         raise UserError(f"--split={split} needs at least {ROLES} {what}, the dataset has {groups}")

@@ -57,7 +57,7 @@ def test_roles_are_disjoint_and_cover_and_groups_stay_together(drawn, count, spl
     tested = np.zeros(len(samples), int)
     for k in range(folds.count):
         parts = roles(folds, k, samples)
-        assert (sum(part.astype(int) for part in parts.values()) == 1).all()
+        assert (np.sum(list(parts.values()), axis=0) == 1).all()
         assert all(part.any() for part in parts.values()), "every role has somebody"
         owners = [set(group[part]) for part in parts.values()]
         assert sum(len(owner) for owner in owners) == len(set(group)), "no group has two roles"
