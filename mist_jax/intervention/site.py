@@ -20,12 +20,14 @@ class ModelSite:
     Pooled by `mean` an activation is float32 [B, layers, width]; by `tokens` it is
     [B, layers, tokens, width] with `tokens` those of one padded batch, zero where an example has
     fewer. `stage` is when it is known: before, within or after the layers that can be steered.
+    `pools` are the forms it can be asked for in.
     """
 
     layers: int
     width: int
     stage: Literal["before", "within", "after"] = "within"
     steerable: bool = False  # operators may act at this place
+    pools: tuple[Pool, ...] = ("mean", "tokens")
 
 
 def split_site(name: str) -> tuple[str, str]:

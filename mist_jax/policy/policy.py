@@ -132,10 +132,11 @@ class Policy:
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """`predict` on inputs that a worker has preprocessed already."""
-        for site in sites:
-            self._site(site)
         if pool not in ("mean", "tokens"):
             raise UserError(f"pool is 'mean' or 'tokens', not {pool!r}")
+        for site in sites:
+            if pool not in self._site(site).pools:
+                raise UserError(f"{site} is not about single tokens: ask for it with pool='mean'")
         outputs = forward(
             self.model,
             self.parameters,

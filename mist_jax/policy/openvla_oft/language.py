@@ -15,7 +15,8 @@ from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
 from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
-from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role
+from mist_jax.policy.openvla_oft.readouts import LENS, STEPS, Decode, read_out
+from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role, read_actions
 from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS
 
 PLACES = ("llm.resid", "llm.attn", "llm.mlp")
@@ -114,11 +115,16 @@ class LanguageModel(nnx.Module):
         intervention: Intervention = NO_INTERVENTION,
         risk: Float[Array, "B A"] | None = None,
         watch: Watch = NOTHING,
+        decode: Decode | None = None,
     ) -> LanguageOutput:
+        """Hidden states after the final norm, and what was read on the way.
+
+        `decode` makes actions of a layer's action tokens: only `llm.lens` needs it.
+        """
         config = self.config
         rotation = rotary(embeddings.shape[1], config.width // config.heads, config.rope_theta)
         cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
-        tapped = [site for site in watch.sites if split_site(site)[0] in PLACES]
+        tapped = [site for site in watch.sites if split_site(site)[0] in (*PLACES, LENS)]
         read = intervention.reads
         unread = intervention.unread(len(embeddings), config.action_dim)
         risk = unread if risk is None else risk
@@ -140,6 +146,9 @@ class LanguageModel(nnx.Module):
             values = {"llm.resid": hidden, "llm.attn": mixed, "llm.mlp": fed}
 
             def pooled(site: str, pool: Pool) -> Array:
+                if site in (LENS, STEPS):
+                    tokens = read_actions(hidden, layout, config.action_tokens)
+                    return read_out(site, tokens, config, decode)
                 place, role = split_site(site)
                 if role in TOKEN_GROUPS:
                     at = TOKEN_GROUPS[role].positions(layout, config)
@@ -148,7 +157,7 @@ class LanguageModel(nnx.Module):
                     return tokens if pool == "tokens" else tokens.mean(axis=1)
                 return pool_role(values[place], layout, config, role, pool)
 
-            if read is not None and split_site(read)[0] in PLACES:
+            if read is not None and split_site(read)[0] in (*PLACES, LENS):
                 risk = intervention.read(read, layer, partial(pooled, read, "mean"), risk)
             seen = {site: pooled(site, watch.pool) for site in tapped}
             return (hidden, risk), (seen, sum(amounts))

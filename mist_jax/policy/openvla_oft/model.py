@@ -103,7 +103,7 @@ class OpenVLAOFT(nnx.Module):
             risk = intervention.read_stack(watch.reader, seen[watch.reader]["mean"], risk)
 
         def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
-            output = self.language(x, layout, intervention, risk, watch)
+            output = self.language(x, layout, intervention, risk, watch, self._decode)
             return output, read_actions(output.hidden, layout, config.action_tokens)
 
         head_pools = watch.pools("action_head")
@@ -136,6 +136,11 @@ class OpenVLAOFT(nnx.Module):
             risk=intervention.reported(final),
             gate=output.gate,
         )
+
+    def _decode(self, tokens: Float[Array, "B CA D"]) -> Float[Array, "B C A"]:
+        """The chunk of an L1 head, had the last layer left its action tokens so."""
+        assert self.action_head is not None
+        return self.action_head(self.language.norm(tokens))[0]
 
     def _predict_noise(
         self, run, embeddings, layout, noisy, step, head_pools
