@@ -9,13 +9,13 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
 
 SIGNS = {"+": 1, "-": -1}
-DIRECTION_NAMES = tuple(f"{dim}{sign}" for dim in ACTION_DIMENSIONS for sign in SIGNS)
+DIRECTION_NAMES = SIGNED_MOTIONS
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SteeringBank:
     """
 
     vectors: Float[Array, "V L D"]
-    gates: Float[Array, "V A"]
+    gates: Float[Array, "V M"]
     residual_norm: Float[Array, "L"]  # zero at layers of which nothing is known
     names: tuple[str, ...] = struct.field(pytree_node=False)
     methods: tuple[str, ...] = struct.field(pytree_node=False)
@@ -146,8 +146,9 @@ class Directions:
 
 
 def gate_of(name: str) -> np.ndarray:
-    """Float32 [A]: the dimension of a direction's name opens its gate."""
-    return (np.asarray(ACTION_DIMENSIONS) == name[:-1]).astype(np.float32)
+    """Float32 [M]: the signed motion of a direction's name opens its gate; another name's any."""
+    own = np.asarray(SIGNED_MOTIONS) == name
+    return (own if own.any() else np.ones_like(own)).astype(np.float32)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray | None:

@@ -98,12 +98,11 @@ class OpenVLAOFT(nnx.Module):
         watch = Watch(sites, pool, intervention.reads)
         layout = layout_of(config, inputs.prompt_length, inputs.token_ids.shape[1])
         embeddings, seen = self.embed(inputs, layout, watch)
-        risk = intervention.unread(len(embeddings), config.action_dim)
-        if watch.reader in seen:
-            risk = intervention.read_stack(watch.reader, seen[watch.reader]["mean"], risk)
+        known = {site: seen[site]["mean"] for site in intervention.reads if site in seen}
+        begun = intervention.begin(inputs.proprio, known)
 
         def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
-            output = self.language(x, layout, intervention, risk, watch, self._decode)
+            output = self.language(x, layout, intervention, begun, watch, self._decode)
             return output, read_actions(output.hidden, layout, config.action_tokens)
 
         head_pools = watch.pools("action_head")
@@ -124,16 +123,16 @@ class OpenVLAOFT(nnx.Module):
                 assert lm_head is not None
                 actions, head = token_actions(lm_head(hidden), config), {}
         seen["action_head"] = head
-        final = output.risk
-        if watch.reader == "action_head":
-            final = intervention.read_stack("action_head", head["mean"], final)
+        late = {"action_head": head["mean"]} if "action_head" in intervention.reads else {}
+        final = intervention.finish(output.read, late)
         return ModelOutputs(
             actions=actions.astype(jnp.float32),
             activations={
                 **output.activations,
                 **{site: seen[site][pool] for site in sites if site in seen},
             },
-            risk=intervention.reported(final),
+            risk=None if intervention.risk_head is None else final.risk,
+            memory=final.memory,
             gate=output.gate,
         )
 
