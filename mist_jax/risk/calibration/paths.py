@@ -68,7 +68,9 @@ def excess(risk: np.ndarray, base_rate: np.ndarray, usable: np.ndarray) -> np.nd
     """float [Q]: the largest log ratio, over usable motions, of the odds to the base odds.
 
     One ratio serves all motions, rare and common alike. `risk` is [Q, M], `base_rate` and `usable`
-    [M]; -inf where nothing is usable.
+    [M]; zero where nothing is usable.
     """
+    if not usable.any():
+        return np.zeros(len(risk))
     ratio = logit(risk.astype(np.float64)) - logit(base_rate)
-    return ratio[:, usable].max(axis=1, initial=-np.inf)
+    return ratio[:, usable].max(axis=1)

@@ -55,17 +55,18 @@ class Sequential:
 def wealth(paths: ScorePaths, reference: tuple[np.ndarray, ...]) -> np.ndarray:
     """float [Q]: logarithm of the wealth after each query."""
     gain = np.log(np.mean([e * _p_value(paths, reference) ** (e - 1) for e in BETS], axis=0))
-    held, result = 0.0, np.zeros(len(paths))
-    first = np.zeros(len(paths), bool)
-    first[paths.starts] = True
-    for row in range(len(paths)):
-        held = max(0.0 if first[row] else held, 0.0) + gain[row]
-        result[row] = held
+    place = np.arange(len(paths)) - paths.starts[paths.number]
+    held, result = np.zeros(paths.count), np.zeros(len(paths))
+    for step in range(int(place.max(initial=-1)) + 1):  # all episodes at once
+        rows = np.flatnonzero(place == step)
+        episodes = paths.number[rows]
+        held[episodes] = np.maximum(held[episodes], 0.0) + gain[rows]
+        result[rows] = held[episodes]
     return result
 
 
 def _p_value(paths: ScorePaths, reference: tuple[np.ndarray, ...]) -> np.ndarray:
-    """float [Q] in (0, 1]: share of the reference that scores as high, the query itself included."""
+    """float [Q] in (0, 1]: share of the reference that scores as high, itself included."""
     result = np.ones(len(paths))
     at = np.minimum(paths.query, len(reference) - 1)
     for number in np.unique(at):
