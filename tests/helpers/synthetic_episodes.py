@@ -1,6 +1,7 @@
 """Episodes with a known answer: contacts where we put them, activations that know it or do not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,15 +55,17 @@ def episode(
     activation: np.ndarray | None = None,
     layers: tuple[int, ...] = (0,),
     model: str = "toy@1",
+    suite: str = "libero_spatial",
+    instruction: str = "",
 ) -> Episode:
-    """`activation` is [Q, L, D]."""
+    """`activation` is [Q, L, D]; without an `instruction` every task has its own."""
     steps = np.arange(length)
     query_steps = steps[::CHUNK].astype(np.int32)
     if activation is None:
         activation = np.zeros((len(query_steps), len(layers), 4), np.float32)
     return Episode(
-        key=EpisodeKey("libero_spatial", task, state, 0),
-        instruction="pick up the bowl",
+        key=EpisodeKey(suite, task, state, 0),
+        instruction=instruction or f"pick up bowl {task}",
         outcome=outcome,  # type: ignore[arg-type]
         max_steps=220,
         assets="lite",
@@ -90,6 +93,12 @@ def episode(
             layers={SITE: layers},
         ),
     )
+
+
+def perturbed(made: Episode, steps: Collection[int]) -> Episode:
+    """The episode with a perturbation at these control steps."""
+    marks = np.isin(np.arange(len(made.steps)), list(steps))
+    return replace(made, steps=replace(made.steps, perturbed=marks))
 
 
 def study_episodes(
