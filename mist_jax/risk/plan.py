@@ -9,7 +9,7 @@ import numpy as np
 from mist_jax.errors import UserError
 from mist_jax.risk.features import Samples
 from mist_jax.risk.labels import Target
-from mist_jax.risk.splits import MIN_FOLDS, Folds, make_folds
+from mist_jax.risk.splits import ROLES, Folds, groups_of, make_folds
 
 READABLE = 2 / 3  # part of the depth that risk may be read in: the rest is left to steer
 LANGUAGE_SITES = "llm."  # how the names of sites within the steerable layers begin
@@ -50,7 +50,8 @@ class StudyConfig:
     """What is trained and how it is tested.
 
     `detector` names the one that ships, `target` the events that are forecast; `rate` is that of
-    false alarms on clean episodes; `max_layer` is the last layer that it may read, None: two thirds of the stored depth.
+    false alarms on clean episodes; `max_layer` is the last layer that it may read, None: two thirds
+    of the stored depth.
     """
 
     detector: str = "head"
@@ -86,7 +87,7 @@ class Plan:
         """
         last = last_layer(samples, config.max_layer)
         folds = make_folds(samples, config.split, config.folds, config.train.seed)
-        usable, _ = usable_motions(samples, config.min_positive)
+        usable, _ = usable_motions(samples, config.min_positive, config.split)
         # Base rates only: no epoch would learn anything.
         train = config.train if usable.any() else replace(config.train, epochs=1)
         return cls(folds, usable, config.rate, train, last)
@@ -119,17 +120,16 @@ def last_layer(samples: Samples, asked: int | None = None) -> int | None:
 
 
 def usable_motions(
-    samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE
+    samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE, split: str = "episode"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which signed motions have enough positives to learn from, bool [M], and how many, int [M].
 
-    Enough is `min_positive` queries from at least five scenes, one for each role that data play:
-    fewer cannot be trained on, calibrated on and tested on. The others report their base rate and
-    never raise an alarm.
+    Enough is `min_positive` queries from at least five groups of the split, one for each role that
+    data play: from fewer a motion cannot be trained, calibrated and tested. The others report their
+    base rate and never raise an alarm.
     """
     positive = samples.risk & samples.valid[:, None]
     count = positive.sum(axis=0)
-    scenes = np.asarray(
-        [len(np.unique(samples.scene[positive[:, i]])) for i in range(positive.shape[1])]
-    )
-    return (count >= min_positive) & (scenes >= MIN_FOLDS + 2), count
+    of_query = groups_of(samples.episodes, split)[samples.episode]
+    groups = np.asarray([len(np.unique(of_query[positive[:, m]])) for m in range(len(count))])
+    return (count >= min_positive) & (groups >= ROLES), count
