@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,12 +49,30 @@ def command() -> str:
     return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
 
 
-def check_stored(data: Path, site: str, layers: str = "all") -> None:
-    """Makes sure that a dataset keeps activations of these layers, before an episode is read.
+def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
+    """The folders of a `--data_dir`, comma separated as typed.
+
+    Raises:
+        UserError: one is not there.
+    """
+    folders = tuple(Path(value).expanduser() for value in values)
+    absent = [folder for folder in folders if not folder.is_dir()]
+    if absent:
+        raise UserError(f"--data_dir: there is no folder {absent[0]}")
+    return folders
+
+
+def check_stored(folders: Sequence[Path], site: str, layers: str = "all") -> None:
+    """Makes sure that datasets keep activations of these layers, before an episode is read.
 
     Raises:
         UserError: there is no dataset, it keeps other sites, or other layers.
     """
+    for data in folders:
+        _check_stored(data, site, layers)
+
+
+def _check_stored(data: Path, site: str, layers: str) -> None:
     sites = load_info(data).sites
     if site not in sites:
         kept = ", ".join(sites) or "none"
