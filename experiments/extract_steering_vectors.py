@@ -1,4 +1,4 @@
-"""Finds directions of the residual stream that lead away from harm, one per dimension and sign.
+"""Finds directions of the residual stream that lead away from harm, one per signed motion.
 
     python -m experiments.extract_steering_vectors --data_dir=data/episodes \
         --model_name=mist-nano --output_dir=runs/steering

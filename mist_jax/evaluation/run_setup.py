@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -19,7 +19,7 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.study.checkpoint import from_optional
 
 MOST_STATES = 10_000  # no suite has as many initial states
-_OFF = (None,) * len(ACTION_DIMENSIONS)
+_OFF = (None,) * len(SIGNED_MOTIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.
 _OF_THE_DATASET = (
     "model",
@@ -42,8 +42,8 @@ class RunSetup:
         risk_head: digest of the risk head, "" for none; `steering_vectors` likewise.
         method: which of the bank's directions push.
         coefficient: length of the push as a fraction of the residual stream's norm.
-        threshold: [A], the calibrated risk above which a dimension alarms; None never does.
-        gate_rate: [A], share of queries at which random times open a dimension; None if unused.
+        threshold: [M], the calibrated risk above which a signed motion alarms; None never does.
+        gate_rate: [M], share of queries at which random times open a motion; None if unused.
         equivalence_margin: difference of rates below which arms count as equal, stated in advance.
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
@@ -78,7 +78,7 @@ class RunSetup:
 
     @property
     def alarm_threshold(self) -> np.ndarray:
-        """Float32 [A]; inf where no alarm is ever raised."""
+        """Float32 [M]; inf where no alarm is ever raised."""
         return from_optional(self.threshold).astype(np.float32)
 
     def seen_in_training(self, key: EpisodeKey) -> bool | None:
@@ -142,24 +142,26 @@ def trained_scenes(card: PolicyCard) -> tuple[str, ...] | None:
     return tuple(f"{suite}/{states}" for suite, states in found.items() if states)
 
 
-def per_dimension(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
-    """Float [A] from one number for all dimensions, or one for each, as typed.
+def per_motion(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
+    """Float [M] from one number for all, one for each dimension, or one for each way, as typed.
 
     Raises:
         UserError: it is something else, or a number is outside [0, `most`].
     """
-    dims = len(ACTION_DIMENSIONS)
+    dims, motions = len(ACTION_DIMENSIONS), len(SIGNED_MOTIONS)
     try:
         numbers = np.asarray([float(value) for value in values])
     except ValueError:
         numbers = np.zeros(0)
-    fits = len(numbers) in (1, dims) and np.all((numbers >= 0) & (numbers <= most))
+    fits = len(numbers) in (1, dims, motions) and np.all((numbers >= 0) & (numbers <= most))
     if not fits:
         raise UserError(
-            f"{what}={','.join(values)}: give one number from 0 to {most:g}, or {dims} of them "
-            f"({', '.join(ACTION_DIMENSIONS)})"
+            f"{what}={','.join(values)}: give one number from 0 to {most:g}, {dims} of them "
+            f"({', '.join(ACTION_DIMENSIONS)}) or {motions} ({SIGNED_MOTIONS[0]}, "
+            f"{SIGNED_MOTIONS[1]}, {SIGNED_MOTIONS[2]}, ...)"
         )
-    return np.broadcast_to(numbers, (dims,)).copy()
+    both_ways = np.repeat(numbers, 2) if len(numbers) == dims else numbers
+    return np.broadcast_to(both_ways, (motions,)).copy()
 
 
 def digest(tree: Any) -> str:

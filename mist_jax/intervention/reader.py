@@ -8,11 +8,13 @@ from mist_jax.axes import Array, Bool, Float, Int
 class RiskReader(Protocol):
     """A pytree of arrays that reads some sites, layer by layer, up to one layer; `RiskHead` is one.
 
-    `sites` is static: names of the model's sites, each read pooled by the mean; sites that are
-    known before the language model's layers count as read when these begin. `layer` is data: the
-    layer of the language model (0-based) after which the forecast is made; -1 makes none, and the
-    risk is zero. A *reading* is what was gathered so far in this forward, a *memory* what is kept
-    for the same episode's next query; both are pytrees of float32 arrays with the batch first.
+    `sites` is static: names of the model's sites, each read pooled by the mean. `layer` is data:
+    the layer of the language model (0-based) after which the forecast is made; -1 makes none, and
+    the risk is zero. Sites that are known before the language model's layers are read when these
+    begin: a reader of such sites alone forecasts then. One of a site that comes after them forecasts
+    at the end, too late for any gate. A *reading* is what was gathered so far in this forward, a
+    *memory* what is kept for the same episode's next query; both are pytrees of float32 arrays with
+    the batch first, of which row b depends on example b alone.
     """
 
     sites: tuple[str, ...]
@@ -28,7 +30,10 @@ class RiskReader(Protocol):
         ...
 
     def reads(self, site: str, layer: Int[Array, ""]) -> Bool[Array, ""]:
-        """Whether this layer of the site is needed: elsewhere it is not even pooled."""
+        """Whether this layer of the site is needed: elsewhere it is not even pooled.
+
+        Layers are the site's own. What a reader wants after its forecast comes too late.
+        """
         ...
 
     def absorb(

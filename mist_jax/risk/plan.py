@@ -18,26 +18,30 @@ DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a head is fitted; `patience` counts epochs without a better validation loss.
+    """How heads are fitted; `patience` counts epochs without a better loss on the select rows.
 
-    `input_noise` lists strengths of Gaussian noise on the normalised input, the regulariser that
-    mattered on few samples of wide activations; each is tried with each of `seeds` seeds.
+    `windows` equal parts of the horizon have a hazard each. `input_noise` lists strengths of noise
+    on the normalised input, the regulariser that matters on few samples of wide activations; each
+    is tried with each of `seeds` seeds. `batch` counts queries. All heads together train within
+    `memory_limit` bytes of the device, in as many turns as that takes.
     """
 
-    epochs: int = 100
+    epochs: int = 20
     hidden: int = 64
+    windows: int = 2
     learning_rate: float = 1e-3
-    weight_decay: float = 3.0
+    weight_decay: float = 1.0
     input_noise: tuple[float, ...] = (0.0, 1.0)
-    batch: int = 64
-    patience: int = 15
+    batch: int = 256
+    patience: int = 5
     max_class_weight: float = 20.0
     seeds: int = 1
     seed: int = 0
+    memory_limit: int = 8 * 2**30
 
     @property
     def trials(self) -> tuple[tuple[float, int], ...]:
-        """(input noise, seed) of each trial S."""
+        """(input noise, seed) of each trial."""
         return tuple((noise, s) for noise in self.input_noise for s in range(self.seeds))
 
 

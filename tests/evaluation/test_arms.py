@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
@@ -22,7 +23,7 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Unsteered
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.policy_actor import PolicyActor
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
@@ -33,7 +34,7 @@ NEVER = np.full(7, np.inf, np.float32)
 
 
 def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
-    found = random_directions(DIRECTION_NAMES, len(layers), SMALL.width, seed=3)
+    found = random_directions(SIGNED_MOTIONS, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
     norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
     return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
@@ -89,7 +90,7 @@ def test_rotations_point_anywhere():
 
 def test_mist_opposes_the_present_motion_dimension_by_dimension():
     strength = arms()["mist"].coefficient(turn("mist"), 1)
-    chosen = {DIRECTION_NAMES[i] for i in np.flatnonzero(strength)}
+    chosen = {SIGNED_MOTIONS[i] for i in np.flatnonzero(strength)}
     assert chosen == {"x+", "y-", "pitch+", "gripper+"}
     assert set(strength[strength != 0]) == {np.float32(0.2)}
 
@@ -115,7 +116,7 @@ def test_random_is_mist_with_turned_directions_and_the_same_gate():
         np.testing.assert_array_equal(made["mist"].threshold, made["random"].threshold)
         lengths = [np.linalg.norm(push, axis=1) for push in pushes]
         np.testing.assert_allclose(*lengths, rtol=1e-4)
-        blocks.add(int(np.flatnonzero(strength)[0]) // len(DIRECTION_NAMES))
+        blocks.add(int(np.flatnonzero(strength)[0]) // len(SIGNED_MOTIONS))
     assert len(blocks) > 3
     assert 0 not in blocks
 
@@ -129,7 +130,7 @@ def test_an_episode_keeps_its_random_direction():
 def test_random_times_open_each_dimension_at_the_given_rate():
     arm = arms(rate=0.3)["random_times"]
     drawn = np.stack([arm.coefficient(turn("random_times"), q) > 0 for q in range(600)])
-    moving = [DIRECTION_NAMES.index(name) for name in ("x+", "y-", "pitch+", "gripper+")]
+    moving = [SIGNED_MOTIONS.index(name) for name in ("x+", "y-", "pitch+", "gripper+")]
     np.testing.assert_allclose(drawn[:, moving].mean(axis=0), 0.3, atol=0.06)
     assert not np.delete(drawn, moving, axis=1).any()
 

@@ -113,8 +113,9 @@ def study_episodes(
     """Gaussian activations; `when(activation [Q, L, D], step [Q], rng)` says at which queries a
     contact driven by x (share 1, moving along +x or -x) begins 3 steps later: bool [Q].
 
-    Contacts last one step and queries are 8 steps apart, so with a horizon of 8 a query's label is
-    exactly its own `when`.
+    Contacts last one step, each is of another pair of bodies, and queries are 8 steps apart, so with
+    a horizon of 8 a query's label about all events is exactly its own `when`; one about the first
+    event is the first of those.
     """
     rng = np.random.default_rng(seed)
     made = []
@@ -126,7 +127,10 @@ def study_episodes(
         way = 1.0 if scene % 2 else -1.0
         made.append(
             episode(
-                [contact(int(s) + 3, {0: 1.0}, way=way) for s in step[risky]],
+                [
+                    contact(int(s) + 3, {0: 1.0}, way=way, pair=("hand", f"object {s}"))
+                    for s in step[risky]
+                ],
                 length=length,
                 task=scene % 5,
                 state=scene // 5,
