@@ -21,8 +21,8 @@ from mist_jax.fields import check_fields
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.risk.calibration.paths import ScorePaths
 from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
-from mist_jax.risk.perceptron.head import HEAD
 from mist_jax.risk.labels import Target
+from mist_jax.risk.perceptron.head import HEAD
 from mist_jax.risk.plan import TrainConfig
 from mist_jax.risk.study.ensemble import Ensemble
 from mist_jax.risk.study.registry import DETECTORS, Registry, gating
