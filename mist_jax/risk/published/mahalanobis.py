@@ -16,7 +16,7 @@ from flax import struct
 
 from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.intervention.site import DEFAULT_SITE
-from mist_jax.risk.calibration import Platt
+from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.detector import Member, Progress
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan
