@@ -28,7 +28,7 @@ class EventRates:
     A task's rate at a step is that of its queries near it (a Gaussian kernel over the step; without
     `clock` all of its queries count alike), drawn towards that of all tasks at that step by so many
     queries; that one is drawn towards the overall rate in the same way. How wide the kernel is and
-    how strong the draw are chosen by the cross-entropy on the fold's select rows, per signed motion.
+    how strong the draw are chosen per signed motion, by the cross-entropy on the select rows.
     """
 
     name: str
@@ -78,7 +78,7 @@ class EventRates:
 
 
 def smoothed_rates(asked: np.ndarray, came: np.ndarray, width: float, draw: float) -> np.ndarray:
-    """Rates [task + 1, step, M] from counts of queries [task, step, 1] and of events [task, step, M].
+    """Rates [task + 1, step, M] from counts of queries [task, step, 1] and events [task, step, M].
 
     The last row is of all tasks together. `width` is in bins; inf makes all steps alike.
     """
