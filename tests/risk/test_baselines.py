@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import jax
 import numpy as np
@@ -46,7 +47,7 @@ def table():
     return samples, Plan.of(samples, StudyConfig(target="all", train=QUICK))
 
 
-def fitted(detector, samples, plan):
+def fitted(detector, samples, plan) -> Any:
     return detector.fit(samples, plan, lambda epochs: None).members
 
 

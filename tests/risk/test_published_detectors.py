@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +96,7 @@ def plan_of(samples: Samples) -> Plan:
     return Plan(folds, np.ones(14, bool), 0.15, TrainConfig(), safe_epochs=40)
 
 
-def fitted(detector, samples, plan):
+def fitted(detector, samples, plan) -> Any:
     return detector.fit(samples, plan, lambda epochs: None).members
 
 
@@ -224,7 +225,7 @@ def test_the_summed_score_never_falls_and_is_the_sum():
 
 def evidence_of(scores: dict[str, np.ndarray], knows: float = 0.0) -> Evidence:
     """With a head that knows of events, or (-1) of the opposite, or nothing."""
-    samples, plan = planted()
+    samples, _ = planted()
     risk = np.full((len(samples), 14), 0.3) + 0.1 * np.random.default_rng(5).random((1, 14))
     noise = 0.1 * np.random.default_rng(6).random(len(samples))
     risk = risk * 0.3 + noise[:, None] + 0.2 * knows * samples.label.any_risk[:, None]
@@ -370,7 +371,7 @@ def test_lstm_is_that_of_torch():
 
 @pytest.mark.parametrize(("network", "loss"), [(MLP, summed_loss), (LSTM, entropy_loss)])
 def test_training_is_that_of_torch_with_the_published_losses(network, loss):
-    """A few epochs of one batch: SAFE's loss, class weights, L2 and Adam, written again in torch."""
+    """Some epochs of one batch: SAFE's loss, class weights, L2 and Adam, written again in torch."""
     rng, epochs, episodes, queries = np.random.default_rng(0), 6, 10, 7
     x = rng.normal(size=(episodes, queries, WIDTH)).astype(np.float32)
     failed, length = np.arange(episodes) % 3 == 0, rng.integers(3, queries + 1, episodes)
