@@ -35,7 +35,9 @@ class Ensemble:
         """The calibration of one judge."""
         return Platt(np.asarray(self.platt_scale)[judge], np.asarray(self.platt_shift)[judge])
 
-    def risk(self, detector: Detector, samples: Samples, judge: int) -> tuple[np.ndarray, np.ndarray]:
+    def risk(
+        self, detector: Detector, samples: Samples, judge: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What one judge says of every query: risk float32 [Q, M], and the score it rests on.
 
         The score is uncalibrated, [Q, M] or [Q]; of the ensemble it is the members' mean.
