@@ -16,7 +16,7 @@ from flax import struct
 
 from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.intervention.site import DEFAULT_SITE
-from mist_jax.risk.calibration import Platt
+from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.detector import Member, Progress
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan
@@ -86,7 +86,7 @@ class MahalanobisReader:
         )
         logit = self.platt_scale[:, None] * score[..., None] + self.platt_shift[:, None]
         mean = jax.nn.sigmoid(logit).mean(axis=0)
-        together = jax.scipy.special.logit(jnp.clip(mean, 1e-7, 1 - 1e-7))
+        together = jax.scipy.special.logit(jnp.clip(mean, 1e-6, 1 - 1e-6))
         return jax.nn.sigmoid(self.ensemble_scale * together + self.ensemble_shift), memory
 
     def no_memory(self, batch: int) -> Any:
