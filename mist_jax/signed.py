@@ -1,6 +1,6 @@
 """Signed motions: every action dimension, forward and backward, in the order of SIGNED_MOTIONS.
 
-The gripper's `+` closes it, as in `Contact.motion`. Works on numpy and JAX arrays alike.
+The gripper's `+` closes it, as in `Contact.motion`.
 """
 
 from typing import TypeVar
@@ -16,9 +16,10 @@ MOTIONS = len(SIGNED_MOTIONS)
 
 
 def either_way(probability: Values) -> Values:
-    """Probability [..., A] that a dimension does it one way or the other, from signed ones.
+    """Probability [..., A] that a dimension does it one way or the other.
 
-    Those are [..., M]; the two ways are taken as independent given what is known.
+    `probability` is [..., M], of numpy or of JAX; the two ways are taken as independent given what
+    is known.
     """
     forward, backward = probability[..., 0::2], probability[..., 1::2]  # type: ignore[index]
     return 1 - (1 - forward) * (1 - backward)

@@ -39,6 +39,10 @@ class Trunk(Protocol):
         """Hazard logits and the next state; zeros are the state at an episode's first query."""
         ...
 
+    def unroll(self, weights: Weights, x: Float[Array, "B Q inputs"]) -> Float[Array, "B Q W M"]:
+        """Hazard logits of whole episodes at once, each query in the light of those before it."""
+        ...
+
 
 @dataclass(frozen=True)
 class LinearTrunk:
@@ -63,6 +67,10 @@ class LinearTrunk:
     ) -> tuple[Float[Array, "B W M"], Float[Array, "B F"]]:
         """x @ kernel + bias."""
         return _hazards(weights, x), state
+
+    def unroll(self, weights: Weights, x: Float[Array, "B Q inputs"]) -> Float[Array, "B Q W M"]:
+        """Each query by itself."""
+        return _hazards(weights, x)
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,12 @@ class PerceptronTrunk:
         self, weights: Weights, x: Float[Array, "B inputs"], state: Float[Array, "B F"]
     ) -> tuple[Float[Array, "B W M"], Float[Array, "B F"]]:
         """gelu(x @ kernel + bias) to hazards."""
+        return self.unroll(weights, x[:, None])[:, 0], state
+
+    def unroll(self, weights: Weights, x: Float[Array, "B Q inputs"]) -> Float[Array, "B Q W M"]:
+        """Each query by itself."""
         hidden = jax.nn.gelu(x @ weights["hidden_kernel"] + weights["hidden_bias"])
-        return _hazards(weights, hidden), state
+        return _hazards(weights, hidden)
 
 
 @dataclass(frozen=True)
@@ -122,31 +134,41 @@ class RecurrentTrunk:
         self, weights: Weights, x: Float[Array, "B inputs"], state: Float[Array, "B F"]
     ) -> tuple[Float[Array, "B W M"], Float[Array, "B F"]]:
         """One query's step; hazards are read off the new state."""
-        state = self.step(weights, self.drive(weights, x), state)
+        state = _gated_step(weights, _drive(weights, x), state)
         return _hazards(weights, state), state
 
-    def drive(self, weights: Weights, x: Float[Array, "*any inputs"]) -> Float[Array, "*any rest"]:
-        """What the features ask of reset, update and candidate [..., 3F]; knows no time."""
-        return x @ weights["input_kernel"] + weights["input_bias"]
+    def unroll(self, weights: Weights, x: Float[Array, "B Q inputs"]) -> Float[Array, "B Q W M"]:
+        """From the state zero on; what knows no time is computed for all queries at once."""
+        drives = jnp.swapaxes(_drive(weights, x), 0, 1)
 
-    def step(
-        self, weights: Weights, drive: Float[Array, "B rest"], state: Float[Array, "B F"]
-    ) -> Float[Array, "B F"]:
-        """h' = u h + (1 - u) tanh(W x + U (r h)), with r and u the sigmoids of their own sums."""
-        width = state.shape[-1]
-        gates = jax.nn.sigmoid(drive[..., : 2 * width] + state @ weights["gate_kernel"])
-        reset, update = gates[..., :width], gates[..., width:]
-        candidate = drive[..., 2 * width :] + (reset * state) @ weights["candidate_kernel"]
-        return update * state + (1 - update) * jnp.tanh(candidate)
+        def step(state: Array, drive: Array) -> tuple[Array, Array]:
+            after = _gated_step(weights, drive, state)
+            return after, after
 
-    def hazards(self, weights: Weights, state: Float[Array, "*any F"]) -> Float[Array, "*any W M"]:
-        """Hazard logits of states."""
-        return _hazards(weights, state)
+        zero = jnp.zeros((len(x), self.state_width(weights)), jnp.float32)
+        _, states = jax.lax.scan(step, zero, drives)
+        return _hazards(weights, jnp.swapaxes(states, 0, 1))
 
 
 TRUNKS: Mapping[str, Trunk] = MappingProxyType(
     {trunk.name: trunk for trunk in (LinearTrunk(), PerceptronTrunk(), RecurrentTrunk())}
 )
+
+
+def _drive(weights: Weights, x: Float[Array, "*any inputs"]) -> Float[Array, "*any rest"]:
+    """What the features ask of reset, update and candidate [..., 3F]."""
+    return x @ weights["input_kernel"] + weights["input_bias"]
+
+
+def _gated_step(
+    weights: Weights, drive: Float[Array, "B rest"], state: Float[Array, "B F"]
+) -> Float[Array, "B F"]:
+    """h' = u h + (1 - u) tanh(W x + U (r h)), with r and u the sigmoids of their own sums."""
+    width = state.shape[-1]
+    gates = jax.nn.sigmoid(drive[..., : 2 * width] + state @ weights["gate_kernel"])
+    reset, update = gates[..., :width], gates[..., width:]
+    candidate = drive[..., 2 * width :] + (reset * state) @ weights["candidate_kernel"]
+    return update * state + (1 - update) * jnp.tanh(candidate)
 
 
 def _output(kernel: Float[Array, "F W M"]) -> Weights:

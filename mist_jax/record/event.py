@@ -1,24 +1,38 @@
-"""Harmful events: onsets of one pair of bodies that follow each other closely are one event."""
+"""Harmful events: a contact of one pair of bodies with the bounces that follow it closely."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 
-EVENT_GAP = 16  # control steps; harmful contact of the same pair that returns sooner is one event
-EXOGENOUS_STEPS = 8  # control steps before the query within which a perturbation makes it exogenous
+EVENT_GAP = (
+    16  # control steps after its last one; a harmful contact that returns sooner is a bounce
+)
+EXOGENOUS_STEPS = 8  # control steps before the query in which a perturbation makes it exogenous
+
+
+class Begins(Protocol):
+    """What begins at a control step."""
+
+    @property
+    def first(self) -> int: ...
+
+
+AnEvent = TypeVar("AnEvent", bound=Begins)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One harmful contact with its bounces: `first` and `last` are control steps, both harmful.
+    """One harmful contact with its bounces: in the control steps `first` and `last` it touched.
 
     `onset` is the contact that begins it; who drove it is said there. `exogenous`: a perturbation
-    was active at some step from `EXOGENOUS_STEPS` before the last query ahead of it to its onset.
+    acted between `EXOGENOUS_STEPS` before the last query ahead of it and its onset, these included;
+    where no policy was asked, between as many steps before the onset and the onset.
     """
 
     first: int
@@ -41,13 +55,14 @@ def harmful_events(episode: Episode) -> tuple[Event, ...]:
     return tuple(sorted(events, key=lambda event: event.first))
 
 
-def first_events(events: Sequence[Event]) -> tuple[Event, ...]:
+def first_events(events: Sequence[AnEvent]) -> tuple[AnEvent, ...]:
     """Those that begin in the step of the earliest: several bodies may be hit at once."""
-    return tuple(event for event in events if event.first == events[0].first)
+    earliest = min((event.first for event in events), default=None)
+    return tuple(event for event in events if event.first == earliest)
 
 
 def _runs(contacts: Sequence[Contact]) -> list[list[Contact]]:
-    """Cut where nothing harmful happens for `EVENT_GAP` steps; a run begins with an onset."""
+    """Cuts a pair's contacts, in time, where `EVENT_GAP` steps or more lie between two."""
     runs: list[list[Contact]] = []
     for contact in contacts:
         if runs and contact.step - runs[-1][-1].step < EVENT_GAP:

@@ -35,7 +35,10 @@ class EpisodeFacts:
 
 @dataclass(frozen=True)
 class StoredSite:
-    """Activations of one site: `values` float [Q, L, D], `layers` names each L."""
+    """Activations of one site: `values` [Q, L, D], float16 or float32 as the dataset keeps them.
+
+    `layers` names each L. Whoever computes with float16 first makes float32 of what it takes.
+    """
 
     layers: tuple[int, ...]
     values: np.ndarray
@@ -63,6 +66,8 @@ class Samples:
     episodes: tuple[EpisodeFacts, ...]
     horizon: int
     share: float
+    overlap: np.ndarray | None = None  # float32 [Q, C, A], as in Queries; None: not collected
+    spread: np.ndarray | None = None  # float32 [Q, A], as in Queries; None: not collected
 
     def __len__(self) -> int:
         return len(self.step)
@@ -78,7 +83,7 @@ class Samples:
 
     @property
     def activation(self) -> np.ndarray:
-        """float [Q, L, D] of the main site."""
+        """float16 or float32 [Q, L, D], as stored, of the main site."""
         return self.sites[self.site].values
 
     @property
@@ -99,12 +104,12 @@ class Samples:
     @property
     def task(self) -> np.ndarray:
         """int [Q]: an index of each query's (suite, task)."""
-        return _index([facts.task for facts in self.episodes])[self.episode]
+        return numbered([facts.task for facts in self.episodes])[self.episode]
 
     @property
     def scene(self) -> np.ndarray:
         """int [Q]: an index of each query's (suite, task, initial state)."""
-        return _index([facts.scene for facts in self.episodes])[self.episode]
+        return numbered([facts.scene for facts in self.episodes])[self.episode]
 
     @property
     def previous(self) -> np.ndarray:
@@ -131,7 +136,7 @@ class Samples:
 
 def gather_samples(
     episodes: Iterable[Episode],
-    sites: Sequence[str],
+    sites: str | Sequence[str],
     horizon: int = DEFAULT_HORIZON,
     share: float = DEFAULT_SHARE,
     arms: Collection[str] = (UNSTEERED,),
@@ -140,14 +145,17 @@ def gather_samples(
     """Stacks the queries of `episodes` that carry activations of `sites`, the main one first.
 
     Episodes without queries (an expert's) are left out, and those of other `arms`: what follows a
-    query there is not what the policy alone would have done.
+    query there is not what the policy alone would have done. The memory needed is that of the
+    table and of one site a second time, at the stored precision, if `episodes` come one at a time.
 
     Raises:
         UserError: nothing to learn from, a site that is not stored, or episodes that do not fit
             together (models, layers or widths).
     """
+    sites = (sites,) if isinstance(sites, str) else tuple(sites)
     facts: list[EpisodeFacts] = []
     columns: dict[str, list[np.ndarray]] = {}
+    probes: dict[str, list[np.ndarray | None]] = {"overlap": [], "spread": []}
     activations: dict[str, list[np.ndarray]] = {site: [] for site in sites}
     labels: dict[Target, list[EventLabels]] = {"first": [], "all": []}
     layers: dict[str, tuple[int, ...]] = {}
@@ -171,13 +179,18 @@ def gather_samples(
             these = tuple(queries.layers[site])
             if these != layers.setdefault(site, these):
                 raise UserError(
-                    f"{episode.key}: layers {these} stored, other episodes have {layers[site]}"
+                    f"{episode.key}: layers {these} of {site} stored, other episodes have "
+                    f"{layers[site]}"
                 )
+            if not np.isfinite(queries.activations[site]).all():
+                raise UserError(f"{episode.key}: activations of {site} are not finite numbers")
             parts.append(queries.activations[site])
         for kind, parts in labels.items():
             parts.append(event_labels(episode, kind, horizon, share))
         for name, value in _columns(episode, horizon, len(facts)).items():
             columns.setdefault(name, []).append(value)
+        for name, found in probes.items():
+            found.append(getattr(queries, name))
         facts.append(_facts(episode))
     if not facts:
         raise UserError(
@@ -187,14 +200,23 @@ def gather_samples(
     return Samples(
         model=model,
         site=sites[0],
-        sites={site: StoredSite(layers[site], _whole(activations.pop(site))) for site in sites},
-        labels={kind: _joined(parts) for kind, parts in labels.items()},
+        sites={
+            site: StoredSite(layers[site], _whole(parts)) for site, parts in activations.items()
+        },
+        labels={kind: EventLabels.joined(parts) for kind, parts in labels.items()},
         target=target,
         **{name: np.concatenate(parts) for name, parts in columns.items()},
         episodes=tuple(facts),
         horizon=horizon,
         share=share,
+        **{name: _of_all(found) for name, found in probes.items()},
     )
+
+
+def _of_all(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """The parts as one array; None where an episode lacks its own."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 def _columns(episode: Episode, horizon: int, index: int) -> dict[str, np.ndarray]:
@@ -216,7 +238,7 @@ def _columns(episode: Episode, horizon: int, index: int) -> dict[str, np.ndarray
 
 
 def _motion(episode: Episode) -> np.ndarray:
-    """Float32 [Q, A]: the mean of the actions executed since the query before, zero at the first."""
+    """Float32 [Q, A]: mean of the actions executed since the query before, zero at the first."""
     action, step = np.asarray(episode.steps.action, np.float64), episode.queries.step
     total = np.concatenate([np.zeros((1, action.shape[1])), np.cumsum(action, axis=0)])
     end = np.minimum(step, len(action))
@@ -244,23 +266,23 @@ def _facts(episode: Episode) -> EpisodeFacts:
     )
 
 
-def _joined(parts: Sequence[EventLabels]) -> EventLabels:
-    """Labels of many episodes as one."""
-    arrays = ("steps_to_event", "ahead", "open", "seen", "exogenous")
-    stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
-    return EventLabels(**stacked, horizon=parts[0].horizon)
-
-
 def _whole(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one array; each goes as soon as it is copied, so that memory holds one copy."""
     widths = {part.shape[1:] for part in parts}
     if len(widths) > 1:
         raise UserError(f"activations of different widths in one dataset: {sorted(widths)}")
-    stacked = np.concatenate(parts)
-    if not np.isfinite(stacked).all():
-        raise UserError("the dataset holds activations that are not finite numbers")
-    return stacked
+    count, dtype = sum(len(part) for part in parts), np.result_type(*{one.dtype for one in parts})
+    whole = np.empty((count, *widths.pop()), dtype)
+    parts.reverse()
+    first = 0
+    while parts:
+        part = parts.pop()
+        whole[first : first + len(part)] = part
+        first += len(part)
+    return whole
 
 
-def _index(labels: list[tuple]) -> np.ndarray:
-    order = {label: number for number, label in enumerate(sorted(set(labels)))}
-    return np.asarray([order[label] for label in labels], np.int64)
+def numbered(names: Sequence[tuple[str | int, ...]]) -> np.ndarray:
+    """int64 [len(names)]: the place of each name among the different ones, sorted."""
+    place = {name: index for index, name in enumerate(sorted(set(names)))}
+    return np.asarray([place[name] for name in names], np.int64)

@@ -5,15 +5,16 @@ one of the steps t .. t + horizon - 1 lies within its horizon.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
 
+from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import Episode
 from mist_jax.record.event import Event, first_events, harmful_events
-from mist_jax.signed import MOTIONS, signed
+from mist_jax.signed import DIMENSION, MOTIONS, signed
 
 STILL = 1e-5  # m/s or rad/s; less is rounding, not motion
 Target = Literal["first", "all"]
@@ -21,15 +22,26 @@ TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True)
+class DrivenEvent:
+    """A harmful event as labels see it; `motions` are indices of the signed ones that drive it."""
+
+    first: int  # control steps of the first and the last contact
+    last: int
+    motions: tuple[int, ...]
+    exogenous: bool
+
+
+@dataclass(frozen=True)
 class EventLabels:
-    """Labels of queries about the episode's first harmful event, or about all of them.
+    """Labels of queries about the first harmful event of their episode, or about all of them.
 
     `steps_to_event` counts control steps to the next event that signed motion m drives (its share
     is large enough and it moved that way), `ahead` those to the next event whatever drove it; inf
     where none lies within the horizon. `open` is False where there is nothing to forecast: inside a
-    running event or, of first events, after it began. `seen` counts the steps after the query that
-    are known: to the episode's end, inf after a success (nothing follows, and that is known).
-    `exogenous`: a perturbation had a hand in the event that `ahead` is about.
+    running event, its bounces included, or, of first events, after it began. `seen` counts the
+    steps from the query on that are known: to the episode's end, inf before a success (nothing
+    follows it, and that is known). `exogenous`: a perturbation had a hand in the event that `ahead`
+    is about.
     """
 
     steps_to_event: np.ndarray  # float32 [Q, M]
@@ -51,22 +63,40 @@ class EventLabels:
 
     @property
     def valid(self) -> np.ndarray:
-        """bool [Q]: the whole horizon is known, or an event came before it was cut."""
-        return self.open & ((self.seen >= self.horizon) | np.isfinite(self.ahead))
+        """bool [Q]: there is something to forecast, and the whole horizon is known.
+
+        A horizon that is cut short is no label even if an event came before the cut: such queries
+        would count where they are positive and be left out where they are negative.
+        """
+        return self.open & (self.seen >= self.horizon)
 
     def hazard(self, windows: int) -> tuple[np.ndarray, np.ndarray]:
         """Events and who is at risk, bool [Q, W, M], in `windows` equal parts of the horizon.
 
-        Discrete-time survival: a motion is at risk in a window it has reached without its event and
-        whose end is known. Windows after an episode's end are censored.
+        Discrete-time survival (Tutz & Schmid 2016, Modeling Discrete Time-to-Event Data): a motion
+        is at risk in a window that it reaches without its event and that is known to its end, so
+        windows that a crash or a time-out cuts are censored. Another motion's event does not end
+        it: 1 - prod(1 - hazard) is the probability of `risk`, the cumulative incidence (Fine &
+        Gray 1999), whose risk sets keep the competing events up to the known time of censoring.
+
+        Raises:
+            UserError: `windows` does not divide the horizon.
         """
-        edges = np.linspace(0, self.horizon, windows + 1)
-        start, end = edges[:-1, None], edges[1:, None]  # [W, 1]
+        if windows < 1 or self.horizon % windows:
+            raise UserError(f"{windows} windows do not divide a horizon of {self.horizon} steps")
+        width = self.horizon // windows
+        start = np.arange(0, self.horizon, width)[:, None]  # [W, 1]
         steps = self.steps_to_event[:, None, :]  # [Q, 1, M]
-        event = (steps >= start) & (steps < end) & self.open[:, None, None]
-        known = (self.seen[:, None] >= end[:, 0]) | (self.ahead[:, None] < end[:, 0])  # [Q, W]
-        at_risk = self.open[:, None, None] & (steps >= start) & (known[..., None] | event)
-        return event, at_risk
+        known = self.open[:, None] & (self.seen[:, None] >= start[:, 0] + width)  # [Q, W]
+        at_risk = known[..., None] & (steps >= start)
+        return at_risk & (steps < start + width), at_risk
+
+    @classmethod
+    def joined(cls, parts: Sequence["EventLabels"]) -> "EventLabels":
+        """Labels of several episodes, of one horizon, as one."""
+        columns = [one.name for one in fields(cls) if one.name != "horizon"]
+        stacked = {name: np.concatenate([getattr(one, name) for one in parts]) for name in columns}
+        return cls(**stacked, horizon=parts[0].horizon)
 
 
 @dataclass(frozen=True)
@@ -83,31 +113,70 @@ class FailureLabels:
     valid: np.ndarray  # bool [Q]
 
 
+def driven_events(episode: Episode, share: float = DEFAULT_SHARE) -> tuple[DrivenEvent, ...]:
+    """The harmful events of an episode, in time, and the signed motions that drive each."""
+    return tuple(
+        DrivenEvent(
+            first=event.first,
+            last=event.last,
+            motions=tuple(np.flatnonzero(_drives(event, share)).tolist()),
+            exogenous=event.exogenous,
+        )
+        for event in harmful_events(episode)
+    )
+
+
 def event_labels(
     episode: Episode,
     target: Target = "first",
     horizon: int = DEFAULT_HORIZON,
     share: float = DEFAULT_SHARE,
 ) -> EventLabels:
-    """Contact labels of every query of `episode`, per signed motion."""
+    """Contact labels of every query of `episode`, per signed motion.
+
+    Raises:
+        ValueError: there is no such target.
+    """
     step = np.asarray(episode.queries.step, np.int64)
-    every = harmful_events(episode)
-    events = every if target == "all" else first_events(every) if every else ()
+    seen = known_steps(step, len(episode.steps), episode.outcome)
+    return labels_of(driven_events(episode, share), step, seen, target, horizon)
+
+
+def known_steps(step: np.ndarray, length: int, outcome: str) -> np.ndarray:
+    """Float32 [Q]: `EventLabels.seen` of queries at `step` of an episode of `length` steps."""
+    left = np.asarray(length - step, np.float32)
+    return np.full_like(left, np.inf) if outcome == "success" else left
+
+
+def labels_of(
+    every: Sequence[DrivenEvent], step: np.ndarray, seen: np.ndarray, target: Target, horizon: int
+) -> EventLabels:
+    """Labels of the queries at `step` (int [Q]) of an episode with these events.
+
+    `seen` is float32 [Q], as in `EventLabels`.
+
+    Raises:
+        ValueError: there is no such target.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"no target {target!r}; there are {', '.join(TARGETS)}")
+    events = every if target == "all" else first_events(every)
     onset = np.asarray([event.first for event in events], np.int64)
-    drives = np.asarray([_drives(event, share) for event in events], bool).reshape(-1, MOTIONS)
+    drives = np.zeros((len(events), MOTIONS), bool)
+    for row, event in enumerate(events):
+        drives[row, list(event.motions)] = True
     distance = (onset[None, :] - step[:, None]).astype(np.float64)  # [Q, event]
     distance = np.where((distance >= 0) & (distance < horizon), distance, np.inf)
     per_motion = np.where(drives[None], distance[..., None], np.inf)  # [Q, event, M]
     ahead = distance.min(axis=1, initial=np.inf)
-    blamed = np.asarray([event.exogenous for event in events], bool)
+    pushed = np.asarray([event.exogenous for event in events], bool)
     nearest = np.isfinite(distance) & (distance == ahead[:, None])
-    success = episode.outcome == "success"
     return EventLabels(
         steps_to_event=per_motion.min(axis=1, initial=np.inf).astype(np.float32),
         ahead=ahead.astype(np.float32),
         open=_open(every, step, target),
-        seen=np.where(success, np.inf, len(episode.steps) - step).astype(np.float32),
-        exogenous=(nearest & blamed).any(axis=1),
+        seen=seen,
+        exogenous=(nearest & pushed).any(axis=1),
         horizon=horizon,
     )
 
@@ -124,11 +193,11 @@ def failure_labels(episode: Episode, within: int = DEFAULT_HORIZON) -> FailureLa
 def _drives(event: Event, share: float) -> np.ndarray:
     """bool [M]: which signed motions brought it about."""
     onset = event.onset
-    blamed = np.repeat(np.asarray(onset.share, np.float64) >= share, 2)
-    return blamed & signed(np.asarray(onset.motion, np.float64), STILL)
+    large = np.asarray(onset.share, np.float64) >= share
+    return large[DIMENSION] & signed(np.asarray(onset.motion, np.float64), STILL)
 
 
-def _open(events: Sequence[Event], step: np.ndarray, target: Target) -> np.ndarray:
+def _open(events: Sequence[DrivenEvent], step: np.ndarray, target: Target) -> np.ndarray:
     """bool [Q]: no event runs at the instant before each step; of first events, none has begun."""
     free = np.ones(len(step), bool)
     for event in events:

@@ -1,23 +1,25 @@
 """Who is trained on and who is tested: folds of whole scenes or whole tasks, never of steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from mist_jax.errors import UserError
-from mist_jax.risk.features import EpisodeFacts, Samples
+from mist_jax.risk.features import EpisodeFacts, Samples, numbered
 
 Split = Literal["episode", "task"]
 SPLITS: tuple[str, ...] = get_args(Split)
 MIN_FOLDS = 3  # one to test, one to stop and select on, one to train on
+ROLES = MIN_FOLDS + 2  # and one to calibrate, one to set thresholds
 CALIBRATE, THRESHOLD = -1, -2  # what scenes outside the folds are for
 RESERVED = 8  # one part in so many calibrates, and one sets thresholds
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows one member trains on and is stopped by; none to select: it runs to the end."""
+    """Which rows one member trains on, and which stop and choose it."""
 
     train: np.ndarray  # bool [Q]
     select: np.ndarray  # bool [Q]
@@ -62,14 +64,23 @@ class Folds:
         return (self.fold >= 0)[samples.episode]
 
     def labelled(self, k: int, samples: Samples) -> Rows:
-        """The queries with something to learn that the members tested on fold `k` learn from."""
+        """The queries with something to forecast that the members tested on fold `k` learn from.
+
+        They may be censored: `EventLabels.hazard` says what is known of them, and who does not
+        learn from it takes those that are `valid` too.
+        """
         known = samples.label.open
         return Rows(self.train(k, samples) & known, self.select(k, samples) & known)
 
 
 def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:
-    """What must not be divided over folds."""
+    """What must not be divided over roles."""
     return (facts.instruction,) if split == "task" else facts.scene
+
+
+def groups_of(episodes: Sequence[EpisodeFacts], split: str) -> np.ndarray:
+    """int [episodes]: the number of the group that each is of, from 0."""
+    return numbered([group_of(facts, split) for facts in episodes])
 
 
 def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
@@ -80,24 +91,25 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
     than `count` folds where there are fewer groups.
 
     Raises:
-        UserError: fewer than five groups.
+        UserError: fewer than five groups, or fewer than three folds asked for.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
-    groups = sorted({group_of(facts, split) for facts in samples.episodes}, key=repr)
-    if len(groups) < MIN_FOLDS + 2:
-        what = "tasks" if split == "task" else "(task, initial state) pairs"
-        raise UserError(
-            f"--split={split} needs at least {MIN_FOLDS + 2} {what}, the dataset has {len(groups)}"
-        )
-    number = {group: index for index, group in enumerate(groups)}
-    of_episode = np.asarray([number[group_of(facts, split)] for facts in samples.episodes])
+    if count < MIN_FOLDS:
+        raise UserError(f"--folds={count}: it takes at least {MIN_FOLDS}")
+    of_episode = groups_of(samples.episodes, split)
+    groups = int(of_episode.max()) + 1
+    if groups < ROLES:
+        what = "instructions" if split == "task" else "(task, initial state) pairs"
+        raise UserError(f"--split={split} needs at least {ROLES} {what}, the dataset has {groups}")
     of_query = of_episode[samples.episode]
-    positives = np.zeros((len(groups), samples.risk.shape[1]))
-    np.add.at(positives, of_query[samples.valid], samples.risk[samples.valid])
-    sizes = np.bincount(of_query, minlength=len(groups)).astype(float)
+    rows = samples.valid
+    positives = np.stack(
+        [np.bincount(of_query[rows], one, groups) for one in samples.risk[rows].T], axis=1
+    )
+    sizes = np.bincount(of_query, minlength=groups).astype(float)
     rng = np.random.default_rng(seed)
-    part = deal_groups(positives, sizes, min(RESERVED, len(groups)), rng)
+    part = deal_groups(positives, sizes, min(RESERVED, groups), rng)
     role = np.select([part == 0, part == 1], [CALIBRATE, THRESHOLD], 0)
     rest = np.flatnonzero(role == 0)
     count = min(count, len(rest))
@@ -108,8 +120,8 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
 def deal_groups(
     positives: np.ndarray, sizes: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Fold int [groups]: greedy balance of `positives` [groups, kinds] and of `sizes` [groups]."""
-    # Rare dimensions weigh as much as common ones; queries count a little, to balance the rest.
+    """Part int [groups]: greedy balance of `positives` [groups, kinds] and of `sizes` [groups]."""
+    # Rare motions weigh as much as common ones; queries count a little, to balance the rest.
     rarity = positives / np.maximum(positives.sum(0), 1)
     brings = np.concatenate([rarity, sizes[:, None] / sizes.sum()], axis=1)
     shuffled = rng.permutation(len(sizes))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
@@ -24,7 +25,7 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Unsteered
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.policy_actor import PolicyActor
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
@@ -35,7 +36,7 @@ NEVER = np.full(14, np.inf, np.float32)
 
 
 def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
-    found = random_directions(DIRECTION_NAMES, len(layers), SMALL.width, seed=3)
+    found = random_directions(SIGNED_MOTIONS, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
     norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
     return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
@@ -92,7 +93,7 @@ def test_rotations_point_anywhere():
 def test_without_alarms_a_push_opposes_the_present_motion_dimension_by_dimension():
     arm = arms()["mist_ungated"]
     strength = arm.coefficient(turn("mist_ungated"), 1)
-    chosen = {DIRECTION_NAMES[i] for i in np.flatnonzero(strength)}
+    chosen = {SIGNED_MOTIONS[i] for i in np.flatnonzero(strength)}
     assert chosen == {"x+", "y-", "pitch+", "gripper+"}
     assert set(strength[strength != 0]) == {np.float32(0.2)}
     assert not arm.coefficient(turn("mist_ungated", motion=np.zeros(7, np.float32)), 0).any()
@@ -105,9 +106,9 @@ def test_an_alarm_opens_the_push_of_its_own_signed_motion_whatever_the_motion_wa
     head = RiskHead.off(sites={"llm.resid": SMALL.width})
     controller = build_controller(("mist",), head, sites=sites_of(SMALL), bank=bank())
     gate = ThresholdGate.of(0.5, controller.gates, 1)
-    for motion, name in enumerate(DIRECTION_NAMES):
+    for motion, name in enumerate(SIGNED_MOTIONS):
         opened = np.asarray(gate.opened(jnp.eye(14)[[motion]]))[0]
-        assert [DIRECTION_NAMES[i] for i in np.flatnonzero(opened)] == [name]
+        assert [SIGNED_MOTIONS[i] for i in np.flatnonzero(opened)] == [name]
 
 
 def test_random_is_mist_with_turned_directions_and_the_same_gate():
@@ -126,7 +127,7 @@ def test_random_is_mist_with_turned_directions_and_the_same_gate():
         np.testing.assert_array_equal(made["mist"].threshold, made["random"].threshold)
         lengths = [np.linalg.norm(push, axis=1) for push in pushes]
         np.testing.assert_allclose(*lengths, rtol=1e-4)
-        blocks.add(int(np.flatnonzero(strength)[0]) // len(DIRECTION_NAMES))
+        blocks.add(int(np.flatnonzero(strength)[0]) // len(SIGNED_MOTIONS))
     assert len(blocks) > 3
     assert 0 not in blocks
 
@@ -151,7 +152,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
     silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
     plain = PolicyActor(policy, len(turns), arms={name: Unsteered() for name in NAMES})
-    untouched = plain.answer(turns, [1] * len(turns))[0].chunk
+    untouched = plain.answer(turns, [0] * len(turns))[0].chunk
     for name in NAMES:
         if name not in ("mist_ungated", "random_times"):  # all others wait for an alarm
             np.testing.assert_array_equal(silent[name].chunk, untouched)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.episodes.index import read_index
 from mist_jax.episodes.reader import load_episodes
 from mist_jax.episodes.writer import EpisodeWriter
@@ -28,7 +29,7 @@ from mist_jax.risk.study.checkpoint import (
     restore_risk_head,
     save_risk_head,
 )
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from mist_jax.training.behaviour_cloning import CloningSpec
@@ -99,7 +100,7 @@ def whole(tmp_path_factory) -> Path:
         fold_of={"libero_spatial/0/1": 0}, member_threshold={"head": ((0.5,) * 7,)},
     )  # fmt: skip
     save_risk_head(folder / "risk", TrainedRisk(head, {}, metadata))
-    found = random_directions(DIRECTION_NAMES, 2, SMALL.width, seed=0)
+    found = random_directions(SIGNED_MOTIONS, 2, SMALL.width, seed=0)
     norms = np.array([3.0, 3.0], np.float32)
     made = BankMetadata(layers=(2, 3), model=card.identity, horizon=16, share=0.25)
     save_bank(folder / "bank", SteeringBank.join([found], norms, SMALL.layers, made))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.episodes.dataset_info import Site
 from mist_jax.episodes.index import INDEX_FILE
 from mist_jax.episodes.reader import read_episodes
@@ -32,7 +33,7 @@ from mist_jax.risk.study.checkpoint import (
 )
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.rollout.policy_actor import PolicyActor
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_policy
@@ -119,7 +120,7 @@ def learnt(tmp_path_factory):
         member_threshold={},
     )
     save_risk_head(folder / "risk", TrainedRisk(head, {}, metadata))
-    found = random_directions(DIRECTION_NAMES, 2, SMALL.width, seed=0)
+    found = random_directions(SIGNED_MOTIONS, 2, SMALL.width, seed=0)
     bank = SteeringBank.join(
         [dataclasses.replace(found, method="contrast")],
         np.array([3.0, 3.0], np.float32),
@@ -128,7 +129,7 @@ def learnt(tmp_path_factory):
     )
     save_bank(folder / "bank", bank)
     metadata = BankMetadata(layers=(0,), model=model, horizon=16, share=0.25)
-    found = random_directions(DIRECTION_NAMES, 1, SMALL.width, seed=0)
+    found = random_directions(SIGNED_MOTIONS, 1, SMALL.width, seed=0)
     found = dataclasses.replace(found, method="contrast")
     early = SteeringBank.join([found], np.ones(1, np.float32), SMALL.layers, metadata)
     save_bank(folder / "early", early)

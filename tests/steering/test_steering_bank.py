@@ -15,7 +15,7 @@ from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.risk.study.checkpoint import restore_risk_head
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
+from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from mist_jax.steering.figures import draw_bank
@@ -113,9 +113,9 @@ def test_one_method_alone():
 
 
 def test_random_directions_depend_on_seed_and_name_alone():
-    all_of_them = random_directions(DIRECTION_NAMES, 2, 8, seed=0)
+    all_of_them = random_directions(SIGNED_MOTIONS, 2, 8, seed=0)
     some = random_directions(("z-",), 2, 8, seed=0)
-    np.testing.assert_array_equal(some.unit[0], all_of_them.unit[DIRECTION_NAMES.index("z-")])
+    np.testing.assert_array_equal(some.unit[0], all_of_them.unit[SIGNED_MOTIONS.index("z-")])
     assert not np.allclose(some.unit, random_directions(("z-",), 2, 8, seed=1).unit)
 
 

@@ -7,19 +7,23 @@ from mist_jax.risk.judging.evidence import CLOCK
 from mist_jax.risk.perceptron.detector import Perceptron
 
 
-def _step(samples: Samples) -> tuple[np.ndarray, tuple[int, ...]]:
+def _step(samples: Samples) -> np.ndarray:
     """The step index alone."""
-    return samples.step.astype(np.float32)[:, None, None], (0,)
+    return samples.step.astype(np.float32)[:, None]
 
 
-def _state(samples: Samples) -> tuple[np.ndarray, tuple[int, ...]]:
+def _state(samples: Samples) -> np.ndarray:
     """End-effector position and orientation, and finger positions."""
-    return samples.state[:, None], (0,)
+    return samples.state
 
 
-def _action(samples: Samples) -> tuple[np.ndarray, tuple[int, ...]]:
+def _action(samples: Samples) -> np.ndarray:
     """The predicted chunk alone."""
-    return samples.action[:, None], (0,)
+    return samples.action
 
 
-BASELINES = (Perceptron(CLOCK, _step), Perceptron("state", _state), Perceptron("action", _action))
+BASELINES = (
+    Perceptron(CLOCK, inputs=_step),
+    Perceptron("state", inputs=_state),
+    Perceptron("action", inputs=_action),
+)
