@@ -226,7 +226,7 @@ def test_the_page_is_closed_well_formed_and_a_function_of_the_results(tmp_path):
     [
         [result()],
         [result("none", outcome="crashed")],
-        [result(risk=np.full((12, 7), 0.1), queries=dataclasses.replace(
+        [result(risk=np.full((12, 14), 0.1), queries=dataclasses.replace(
             result().queries, risk=None))],
         [result("mist"), result("random")],
     ],
