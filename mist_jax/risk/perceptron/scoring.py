@@ -9,7 +9,7 @@ import numpy as np
 from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.risk.calibration import Platt
+from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.detector import Member
 from mist_jax.risk.features import StoredSite
 from mist_jax.risk.perceptron.batches import PaddedRows

@@ -86,7 +86,7 @@ class MahalanobisReader:
         )
         logit = self.platt_scale[:, None] * score[..., None] + self.platt_shift[:, None]
         mean = jax.nn.sigmoid(logit).mean(axis=0)
-        together = jax.scipy.special.logit(jnp.clip(mean, 1e-7, 1 - 1e-7))
+        together = jax.scipy.special.logit(jnp.clip(mean, 1e-6, 1 - 1e-6))
         return jax.nn.sigmoid(self.ensemble_scale * together + self.ensemble_shift), memory
 
     def no_memory(self, batch: int) -> Any:

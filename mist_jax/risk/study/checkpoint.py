@@ -62,7 +62,8 @@ class RiskMetadata:
     n_positive: tuple[int, ...]
     stored_layers: tuple[int, ...]  # of the main site
     role_of: Mapping[str, int]
-    layer_auroc: tuple[float | None, ...] = ()  # of each stored layer, mean over folds
+    # Loss where heads are selected, mean over folds, of each layer or mixture that was tried.
+    choices: Mapping[str, float] = field(default_factory=dict)
     static: Mapping[str, Any] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)  # detectors left out, and why
     last_layer: int | None = None  # the last that could be chosen, to leave later ones to steer

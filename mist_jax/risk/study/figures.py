@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.figures import save_figures
@@ -34,7 +33,7 @@ def draw_all(
         "alarms": alarms(evidence),
         "approach": approach(evidence),
     }
-    if metadata.layer_auroc:
+    if metadata.choices:
         figures["layers"] = layers(metadata)
     if "coverage" in card:
         figures["coverage"] = coverage(card)
@@ -84,20 +83,15 @@ def reliability(evidence: Evidence, bins: int = 8) -> Figure:
 
 
 def layers(metadata: RiskMetadata) -> Figure:
-    """AUROC of heads that read one stored layer, on the rows that select, and the last one read."""
-    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    """Loss of heads on the rows that select, by the layer or mixture of layers that they read."""
+    names = list(metadata.choices)
+    figure = Figure(figsize=(6, 1.4 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
-    values = [np.nan if value is None else value for value in metadata.layer_auroc]
-    axes.plot(metadata.stored_layers, values, "o-")
-    axes.axvline(metadata.layer, color="#d62728", linestyle="--", label=f"read to {metadata.layer}")
-    axes.axhline(0.5, color="0.8", linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(
-        xlabel=f"layer of {metadata.site}",
-        ylabel="mean AUROC where heads are selected",
-        title="Where risk can be read",
-    )
-    axes.legend()
+    loss = np.asarray(list(metadata.choices.values()))
+    best = int(np.argmin(loss))
+    axes.scatter(loss, range(len(names)), c=[_emphasis(at == best) for at in range(len(names))])
+    _named_rows(axes, names)
+    axes.set(xlabel="loss where heads are selected, mean over folds", title="Where risk is read")
     return figure
 
 
@@ -231,6 +225,10 @@ def _forest(
         axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
         axes.plot(row["value"], at, "o", color=colour, markersize=5)
     axes.axvline(0.5, color="0.6", linewidth=1)
+
+
+def _emphasis(chosen: bool) -> str:
+    return SUBJECT_COLOUR if chosen else "0.35"
 
 
 def _named_rows(axes: Axes, names: list[str]) -> None:
