@@ -12,7 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.extensions import Table
 from mist_jax.risk.baselines.rows import BASELINES
 from mist_jax.risk.detector import Detector, GatingDetector
-from mist_jax.risk.perceptron.head import RISK_HEAD
+from mist_jax.risk.perceptron.head import HEADS
 from mist_jax.risk.published.distillation import RND
 from mist_jax.risk.published.flow import LOGPZO
 from mist_jax.risk.published.mahalanobis import MAHALANOBIS
@@ -29,18 +29,25 @@ def registry_of(detectors: Iterable[Detector]) -> Registry:
     return MappingProxyType({detector.name: detector for detector in detectors})
 
 
-CONTRASTS = (MAHALANOBIS, EUCLIDEAN_NEIGHBOURS, COSINE_NEIGHBOURS, PCA_KMEANS, RND, LOGPZO)
+CONTRASTS = (
+    MAHALANOBIS,
+    EUCLIDEAN_NEIGHBOURS,
+    COSINE_NEIGHBOURS,
+    PCA_KMEANS,
+    RND,
+    LOGPZO,
+)
 DETECTORS: Registry = Table(
     "DETECTORS",
     object,
     (
-        RISK_HEAD,
+        *HEADS,
         *BASELINES,
+        *SAFE_TWINS,
+        *(one.twin for one in CONTRASTS),
         *SAFE_DETECTORS,
         *CONTRASTS,
         *PROBED,
-        *SAFE_TWINS,
-        *(detector.twin for detector in CONTRASTS),
     ),
 )
 
