@@ -1,6 +1,6 @@
 """Hazard heads as detectors of contacts: one per fold, of the layers its select rows like best."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from mist_jax.risk.plan import Plan
 INPUTS = "inputs"  # the only site of a detector that looks at none of the model's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadFit(Fit):
     """The members, and the choices of layers that they were made of.
 
@@ -71,7 +71,10 @@ class HazardDetector:
         sites = self.read(samples)
         event, at_risk = samples.label.hazard(plan.train.windows)
         rows = [plan.folds.labelled(k, samples) for k in range(plan.folds.count)]
-        lesson = Lesson(event & plan.usable, at_risk & plan.usable, rows, samples.episode)
+        lesson = Lesson(
+            event & plan.usable, at_risk & plan.usable, samples.risk & plan.usable, samples.valid,
+            rows, samples.episode,
+        )  # fmt: skip
         recipe = Recipe(self.kind, self.remembers, plan.train)
         main = samples.site if samples.site in sites else next(iter(sites))
         groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, recipe)
@@ -88,7 +91,14 @@ class HazardDetector:
             at = (c, k, int(np.argmin(fitted.loss[c, k])))
             members.append(_member(sites, choice, fitted, at, depth))
         names = tuple(choice.name for choice, _, _ in every)
-        return HeadFit(members, names, loss, tuple(names[at] for at in np.argmin(loss, axis=0)))
+        chosen = tuple(names[at] for at in np.argmin(loss, axis=0))
+        return HeadFit(
+            members=members,
+            layer_auroc=self._layer_auroc(samples, every),
+            choices=names,
+            loss=loss,
+            chosen=chosen,
+        )
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
         """Uncalibrated logits [Q, M] of an event within the horizon."""
@@ -96,6 +106,22 @@ class HazardDetector:
         features = features_of(sites, member, self.name)
         head = head_of([member], sites, self.kind, self.remembers)
         return head_scores(head, features, samples.episode)
+
+    def _layer_auroc(
+        self, samples: Samples, every: Sequence[tuple[Choice, Fitted, int]]
+    ) -> np.ndarray | None:
+        """Of heads at one fixed layer of the main site [L], nan where that was not tried."""
+        if samples.site not in self.read(samples):
+            return None
+        found = np.full(len(samples.layers), np.nan)
+        main = list(self.read(samples)).index(samples.site)
+        for choice, fitted, c in every:
+            if choice.layers == 1:
+                best = np.argmin(fitted.loss[c], axis=-1)[:, None]  # [K, 1]
+                auroc = np.take_along_axis(fitted.auroc[c], best, axis=-1)
+                if np.isfinite(auroc).any():
+                    found[choice.at[main][0]] = np.nanmean(auroc)
+        return found
 
     def _groups(
         self,

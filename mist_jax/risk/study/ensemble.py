@@ -67,5 +67,7 @@ class Ensemble:
     @classmethod
     def of_arrays(cls, tree: Mapping[str, Any]) -> "Ensemble":
         """The inverse of `arrays`."""
-        members = [tree["members"][str(k)] for k in range(len(tree["members"]))]
+        # A member that learnt nothing has no arrays, and an empty one leaves no trace on disk.
+        stored = tree.get("members", {})
+        members = [stored.get(str(k), {}) for k in range(len(tree["platt_scale"]) - 1)]
         return cls(members, **{name: leaf for name, leaf in tree.items() if name != "members"})
