@@ -52,7 +52,7 @@ def load_learnt_parts(
         _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
         for site in head.sites:
             _check_site(site, policy, f"the risk head in {risk_folder}")
-        head_digest, trained_on = digest(head), metadata.fold_of.keys()
+        head_digest, trained_on = digest(head), metadata.role_of.keys()
         threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
     bank, bank_digest = None, ""
     if bank_folder is not None:
