@@ -47,9 +47,10 @@ from mist_jax.risk.published.networks import (
 )
 from mist_jax.risk.published.pca_kmeans import centres, main_components
 from mist_jax.risk.published.probed import INPUT_VARIANCE, PROBED, STAC
+from mist_jax.risk.published.safe import SAFE_DETECTORS, SAFE_TWINS
 from mist_jax.risk.published.sides import Sides
 from mist_jax.risk.splits import make_folds
-from mist_jax.risk.study.registry import CONTRASTS, SAFE_DETECTORS, SAFE_TWINS
+from mist_jax.risk.study.registry import CONTRASTS
 from tests.helpers.synthetic_episodes import SITE, contact, episode
 
 WIDTH, SHORTEST, LAST = 12, 10, 3
