@@ -72,5 +72,5 @@ def test_a_policys_episode_at_a_prompt_keeps_its_activations_and_can_be_labelled
     shape = (len(episode.queries), resid.layers, resid.width)
     assert episode.queries.activations["llm.resid"].shape == shape
     assert episode.model == policy.identity
-    assert len(mist_jax.risk_labels(episode).risk) == len(episode.queries)
+    assert len(mist_jax.event_labels(episode).risk) == len(episode.queries)
     assert not np.any(episode.queries.edited)

@@ -91,7 +91,7 @@ def whole(tmp_path_factory) -> Path:
         for seed in range(3):
             store.append(random_episode(seed=seed, steps=3, queries=1))
     card = save_tiny_policy(folder / "policy")
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
     metadata = RiskMetadata(
         site="llm.resid", layer=0, width=SMALL.width, horizon=16, share=0.25,
         model=card.identity, dataset_hash="", split="episode", threshold=(0.5,) * 6 + (None,),

@@ -96,7 +96,7 @@ def learnt(tmp_path_factory):
     save_tiny_policy(folder / "policy")
     save_tiny_policy(folder / "other", seed=1)
     model = load_policy(folder / "policy").identity
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
     # Large outputs: some dimensions alarm at some queries.
     head = dataclasses.replace(head, output_kernel=20 * head.output_kernel)
     metadata = RiskMetadata(

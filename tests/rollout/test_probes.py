@@ -1,6 +1,7 @@
 """Probes: what is asked beside the acting queries changes nothing, and says what it should."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def policy(tmp_path_factory):
     return load_policy(folder)
 
 
-def turn(state, step=0):
+def turn(state, step=0) -> Any:
     key = spec(state=state).key
     between = inputs_of(key, step - 4) if step else None
     return Turn(key, step, inputs=inputs_of(key, step), between=between)
@@ -31,6 +32,10 @@ def turn(state, step=0):
 
 def probing(policy, batch_size=2, probes=("overlap", "variance")):
     return ProbingActor(PolicyActor(policy, batch_size, sites=(SITE,)), policy, probes)
+
+
+def asked(policy, turns, queries) -> Any:
+    return probing(policy).answer(turns, queries)
 
 
 def test_acting_answers_are_bit_for_bit_those_without_probes(policy):
@@ -46,7 +51,7 @@ def test_acting_answers_are_bit_for_bit_those_without_probes(policy):
 
 
 def test_the_overlap_is_what_the_policy_says_of_the_inputs_between(policy):
-    first, later = probing(policy).answer([turn(0), turn(0, 8)], [0, 1])
+    first, later = asked(policy, [turn(0), turn(0, 8)], [0, 1])
     assert np.isnan(first.overlap).all()
     between = turn(0, 8).between
     said = PolicyActor(policy, 2).answer([Turn(spec().key, 4, inputs=between)], [0])[0]
@@ -54,8 +59,8 @@ def test_the_overlap_is_what_the_policy_says_of_the_inputs_between(policy):
 
 
 def test_the_spread_is_the_deviation_over_copies_and_does_not_depend_on_the_neighbours(policy):
-    together = probing(policy).answer([turn(0), turn(3, 8)], [0, 1])[1].spread
-    alone = probing(policy).answer([turn(3, 8)], [1])[0].spread
+    together = asked(policy, [turn(0), turn(3, 8)], [0, 1])[1].spread
+    alone = asked(policy, [turn(3, 8)], [1])[0].spread
     np.testing.assert_array_equal(together, alone)
     assert (together > 0).all()
     rng = np.random.default_rng(0)
@@ -93,7 +98,7 @@ def test_an_episode_is_the_same_with_probes_and_holds_what_they_said(policy):
     config = WorkerConfig("lite", policy.identity, camera_res=64, preprocessor=policy.preprocessor)
     key = spec().key
 
-    def episode(actor, between):
+    def episode(actor, between) -> Any:
         worker = Worker(dataclasses.replace(config, between=between))
         answers, now = [], worker.start(EpisodeSpec(key))
         while now.episode is None and len(answers) < 4:

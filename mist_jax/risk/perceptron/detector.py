@@ -27,7 +27,7 @@ from mist_jax.risk.plan import Plan
 INPUTS = "inputs"  # the only site of a detector that looks at none of the model's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadFit(Fit):
     """The members, and the choices of layers that they were made of.
 
@@ -71,7 +71,10 @@ class HazardDetector:
         sites = self.read(samples)
         event, at_risk = samples.label.hazard(plan.train.windows)
         rows = [plan.folds.labelled(k, samples) for k in range(plan.folds.count)]
-        lesson = Lesson(event & plan.usable, at_risk & plan.usable, rows, samples.episode)
+        lesson = Lesson(
+            event & plan.usable, at_risk & plan.usable, samples.risk & plan.usable, samples.valid,
+            rows, samples.episode,
+        )  # fmt: skip
         recipe = Recipe(self.kind, self.remembers, plan.train)
         main = samples.site if samples.site in sites else next(iter(sites))
         groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, recipe)
@@ -88,7 +91,13 @@ class HazardDetector:
             at = (c, k, int(np.argmin(fitted.loss[c, k])))
             members.append(_member(sites, choice, fitted, at, depth))
         names = tuple(choice.name for choice, _, _ in every)
-        return HeadFit(members, names, loss, tuple(names[at] for at in np.argmin(loss, axis=0)))
+        chosen = tuple(names[at] for at in np.argmin(loss, axis=0))
+        return HeadFit(
+            members=members,
+            choices=names,
+            loss=loss,
+            chosen=chosen,
+        )
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
         """Uncalibrated logits [Q, M] of an event within the horizon."""

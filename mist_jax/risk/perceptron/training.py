@@ -17,8 +17,10 @@ import numpy as np
 import optax
 
 from mist_jax.axes import Array, Float, Int
+from mist_jax.intervention.hazard import horizon_logit
 from mist_jax.intervention.risk_trunk import TRUNKS, Weights
 from mist_jax.risk.features import StoredSite
+from mist_jax.risk.judging.metrics import mean_auroc
 from mist_jax.risk.perceptron.batches import PaddedRows, blocks, shuffled
 from mist_jax.risk.perceptron.choices import Choice
 from mist_jax.risk.perceptron.loss import class_weight, hazard_loss
@@ -34,10 +36,12 @@ NO_SELECTION = np.inf
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learnt, and by whom; `event` and `at_risk` are bool [Q, W, M]."""
+    """What is to be learnt, and by whom; only usable motions are at risk."""
 
-    event: np.ndarray
-    at_risk: np.ndarray
+    event: np.ndarray  # bool [Q, W, M]
+    at_risk: np.ndarray  # bool [Q, W, M]
+    risk: np.ndarray  # bool [Q, M], an event within the horizon
+    judged: np.ndarray  # bool [Q], whether that is known
     members: Sequence[Rows]
     episode: np.ndarray  # int [Q]
 
@@ -63,6 +67,7 @@ class Fitted:
     scale: np.ndarray  # float32 [C, K, L, D]
     loss: np.ndarray  # float32 [C, K, S], on the select rows at the epoch kept
     best_epoch: np.ndarray  # int [C, K, S], epochs trained to get it
+    auroc: np.ndarray  # float [C, K, S], on the select rows, mean over motions; nan: undefined
 
     def mixture(self, c: int, k: int, s: int) -> np.ndarray:
         """Weights of the layers of one head, [site, L]; [1, L] of a fixed choice."""
@@ -224,22 +229,39 @@ def _fit_turn(
         epochs = np.arange(start, min(start + EPOCHS_PER_CALL, config.epochs))
         order, present = shuffled(train, batch, len(epochs), rng)
         fold = _Fold(order, present, select, select_present, weights)  # type: ignore[arg-type]
-        state = run(state, data, mean, scale, table, fold, key, noise, epochs)
+        state = run.train(state, data, mean, scale, table, fold, key, noise, epochs)
         progress(len(epochs) / config.epochs)
         done = start + len(epochs)
         waited = done - np.asarray(state.best_epoch)
         if select_present.any() and (waited > config.patience).all():
             break
     progress(1 - done / config.epochs)
-    kept = jax.device_get((state.best, state.best_loss, state.best_epoch))
-    return Fitted(kept[0], np.asarray(mean), np.asarray(scale), kept[1], kept[2])
+    logits = np.asarray(run.judge(state.best, data, mean, scale, table, select))
+    auroc = np.full(logits.shape[:3], np.nan)
+    for k, (numbers, here) in enumerate(zip(select, select_present, strict=True)):
+        within = (sequences.here[numbers] & here[..., None]).reshape(-1)
+        at = sequences.rows[numbers].reshape(-1)[within]
+        judged = rows[k].select[at] & lesson.judged[at]
+        for c, s in np.ndindex(len(auroc), len(config.trials)):
+            found = logits[c, k, s].reshape(-1, logits.shape[-1])[within][judged]
+            auroc[c, k, s] = mean_auroc(found, lesson.risk[at][judged])
+    best, loss, epoch = jax.device_get((state.best, state.best_loss, state.best_epoch))
+    return Fitted(best, mean, scale, loss, epoch, auroc)
+
+
+class Compiled(NamedTuple):
+    """What runs on the device."""
+
+    train: Any
+    judge: Any
 
 
 @lru_cache(maxsize=16)
-def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int):
+def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int) -> Compiled:
     """A block of epochs for choices x members x trials; `site_of` names each feature's site.
 
-    (state, data, mean, scale, table, fold, key, noise, epochs) -> state; see `_fit_turn`.
+    `train` is (state, data, mean, scale, table, fold, key, noise, epochs) -> state, and `judge`
+    (weights, data, mean, scale, table, select) -> logits [C, K, S, blocks, batch, Q, M].
     """
     config, trunk = recipe.config, TRUNKS[recipe.kind]
     optimiser = _optimiser(config, steps)
@@ -252,17 +274,19 @@ def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int):
         mixture = jax.nn.softmax(weights[MIX], axis=-1)[jnp.asarray(site_of)]  # [D, L]
         return jnp.einsum("...ld,dl->...d", normal, mixture)
 
-    def loss(weights, x, mean, scale, table, block, class_weight, noise, signs):
-        numbers, present = block
-        rows, here = table.rows[numbers], table.here[numbers] & present[:, None]
+    def hazards(weights, x, mean, scale, table, rows, noise, signs):
         u = features(weights, x[rows], mean, scale)
         if recipe.remembers:
-            before = table.previous[rows]
-            since = u - features(weights, x[before], mean, scale)
+            since = u - features(weights, x[table.previous[rows]], mean, scale)
             u = jnp.concatenate([u, since], axis=-1)
         if signs is not None:
             u = u + noise * signs
-        hazard = trunk.unroll({k: v for k, v in weights.items() if k != MIX}, u)
+        return trunk.unroll({k: v for k, v in weights.items() if k != MIX}, u)
+
+    def loss(weights, x, mean, scale, table, block, class_weight, noise, signs):
+        numbers, present = block
+        rows, here = table.rows[numbers], table.here[numbers] & present[:, None]
+        hazard = hazards(weights, x, mean, scale, table, rows, noise, signs)
         at_risk = table.at_risk[rows] & here[..., None, None]
         cost = hazard_loss(hazard, table.event[rows], at_risk, class_weight)
         return cost.sum(), at_risk.any(axis=(-2, -1)).sum()
@@ -291,14 +315,14 @@ def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int):
         start = (state.weights, state.moments, 0)
         (weights, moment, _), _ = jax.lax.scan(step, start, tuple(trained))
 
-        def judge(so_far, block):
+        def add(so_far, block):
             total, count = loss(
                 weights, x, mean, scale, table, block, fold.class_weight, noise, None
             )
             return (so_far[0] + total, so_far[1] + count), None
 
         zero = (jnp.float32(0), jnp.int32(0))
-        (total, count), _ = jax.lax.scan(judge, zero, (fold.select, fold.select_present))
+        (total, count), _ = jax.lax.scan(add, zero, (fold.select, fold.select_present))
         found = jnp.where(count > 0, total / jnp.maximum(count, 1), NO_SELECTION)
         # Without rows to select on, the last epoch is the one to keep.
         better = jnp.where(count > 0, found < state.best_loss, number == config.epochs - 1)
@@ -318,13 +342,20 @@ def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int):
 
         return jax.lax.scan(body, state, (epochs, fold.order, fold.present))[0]
 
+    def judge(weights, x, mean, scale, table, select):
+        def scores(rows):
+            return horizon_logit(hazards(weights, x, mean, scale, table, rows, 0.0, None))
+
+        return jax.lax.map(lambda numbers: scores(table.rows[numbers]), select)
+
     #            state, data, mean, scale, table, fold, key, noise, epochs
     per_trial = (0, None, None, None, None, None, None, 0, None)
     per_member = (0, None, 0, 0, None, 0, None, None, None)
     per_choice = (0, 0, 0, 0, None, None, None, None, None)
     for axes in (per_trial, per_member, per_choice):
         train = jax.vmap(train, in_axes=axes)
-    return jax.jit(train, donate_argnums=0)
+        judge = jax.vmap(judge, in_axes=axes[:6])
+    return Compiled(jax.jit(train, donate_argnums=0), jax.jit(judge))
 
 
 def _optimiser(config: TrainConfig, steps: int) -> optax.GradientTransformation:
@@ -406,6 +437,6 @@ def _joined(parts: Sequence[Fitted], axis: int) -> Fitted:
     def join(*leaves: np.ndarray) -> np.ndarray:
         return np.concatenate(leaves, axis=axis)
 
-    names = ("weights", "mean", "scale", "loss", "best_epoch")
+    names = ("weights", "mean", "scale", "loss", "best_epoch", "auroc")
     columns = ([getattr(part, name) for part in parts] for name in names)
     return Fitted(*(jax.tree.map(join, *column) for column in columns))

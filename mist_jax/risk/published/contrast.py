@@ -30,7 +30,7 @@ class Method(Protocol):
         ...
 
     def fit(self, sides: Sequence[Sides], progress: Progress) -> list[dict[str, Any]]:
-        """What is learnt of each fold: arrays of the same names and shapes."""
+        """What is learnt of each fold: arrays by name."""
         ...
 
     def score(self, learnt: Member, features: np.ndarray) -> np.ndarray:

@@ -45,13 +45,13 @@ def descend(
     seed: int,
     progress: Callable[[int], None],
 ) -> Layers:
-    """`weights` after `BLOCKS` blocks of steps on batches of `rows` [n, D], drawn with return.
+    """`weights` after steps on batches of `rows` [n, D]: at most 1,000, and about 100 passes.
 
     `loss` takes the weights, what is `fixed`, a batch and a key. Always the same draw of a seed.
     """
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     moments = optax.adam(LEARNING_RATE).init(weights)
-    for block in range(BLOCKS):
+    for block in range(min(BLOCKS, -(-len(rows) // BATCH))):
         # The shape does not depend on the side: there is one compilation for all.
         batches = rows[rng.integers(len(rows), size=(STEPS_PER_BLOCK, BATCH))]
         keys = jax.random.split(jax.random.fold_in(key, block), STEPS_PER_BLOCK)

@@ -35,7 +35,7 @@ class Distillation:
     SAFE (arXiv 2506.09937, `failure_prob/model/rnd.py`). The error is the Euclidean distance of the
     outputs, and its mean is the loss. As there, the input is the activation and the planned chunk.
     What differs: the networks are perceptrons (D to 256 to 256 to 64, SiLU) where those are U-nets
-    over the chunk, and learn in 1,000 steps of 256 queries at a rate of 1e-3.
+    over the chunk, and learn in at most 1,000 steps of 256 queries at a rate of 1e-3.
     """
 
     blocks: int = 2 * BLOCKS

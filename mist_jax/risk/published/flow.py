@@ -37,7 +37,7 @@ class Flow:
     height is |Z(o)|^2: twice the negative logarithm of the normal density of Z, short of a
     constant. It is no likelihood of o: the change of volume is left out, as published. What
     differs: v is a perceptron of x and t (D + 1 to 256 to 256 to D, SiLU) where that is a U-net
-    with 100 discrete times, and it learns in 1,000 steps of 256 queries at a rate of 1e-3.
+    with 100 discrete times, and it learns in at most 1,000 steps of 256 queries at a rate of 1e-3.
     """
 
     blocks: int = 2 * BLOCKS

@@ -26,24 +26,14 @@ class Neighbours:
     blocks: int = 0
 
     def fit(self, sides: Sequence[Sides], progress: Progress) -> list[dict[str, Any]]:
-        """Keeps rows [n, D] of each side, padded to the most that any fold has."""
-        kept = [[side.rows(harm, MOST) for harm in (False, True)] for side in sides]
-        learnt: list[dict[str, Any]] = [{} for _ in sides]
-        for at, name in enumerate(("quiet", "harm")):
-            longest = max((len(both[at]) for both in kept), default=0)
-            for fold, both in zip(learnt, kept, strict=True):
-                short = longest - len(both[at])
-                fold[name] = np.pad(both[at], ((0, short), (0, 0)))
-                fold[f"{name}_count"] = np.int32(len(both[at]))
-        return learnt
+        """Keeps rows [n, D] of each side."""
+        return [{"quiet": side.rows(False, MOST), "harm": side.rows(True, MOST)} for side in sides]
 
     def score(self, learnt: Member, features: np.ndarray) -> np.ndarray:
         """Float [Q] of standardised `features` [Q, D]."""
         mean_distance = nearest if self.distance == "euclidean" else nearest_cosine
         quiet, harm = (
-            mean_distance(
-                np.asarray(learnt[name])[: int(learnt[f"{name}_count"])], features, NEIGHBOURS
-            )
+            mean_distance(np.asarray(learnt[name]), features, NEIGHBOURS)
             for name in ("quiet", "harm")
         )
         return quiet - harm

@@ -52,7 +52,7 @@ class Network:
 
 
 class _State(NamedTuple):
-    weights: Weights
+    weights: Any
     moments: optax.OptState
 
 

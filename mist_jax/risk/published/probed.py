@@ -1,7 +1,7 @@
 """Detectors that need queries which are not executed: what collection calls probes.
 
 Neither is trained, so neither has a twin. Data that were collected without the probe have nothing
-to score: `missing` says so in one line, and a study leaves the detector out.
+to score: a study leaves the detector out, with the line that `score` raises.
 """
 
 from collections.abc import Callable
@@ -32,16 +32,9 @@ class Probed:
     def epochs(self, plan: Plan) -> int:
         return 0
 
-    def missing(self, samples: Samples) -> str:
-        """Why these samples cannot be scored, in one line; empty where they can."""
-        if self.scores(samples) is not None:
-            return ""
-        return f"{self.name} is left out: the data were collected without --probes={self.probe}"
-
     def fit(self, samples: Samples, plan: Plan, progress: Progress) -> Fit:
-        """Nothing is learnt; no member where the data lack the probe."""
-        lacks = self.missing(samples)
-        return Fit([None if lacks else {} for _ in range(plan.folds.count)])
+        """Nothing is learnt."""
+        return Fit([{"nothing": np.zeros(1, np.float32)} for _ in range(plan.folds.count)])
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
         """Scores [Q].
@@ -51,7 +44,9 @@ class Probed:
         """
         scores = self.scores(samples)
         if scores is None:
-            raise UserError(self.missing(samples))
+            raise UserError(
+                f"{self.name} is left out: the data were collected without --probes={self.probe}"
+            )
         return scores
 
 

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from mist_jax.errors import UserError
 from mist_jax.extensions import Table
+from mist_jax.risk.baselines.rows import BASELINES
 from mist_jax.risk.detector import Detector, GatingDetector
-from mist_jax.risk.perceptron.baselines import BASELINES
 from mist_jax.risk.perceptron.head import HEADS
 from mist_jax.risk.published.distillation import RND
 from mist_jax.risk.published.flow import LOGPZO
