@@ -94,7 +94,7 @@ class GatingDetector(Detector, Protocol):
 
 
 def activation_at(samples: Samples, layer: int, reads: str) -> np.ndarray:
-    """Activations [Q, D] of one layer of the samples' site; `reads` names who asks.
+    """Float32 [Q, D]: activations of one layer of the samples' site; `reads` names who asks.
 
     Raises:
         UserError: the layer is not stored.
@@ -104,7 +104,7 @@ def activation_at(samples: Samples, layer: int, reads: str) -> np.ndarray:
             f"{reads} reads layer {layer} of {samples.site}, which the dataset does not hold (it "
             f"has {list(samples.layers)}); collect that layer too"
         )
-    return samples.activation[:, samples.layers.index(layer)]
+    return samples.activation[:, samples.layers.index(layer)].astype(np.float32)
 
 
 def per_motion(scores: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode
+from mist_jax.risk.detector import activation_at
 from mist_jax.risk.features import gather_samples
 from tests.helpers.synthetic_episodes import CHUNK, SITE, contact, episode
 
@@ -74,6 +75,15 @@ def test_several_sites_keep_their_layers_and_the_stored_precision():
     np.testing.assert_array_equal(samples.activation, values.reshape(24, 3, 4))
     assert samples.activation.dtype == np.float16
     np.testing.assert_array_equal(samples.sites[OTHER].values, image.reshape(24, 1, 6))
+
+
+def test_detectors_compute_in_float32_whatever_is_stored():
+    """The sum of a column of float16 would overflow, and its mean have three digits."""
+    values = np.full((12, 1, 4), 60_000, np.float16)
+    samples = gather_samples([with_sites(episode(), **{SITE: values})], SITE)
+    activation = activation_at(samples, 0, "a test")
+    assert activation.dtype == np.float32
+    np.testing.assert_array_equal(activation.mean(axis=0), values[0, 0].astype(np.float32))
 
 
 def test_gathering_takes_little_more_than_the_table_itself():

@@ -49,6 +49,6 @@ def _reading(reader: RiskReader, samples: Samples, rows: np.ndarray):
                     f"the reader reads layer {layer} of {site}, which the dataset does not hold "
                     f"(it has {list(stored.layers)}); collect that layer too"
                 )
-            values = stored.values[rows, stored.layers.index(layer)]
+            values = stored.values[rows, stored.layers.index(layer)].astype(np.float32)
             reading = reader.absorb(reading, site, jnp.int32(layer), jnp.asarray(values))
     return reading
