@@ -107,7 +107,7 @@ def test_an_alarm_opens_the_push_of_its_own_signed_motion_whatever_the_motion_wa
     controller = build_controller(("mist",), head, sites=sites_of(SMALL), bank=bank())
     gate = ThresholdGate.of(0.5, controller.gates, 1)
     for motion, name in enumerate(SIGNED_MOTIONS):
-        opened = np.asarray(gate.opened(jnp.eye(14)[[motion]]))[0]
+        opened = np.asarray(gate.opened(jnp.eye(14)[motion][None]))[0]
         assert [SIGNED_MOTIONS[i] for i in np.flatnonzero(opened)] == [name]
 
 

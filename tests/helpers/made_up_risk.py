@@ -14,9 +14,8 @@ SITE = "llm.resid"
 
 def made_up_risk(model: str, width: int, threshold: tuple[float | None, ...]) -> TrainedRisk:
     """Reads layer 0; its calibration is so steep that some motions alarm at some queries."""
-    head = RiskHead.initial(jax.random.key(0), sites={SITE: width}, hidden=8, layer=0)
+    head = RiskHead.initial(jax.random.key(0), sites={SITE: width}, proprio=8, hidden=8, layer=0)
     head = dataclasses.replace(head, platt_scale=20 * head.platt_scale)
-    nothing = np.zeros(0, int)
     metadata = RiskMetadata(
         sites=(SITE,),
         widths=(width,),
@@ -38,5 +37,6 @@ def made_up_risk(model: str, width: int, threshold: tuple[float | None, ...]) ->
         role_of={"libero_spatial/0/1": 0},
         static=static_of(head),
     )
-    quiet = ScorePaths(np.zeros(0), nothing, nothing, nothing.astype(bool))
+    first = np.zeros(1, int)
+    quiet = ScorePaths(np.zeros(1), first, first, np.ones(1, bool))
     return TrainedRisk(head, {}, quiet, metadata)
