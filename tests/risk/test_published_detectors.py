@@ -179,7 +179,7 @@ def test_a_member_saw_nothing_of_its_test_fold_nor_of_what_calibrates(detector):
         sites={SITE: replace(site, values=values)},
         labels={**samples.labels, "first": replace(label, ahead=ahead)},
         episodes=tuple(facts),
-        action=samples.action + 5.0 * changed[:, None],
+        action=samples.action + np.float32(5.0) * changed[:, None],
     )
     after = fitted(detector, other, plan)[1]
     assert set(before) == set(after)
@@ -495,7 +495,7 @@ def test_input_variance_is_the_total_over_the_arm():
 def test_data_without_probes_are_one_line():
     samples, plan = planted()
     for detector in PROBED:
-        line = f"{detector.name} is left out: the data were collected without --probes="
+        line = f"{detector.name} needs data collected with --probes="
         with pytest.raises(UserError, match=line):
             detector.score(fitted(detector, samples, plan)[0], samples)
 

@@ -44,9 +44,7 @@ class Probed:
         """
         scores = self.scores(samples)
         if scores is None:
-            raise UserError(
-                f"{self.name} is left out: the data were collected without --probes={self.probe}"
-            )
+            raise UserError(f"{self.name} needs data collected with --probes={self.probe}")
         return scores
 
 
