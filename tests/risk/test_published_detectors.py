@@ -328,13 +328,18 @@ def test_distillation_and_flow_are_their_formulas_in_torch():
     target, copy = (perceptron(jax.random.key(seed), (5, 8, 8, 3)) for seed in (0, 1))
     with torch.no_grad():
         apart = torch_perceptron(copy)(torch.tensor(x)) - torch_perceptron(target)(torch.tensor(x))
-        np.testing.assert_allclose(error(copy, target, x), apart.norm(dim=1).numpy(), rtol=1e-5)
+        np.testing.assert_allclose(
+            error(copy, target, jnp.asarray(x)), apart.norm(dim=1).numpy(), rtol=1e-5
+        )
         velocity = perceptron(jax.random.key(2), (6, 8, 8, 5))
         start = torch.cat([torch.tensor(x), torch.zeros(9, 1)], dim=1)
         noise = torch.tensor(x) + torch_perceptron(velocity)(start)
-        np.testing.assert_allclose(height(velocity, x), (noise**2).sum(1).numpy(), rtol=1e-4)
+        np.testing.assert_allclose(
+            height(velocity, jnp.asarray(x)), (noise**2).sum(1).numpy(), rtol=1e-4
+        )
     again = unflattened("v", flattened("v", velocity), 3)
-    np.testing.assert_array_equal(applied(again, start.numpy()), applied(velocity, start.numpy()))
+    begun = jnp.asarray(start.numpy())
+    np.testing.assert_array_equal(applied(again, begun), applied(velocity, begun))
 
 
 def test_a_flow_is_low_where_it_learnt_and_high_elsewhere():
@@ -344,7 +349,7 @@ def test_a_flow_is_low_where_it_learnt_and_high_elsewhere():
     learnt = descend(matching_loss, start, [], rows, 1, lambda blocks: None)
     fresh, far = rng.normal(size=(2, 300, 4)).astype(np.float32)
     far += 6.0
-    both = np.concatenate([height(learnt, fresh), height(learnt, far)])
+    both = height(learnt, jnp.concatenate([fresh, far]))
     assert roc_auc_score(np.arange(600) >= 300, both) > 0.95
 
 
