@@ -6,6 +6,7 @@ Writes output_dir/risk_head (Orbax and its metadata), metrics.json, table.md and
 """
 
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 
@@ -90,7 +91,9 @@ def main() -> None:
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.progress import progress_bar
+    from mist_jax.risk.calibration.calibrate import Method
     from mist_jax.risk.features import gather_samples
+    from mist_jax.risk.labels import Target
     from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
     from mist_jax.risk.study.checkpoint import save_risk_head
     from mist_jax.risk.study.crossfit import epochs_of
@@ -98,14 +101,16 @@ def main() -> None:
     from mist_jax.risk.study.report import full_card, read_cards, verdict_of_card, write_report
     from mist_jax.risk.study.train import train_risk
 
+    target = cast(Target, _TARGET.value)
+    method = cast(Method, _CALIBRATION.value)
     beside = read_cards(_BESIDE.value)
     digest = dataset_hash(*data)
     samples = gather_samples(
-        read_episodes(*data), sites, _HORIZON.value, _SHARE.value, target=_TARGET.value
+        read_episodes(*data), sites, _HORIZON.value, _SHARE.value, target=target
     )
     config = StudyConfig(
         detector=_DETECTOR.value,
-        target=_TARGET.value,
+        target=target,
         split=_SPLIT.value,
         folds=_FOLDS.value,
         rate=_FALSE_ALARM_RATE.value,
@@ -129,7 +134,7 @@ def main() -> None:
     )
     epochs = epochs_of(all_rows(config.detector, rows), Plan.of(samples, config))
     with progress_bar("training", epochs, "epoch") as bar:
-        trained = train_risk(samples, digest, config, bar.advance, rows, _CALIBRATION.value)
+        trained = train_risk(samples, digest, config, bar.advance, rows, method)
     path = save_risk_head(output, trained)
     evidence = judge(trained, samples, rows)
     card = full_card(evidence, trained.metadata, seed=_SEED.value)

@@ -14,6 +14,7 @@ from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.risk.judging.scorecard import scorecard
 from mist_jax.risk.judging.views import ALL, FIRST, WITHIN_FOLD, WITHIN_TASK
+from mist_jax.risk.labels import Target
 from mist_jax.risk.plan import Plan, StudyConfig, last_layer
 from mist_jax.risk.splits import CALIBRATE, THRESHOLD
 from mist_jax.risk.study.checkpoint import TrainedRisk, restore_trained, save_risk_head
@@ -41,7 +42,7 @@ def clock(activation, step, rng):
     return rng.random(len(step)) < np.where(step > 56, 0.6, 0.05)
 
 
-def samples_of(when, target="all", **options) -> Samples:
+def samples_of(when, target: Target = "all", **options) -> Samples:
     made = study_episodes(when, **{"scenes": 120, **options})
     return gather_samples(made, SITE, horizon=HORIZON, target=target)
 

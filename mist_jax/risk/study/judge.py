@@ -117,7 +117,7 @@ def _forecast(
     excess = ensemble.excess(risk, judge, usable).astype(np.float64)
     paths = paths_of(part, excess, rows)
     asked = sorted({rate, *rates} if detector.name == meta.detector else {rate})
-    alarms = {one: _raised(quiet, paths, rows, one, usable.any()) for one in asked}
+    alarms = {one: _raised(quiet, paths, rows, one, bool(usable.any())) for one in asked}
     return Forecast(
         risk=risk,
         threshold=np.broadcast_to(alarm.threshold, risk.shape),
