@@ -167,7 +167,8 @@ def test_state_action_task_and_motion_are_read_together():
         label, steps_to_event=steps, ahead=steps.min(axis=1), open=np.ones(len(samples), bool)
     )
     made = replace(samples, action=action, labels={**samples.labels, "all": known})
-    plan = Plan.of(made, StudyConfig(target="all", folds=3, train=replace(QUICK, epochs=60, hidden=8)))
+    longer = replace(QUICK, epochs=60, hidden=8)
+    plan = Plan.of(made, StudyConfig(target="all", folds=3, train=longer))
     detector = TaskPerceptron("both", inputs.around)
     assert auroc(detector, made, plan) > 0.95
     assert inputs.around(made).shape == (len(made), 9 + 56 + 7)
