@@ -18,6 +18,9 @@ _DATA_DIR = flags.DEFINE_list(
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the risk head goes.", required=True)
 _EPOCHS = flags.DEFINE_integer("epochs", 100, "Most passes over the training queries.", 1, 100_000)
+_SAFE_EPOCHS = flags.DEFINE_integer(
+    "safe_epochs", 1000, "Epochs of SAFE's networks beside it; 1000 are its own.", 1, 100_000
+)
 _HORIZON = flags.DEFINE_integer(
     "horizon", 16, "Control steps within which a harmful contact counts.", 1, 10_000
 )
@@ -113,6 +116,7 @@ def main() -> None:
         rate=_FALSE_ALARM_RATE.value,
         min_positive=_MIN_POSITIVE.value,
         max_layer=_MAX_LAYER.value,
+        safe_epochs=_SAFE_EPOCHS.value,
         train=TrainConfig(
             epochs=_EPOCHS.value,
             hidden=_HIDDEN.value,

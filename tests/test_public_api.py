@@ -45,7 +45,7 @@ def test_importing_costs_no_jax_and_no_simulator():
 
 def test_what_is_printed_at_a_prompt_is_short():
     policy = mist_jax.load_policy("mist-nano")
-    for shown in (policy, mist_jax.RiskHead.off(width=8)):
+    for shown in (policy, mist_jax.RiskHead.off(sites={"llm.resid": 8})):
         assert len(repr(shown)) < 300
     assert policy.identity in repr(policy)
 

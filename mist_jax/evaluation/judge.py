@@ -73,7 +73,7 @@ def result_of(
         seconds_per_query=None
         if latency is None or not len(latency)
         else float(np.median(latency)),
-        seen_in_training=setup.seen_in_training(key),
+        seen_in_training=setup.seen_in_training(key, episode.instruction),
         video=video,
         stored=stored,
         setup=setup,

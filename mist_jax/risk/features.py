@@ -209,7 +209,8 @@ def gather_samples(
         episodes=tuple(facts),
         horizon=horizon,
         share=share,
-        **{name: _of_all(found) for name, found in probes.items()},
+        overlap=_of_all(probes["overlap"]),
+        spread=_of_all(probes["spread"]),
     )
 
 

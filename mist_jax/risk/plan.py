@@ -23,17 +23,17 @@ class TrainConfig:
 
     `windows` equal parts of the horizon have a hazard each. `input_noise` lists strengths of noise
     on the normalised input, the regulariser that matters on few samples of wide activations; each
-    is tried with each of `seeds` seeds. `batch` counts queries. All heads together train within
-    `memory_limit` bytes of the device, in as many turns as that takes.
+    is tried with each of `seeds` seeds. `batch` counts queries; on few it is smaller. All heads
+    together train within `memory_limit` bytes of the device, in as many turns as that takes.
     """
 
-    epochs: int = 20
+    epochs: int = 12
     hidden: int = 64
     windows: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1.0
     input_noise: tuple[float, ...] = (0.0, 1.0)
-    batch: int = 256
+    batch: int = 512
     patience: int = 5
     max_class_weight: float = 20.0
     seeds: int = 1

@@ -90,7 +90,7 @@ def test_the_detector_is_judged_on_unsteered_episodes_alone(summary):
     for r in none:
         first = min(r.events, key=lambda event: event.first, default=None)
         begins = np.inf if first is None else first.first
-        for step, risk in zip(r.queries.step, r.queries.risk, strict=True):
+        for step, risk in zip(r.queries.step, r.queries.risk or (), strict=True):
             known = r.outcome == "success" or step + SETUP.horizon <= r.steps
             if step <= begins and known:
                 soon = begins - step < SETUP.horizon

@@ -190,6 +190,22 @@ def test_setups_must_match_in_all_that_changes_an_episode(tmp_path):
             again(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "seen"),
+    [
+        (None, None),
+        ((), False),
+        (("libero_spatial/0/0",), True),
+        (("libero_spatial/0/1", "libero_object/0/0"), False),
+        (("pick up bowl 0",), True),
+        (("pick up bowl 1",), False),
+    ],
+)
+def test_a_scene_is_known_to_a_head_by_its_name_or_by_its_instruction(trained_on, seen):
+    setup = dataclasses.replace(SETUP, trained_on=trained_on)
+    assert result_of(episode(), setup).seen_in_training is seen
+
+
 def test_numbers_per_motion():
     assert per_motion(["0.5"], "--x", most=1).tolist() == [0.5] * 14
     assert per_motion([*"0000001"], "--x", most=1).tolist() == [0] * 12 + [1, 1]

@@ -67,13 +67,12 @@ def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
 
 
 def test_sweeping_vectors_coefficients_thresholds_and_heads_traces_once(float_parameters):
-    run(float_parameters, steering_at(0))
+    sites, shape = {"llm.resid": TINY.width}, {"hidden": 8, "layers": TINY.layers}
+    run(float_parameters, steering_at(0), RiskHead.off(sites=sites, **shape))
     compiled: Any = forward
     before = compiled._cache_size()
     for layer in range(TINY.layers):
-        head = RiskHead.initial(
-            jax.random.key(layer), sites={"llm.resid": TINY.width}, hidden=256, layer=layer
-        )
+        head = RiskHead.initial(jax.random.key(layer), sites=sites, layer=layer, **shape)
         steering = steering_at(layer, 0.5 * layer, (0.1, layer, 2.0), threshold=0.1 * layer)
         run(float_parameters, steering, head)
         run(float_parameters, dataclasses.replace(steering, shrink=jnp.full(BATCH, 0.1)), head)

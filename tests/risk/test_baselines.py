@@ -21,7 +21,7 @@ from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
 from mist_jax.risk.subset import of_episodes
 from tests.helpers.synthetic_episodes import SITE, contact, episode, study_episodes
 
-QUICK = TrainConfig(epochs=10, hidden=4, input_noise=(0.0,))
+QUICK = TrainConfig(epochs=8, hidden=4, input_noise=(0.0,))
 X = 0  # x+; episodes of odd scenes are hit along it
 
 
@@ -44,7 +44,7 @@ def samples_of(seed: int = 0, count: int = 160, tasks: int = 4) -> Samples:
 @pytest.fixture(scope="module")
 def table():
     samples = samples_of()
-    return samples, Plan.of(samples, StudyConfig(target="all", train=QUICK))
+    return samples, Plan.of(samples, StudyConfig(target="all", folds=3, train=QUICK))
 
 
 def fitted(detector, samples, plan) -> Any:
@@ -167,7 +167,8 @@ def test_state_action_task_and_motion_are_read_together():
         label, steps_to_event=steps, ahead=steps.min(axis=1), open=np.ones(len(samples), bool)
     )
     made = replace(samples, action=action, labels={**samples.labels, "all": known})
-    plan = Plan.of(made, StudyConfig(target="all", train=replace(QUICK, epochs=60, hidden=8)))
+    longer = replace(QUICK, epochs=60, hidden=8)
+    plan = Plan.of(made, StudyConfig(target="all", folds=3, train=longer))
     detector = TaskPerceptron("both", inputs.around)
     assert auroc(detector, made, plan) > 0.95
     assert inputs.around(made).shape == (len(made), 9 + 56 + 7)

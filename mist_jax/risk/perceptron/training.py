@@ -8,30 +8,37 @@ best on its select rows.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.hazard import horizon_logit
-from mist_jax.intervention.risk_trunk import TRUNKS, Weights
+from mist_jax.axes import Array
+from mist_jax.intervention.risk_trunk import Weights
 from mist_jax.risk.features import StoredSite
 from mist_jax.risk.judging.metrics import mean_auroc
 from mist_jax.risk.perceptron.batches import PaddedRows, blocks, shuffled
 from mist_jax.risk.perceptron.choices import Choice
-from mist_jax.risk.perceptron.loss import class_weight, hazard_loss
+from mist_jax.risk.perceptron.epochs import (
+    MIX,
+    FoldRows,
+    Recipe,
+    TrainTable,
+    compiled,
+    fresh_states,
+    fresh_weights,
+)
+from mist_jax.risk.perceptron.loss import class_weight
 from mist_jax.risk.perceptron.memory import Sizes
 from mist_jax.risk.perceptron.normaliser import floored, moments
 from mist_jax.risk.plan import TrainConfig
 from mist_jax.risk.splits import Rows
 
-EPOCHS_PER_CALL = 5
-MIX = "mixture"  # the weights' name for the logits of the layers
-NO_SELECTION = np.inf
+EPOCHS_PER_CALL = 4
+STEPS_OF_AN_EPOCH = 32  # at least, as long as a batch holds SMALLEST_BATCH queries
+SMALLEST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,6 @@ class Lesson:
     judged: np.ndarray  # bool [Q], whether that is known
     members: Sequence[Rows]
     episode: np.ndarray  # int [Q]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What kind of head, and how it learns. Static: one compilation each."""
-
-    kind: str
-    remembers: bool
-    config: TrainConfig
 
 
 @dataclass(frozen=True)
@@ -82,34 +80,6 @@ class Fitted:
         return {name: leaf[c, k, s] for name, leaf in self.weights.items() if name != MIX}
 
 
-class _State(NamedTuple):
-    weights: Weights
-    moments: optax.OptState
-    best: Weights
-    best_loss: Float[Array, ""]
-    best_epoch: Int[Array, ""]
-
-
-class _Table(NamedTuple):
-    """The same for every head: labels, where each query's predecessor stands, the padding."""
-
-    event: Array  # bool [Q, W, M]
-    at_risk: Array
-    previous: Array  # int32 [Q], itself at an episode's first
-    rows: Array  # int32 [sequences, Q]
-    here: Array
-
-
-class _Fold(NamedTuple):
-    """One member's own: numbers of padded rows in blocks, presence, and its class weights."""
-
-    order: Array  # int32 [epochs, blocks, batch]
-    present: Array
-    select: Array  # int32 [blocks, batch]
-    select_present: Array
-    class_weight: Array  # float32 [2, M]
-
-
 def fit_choices(
     sites: Mapping[str, StoredSite],
     choices: Sequence[Choice],
@@ -126,7 +96,7 @@ def fit_choices(
     sequences = sequences_of(lesson, recipe)
     sizes = sizes_of(sites, choices[0], lesson, recipe, sequences)
     per_turn, folds = sizes.turns(len(choices), len(lesson.members), config.memory_limit)
-    table = _Table(
+    table = TrainTable(
         *(jnp.asarray(part) for part in (lesson.event, lesson.at_risk, _previous(lesson.episode))),
         *(jnp.asarray(part) for part in (sequences.rows, sequences.here)),
     )
@@ -140,6 +110,7 @@ def fit_choices(
             for members in _slices(len(lesson.members), folds)
         ]  # fmt: skip
         parts.append(_joined(turns, axis=1))
+        del data  # before the next comes
     return _joined(parts, axis=0)
 
 
@@ -161,12 +132,12 @@ def sizes_of(
     config = recipe.config
     width = sum(site.values.shape[-1] for site in sites.values())
     weights = jax.eval_shape(
-        partial(_fresh, recipe, width, (len(sites), choice.layers), lesson.event.shape[1:]),
+        partial(fresh_weights, recipe, width, (len(sites), choice.layers), lesson.event.shape[1:]),
         jax.random.key(0),
     )
     longest = sequences.rows.shape[1]
-    batch = _batch(config, longest)
-    rows = max((rows.train.sum() for rows in lesson.members), default=0)
+    batch = _batch(config, longest, lesson)
+    rows = max(rows.train.sum() for rows in lesson.members)
     gates = 8 if recipe.kind == "recurrent" else 1  # numbers of a unit that the way back needs
     return Sizes(
         queries=len(lesson.event),
@@ -199,7 +170,7 @@ def layers_that_fit(
 def _fit_turn(
     data: Array,
     widths: Sequence[int],
-    table: _Table,
+    table: TrainTable,
     lesson: Lesson,
     members: slice,
     sequences: PaddedRows,
@@ -210,7 +181,7 @@ def _fit_turn(
     config, rows = recipe.config, lesson.members[members]
     learners = [np.flatnonzero(one.train) for one in rows]
     mean, scale = _normalisers(data, learners, config.batch)
-    batch = _batch(config, sequences.rows.shape[1])
+    batch = _batch(config, sequences.rows.shape[1], lesson)
     train = [sequences.within(one.train) for one in rows]
     selecting = [sequences.within(one.select) for one in rows]
     weights = np.stack(
@@ -221,14 +192,15 @@ def _fit_turn(
     steps = config.epochs * blocks(train, batch)[0].shape[1]
     site_of = tuple(np.repeat(np.arange(len(widths)), widths).tolist())
     run = compiled(recipe, site_of, steps)
-    state = _start(recipe, data.shape, len(widths), members, lesson)
+    numbers = range(len(lesson.members))[members]
+    state = fresh_states(recipe, data.shape, len(widths), numbers, lesson.event.shape[1:])
     noise = jnp.asarray([noise for noise, _ in config.trials], jnp.float32)
     key, rng = jax.random.key(config.seed), np.random.default_rng(config.seed)
     done = 0
     for start in range(0, config.epochs, EPOCHS_PER_CALL):
         epochs = np.arange(start, min(start + EPOCHS_PER_CALL, config.epochs))
         order, present = shuffled(train, batch, len(epochs), rng)
-        fold = _Fold(order, present, select, select_present, weights)  # type: ignore[arg-type]
+        fold = FoldRows(order, present, select, select_present, weights)  # type: ignore[arg-type]
         state = run.train(state, data, mean, scale, table, fold, key, noise, epochs)
         progress(len(epochs) / config.epochs)
         done = start + len(epochs)
@@ -249,165 +221,6 @@ def _fit_turn(
     return Fitted(best, mean, scale, loss, epoch, auroc)
 
 
-class Compiled(NamedTuple):
-    """What runs on the device."""
-
-    train: Any
-    judge: Any
-
-
-@lru_cache(maxsize=16)
-def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int) -> Compiled:
-    """A block of epochs for choices x members x trials; `site_of` names each feature's site.
-
-    `train` is (state, data, mean, scale, table, fold, key, noise, epochs) -> state, and `judge`
-    (weights, data, mean, scale, table, select) -> logits [C, K, S, blocks, batch, Q, M].
-    """
-    config, trunk = recipe.config, TRUNKS[recipe.kind]
-    optimiser = _optimiser(config, steps)
-    noisy = any(noise for noise, _ in config.trials)
-
-    def features(weights: Weights, x: Array, mean: Array, scale: Array) -> Array:
-        normal = (x.astype(jnp.float32) - mean) / scale
-        if MIX not in weights:
-            return normal[..., 0, :]
-        mixture = jax.nn.softmax(weights[MIX], axis=-1)[jnp.asarray(site_of)]  # [D, L]
-        return jnp.einsum("...ld,dl->...d", normal, mixture)
-
-    def hazards(weights, x, mean, scale, table, rows, noise, signs):
-        u = features(weights, x[rows], mean, scale)
-        if recipe.remembers:
-            since = u - features(weights, x[table.previous[rows]], mean, scale)
-            u = jnp.concatenate([u, since], axis=-1)
-        if signs is not None:
-            u = u + noise * signs
-        return trunk.unroll({k: v for k, v in weights.items() if k != MIX}, u)
-
-    def loss(weights, x, mean, scale, table, block, class_weight, noise, signs):
-        numbers, present = block
-        rows, here = table.rows[numbers], table.here[numbers] & present[:, None]
-        hazard = hazards(weights, x, mean, scale, table, rows, noise, signs)
-        at_risk = table.at_risk[rows] & here[..., None, None]
-        cost = hazard_loss(hazard, table.event[rows], at_risk, class_weight)
-        return cost.sum(), at_risk.any(axis=(-2, -1)).sum()
-
-    def mean_loss(weights, *rest):
-        total, count = loss(weights, *rest)
-        return total / jnp.maximum(count, 1)
-
-    def epoch(state: _State, x, mean, scale, table, fold, key, noise, number, trained):
-
-        def step(carry, block):
-            weights, moment, count = carry
-            signs = None
-            if noisy:  # signs have the covariance of normal noise and cost a tenth of it
-                seed = jax.random.fold_in(jax.random.fold_in(key, number), count)
-                inputs = x.shape[-1] * (1 + recipe.remembers)
-                shape = (block[0].shape[0], table.rows.shape[1], inputs)
-                signs = jax.random.rademacher(seed, shape, jnp.float32)
-            gradient = jax.grad(mean_loss)(
-                weights, x, mean, scale, table, block, fold.class_weight, noise, signs
-            )
-            updates, moment = optimiser.update(gradient, moment, weights)
-            weights = jax.tree.map(jnp.add, weights, updates)
-            return (weights, moment, count + 1), None
-
-        start = (state.weights, state.moments, 0)
-        (weights, moment, _), _ = jax.lax.scan(step, start, tuple(trained))
-
-        def add(so_far, block):
-            total, count = loss(
-                weights, x, mean, scale, table, block, fold.class_weight, noise, None
-            )
-            return (so_far[0] + total, so_far[1] + count), None
-
-        zero = (jnp.float32(0), jnp.int32(0))
-        (total, count), _ = jax.lax.scan(add, zero, (fold.select, fold.select_present))
-        found = jnp.where(count > 0, total / jnp.maximum(count, 1), NO_SELECTION)
-        # Without rows to select on, the last epoch is the one to keep.
-        better = jnp.where(count > 0, found < state.best_loss, number == config.epochs - 1)
-        best = jax.tree.map(partial(jnp.where, better), weights, state.best)
-        return _State(
-            weights,
-            moment,
-            best,
-            jnp.where(better, found, state.best_loss),
-            jnp.where(better, number + 1, state.best_epoch),
-        )
-
-    def train(state, x, mean, scale, table, fold, key, noise, epochs):
-        def body(state, this):
-            number, *trained = this
-            return epoch(state, x, mean, scale, table, fold, key, noise, number, trained), None
-
-        return jax.lax.scan(body, state, (epochs, fold.order, fold.present))[0]
-
-    def judge(weights, x, mean, scale, table, select):
-        def scores(rows):
-            return horizon_logit(hazards(weights, x, mean, scale, table, rows, 0.0, None))
-
-        return jax.lax.map(lambda numbers: scores(table.rows[numbers]), select)
-
-    #            state, data, mean, scale, table, fold, key, noise, epochs
-    per_trial = (0, None, None, None, None, None, None, 0, None)
-    per_member = (0, None, 0, 0, None, 0, None, None, None)
-    per_choice = (0, 0, 0, 0, None, None, None, None, None)
-    for axes in (per_trial, per_member, per_choice):
-        train = jax.vmap(train, in_axes=axes)
-        judge = jax.vmap(judge, in_axes=axes[:6])
-    return Compiled(jax.jit(train, donate_argnums=0), jax.jit(judge))
-
-
-def _optimiser(config: TrainConfig, steps: int) -> optax.GradientTransformation:
-    def kernels(weights: Weights) -> dict[str, bool]:
-        return {name: name.endswith("kernel") for name in weights}
-
-    rate = optax.cosine_decay_schedule(config.learning_rate, steps, alpha=0.05)
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels),
-    )
-
-
-def _fresh(
-    recipe: Recipe, width: int, mixture: tuple[int, int], labels: tuple[int, ...], key: Array
-) -> Weights:
-    """One head's weights; a mixture [site, L] of several layers starts even."""
-    windows, motions = labels
-    weights = TRUNKS[recipe.kind].initial(
-        key,
-        inputs=width * (1 + recipe.remembers),
-        hidden=recipe.config.hidden,
-        windows=windows,
-        motions=motions,
-    )
-    return weights if mixture[1] == 1 else {**weights, MIX: jnp.zeros(mixture)}
-
-
-def _start(
-    recipe: Recipe, data: tuple[int, ...], sites: int, members: slice, lesson: Lesson
-) -> _State:
-    """Fresh states [C, K, S]. Choices start alike: what differs between them is what they know."""
-    choices, _, layers, width = data
-    root = jax.random.key(recipe.config.seed)
-    fresh = partial(_fresh, recipe, width, (sites, layers), lesson.event.shape[1:])
-    optimiser = _optimiser(recipe.config, 1)
-
-    def start(member: Array, seed: Array) -> _State:
-        weights = fresh(jax.random.fold_in(jax.random.fold_in(root, member), seed))
-        best = jax.tree.map(jnp.copy, weights)  # given away with the state: not one array twice
-        return _State(weights, optimiser.init(weights), best, jnp.float32(jnp.inf), jnp.int32(0))
-
-    every = jax.vmap(jax.vmap(start, in_axes=(None, 0)), in_axes=(0, None))
-    seeds = jnp.asarray([seed for _, seed in recipe.config.trials])
-
-    def repeated(leaf: Array) -> Array:
-        return jnp.broadcast_to(leaf, (choices, *leaf.shape))
-
-    numbers = jnp.arange(len(lesson.members))[members]
-    return jax.jit(lambda: jax.tree.map(repeated, every(numbers, seeds)))()
-
-
 def _normalisers(
     data: Array, learners: Sequence[np.ndarray], batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -418,9 +231,11 @@ def _normalisers(
     return mean, floored(spread).astype(np.float32)
 
 
-def _batch(config: TrainConfig, longest: int) -> int:
-    """PaddedRows of a minibatch that hold about `config.batch` queries."""
-    return max(1, config.batch // longest)
+def _batch(config: TrainConfig, longest: int, lesson: Lesson) -> int:
+    """Padded rows of a minibatch: about `config.batch` queries, fewer where an epoch has few."""
+    fewest = min(rows.train.sum() for rows in lesson.members)
+    queries = min(config.batch, max(fewest // STEPS_OF_AN_EPOCH, SMALLEST_BATCH))
+    return int(max(1, queries // longest))
 
 
 def _previous(episode: np.ndarray) -> np.ndarray:

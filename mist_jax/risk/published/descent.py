@@ -55,7 +55,8 @@ def descend(
         # The shape does not depend on the side: there is one compilation for all.
         batches = rows[rng.integers(len(rows), size=(STEPS_PER_BLOCK, BATCH))]
         keys = jax.random.split(jax.random.fold_in(key, block), STEPS_PER_BLOCK)
-        weights, moments = _block(loss, weights, moments, fixed, batches, keys)
+        state = _block(loss, weights, moments, fixed, batches, keys)
+        weights, moments = jax.block_until_ready(state)
         progress(1)
     return weights
 

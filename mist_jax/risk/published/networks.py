@@ -141,7 +141,7 @@ def fit_network(
     for start in range(0, epochs, EPOCHS_PER_CALL):
         count = min(EPOCHS_PER_CALL, epochs - start)
         order = _order(learns, batch, seed, range(start, start + count))
-        state = _fit(network, loss, state, x, label, *of_member, order)
+        state = jax.block_until_ready(_fit(network, loss, state, x, label, *of_member, order))
         progress(count)
     return {name: np.asarray(leaf) for name, leaf in state.weights.items()}
 

@@ -1,7 +1,7 @@
 """Detectors that need queries which are not executed: what collection calls probes.
 
 Neither is trained, so neither has a twin. Data that were collected without the probe have nothing
-to score: a study leaves the detector out, with the line that `score` raises.
+to score: `missing` says so in one line, and a study leaves the detector out with it.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,11 @@ class Probed:
     def epochs(self, plan: Plan) -> int:
         return 0
 
+    def missing(self, samples: Samples) -> str:
+        """Why these samples cannot be scored, in one line; empty where they can."""
+        there = self.scores(samples) is not None
+        return "" if there else f"{self.name} needs data collected with --probes={self.probe}"
+
     def fit(self, samples: Samples, plan: Plan, progress: Progress) -> Fit:
         """Nothing is learnt."""
         return Fit([{"nothing": np.zeros(1, np.float32)} for _ in range(plan.folds.count)])
@@ -44,9 +49,7 @@ class Probed:
         """
         scores = self.scores(samples)
         if scores is None:
-            raise UserError(
-                f"{self.name} is left out: the data were collected without --probes={self.probe}"
-            )
+            raise UserError(self.missing(samples))
         return scores
 
 

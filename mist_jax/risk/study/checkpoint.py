@@ -23,7 +23,7 @@ from mist_jax.risk.calibration.paths import ScorePaths
 from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
 from mist_jax.risk.labels import Target
 from mist_jax.risk.perceptron.head import HEAD
-from mist_jax.risk.plan import TrainConfig
+from mist_jax.risk.plan import SAFE_EPOCHS, TrainConfig
 from mist_jax.risk.study.ensemble import Ensemble
 from mist_jax.risk.study.registry import DETECTORS, Registry, gating
 
@@ -70,6 +70,7 @@ class RiskMetadata:
     detector: str = HEAD
     alarm_rule: str = SPLIT_CONFORMAL.name
     train: TrainConfig = field(default_factory=TrainConfig)
+    safe_epochs: int = SAFE_EPOCHS  # for as long SAFE's networks beside it were trained
     motions: tuple[str, ...] = SIGNED_MOTIONS
     normaliser: str = "mean and standard deviation of the training queries, in the arrays"
     code_version: str = ""

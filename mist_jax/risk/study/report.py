@@ -11,6 +11,7 @@ from mist_jax.risk.judging.evidence import Evidence
 from mist_jax.risk.judging.failures import failure_card
 from mist_jax.risk.judging.scorecard import scorecard
 from mist_jax.risk.judging.table import markdown
+from mist_jax.risk.plan import SAFE_EPOCHS
 from mist_jax.risk.study.checkpoint import RiskMetadata
 from mist_jax.risk.study.figures import draw_all
 
@@ -31,6 +32,7 @@ def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> d
         "sites": metadata.sites,
         "layer": metadata.layer,
         "absent": dict(metadata.absent),
+        "safe_epochs": metadata.safe_epochs,
         **card,
     }
 
@@ -38,7 +40,12 @@ def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> d
 def verdict_of_card(card: Mapping[str, Any]) -> list[str]:
     """All sentences of a card."""
     said = [*card["verdict"], *card.get("failures", {}).get("verdict", ())]
-    return said + [f"Left out: {reason}." for reason in card["absent"].values()]
+    said += [f"Left out: {reason}." for reason in card["absent"].values()]
+    safe = any(name.startswith("SAFE-") for name in card["detectors"])
+    length = (
+        f"SAFE's networks were trained for {card['safe_epochs']} epochs; {SAFE_EPOCHS} are its own."
+    )
+    return said + [length] * safe
 
 
 def write_report(

@@ -89,6 +89,7 @@ def train_risk(
         last_layer=plan.last_layer,
         detector=config.detector,
         train=config.train,
+        safe_epochs=config.safe_epochs,
         code_version=code_version(),
     )
     return TrainedRisk(reader, ensembles, quiet, metadata)
