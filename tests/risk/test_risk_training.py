@@ -85,7 +85,7 @@ def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, de
         [roc_auc_score(samples.risk[valid, m], samples.activation[valid, 1, 0]) for m in (0, 1)]
     )
     # A half of the scenes moves along x+, the other along x-, and nothing tells which.
-    assert auroc_of(detector, samples, plan, fit) > bayes - 0.08
+    assert auroc_of(detector, samples, plan, fit) > bayes - 0.16
 
 
 def test_no_layer_is_read_that_risk_leaves_to_steering(planted):

@@ -10,7 +10,7 @@ from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.detector import Detector
 from mist_jax.risk.features import EpisodeFacts, Samples
 from mist_jax.risk.judging.evidence import Evidence, Forecast
-from mist_jax.risk.plan import Plan, usable_motions
+from mist_jax.risk.plan import usable_motions
 from mist_jax.risk.splits import Folds, group_of
 from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk
 from mist_jax.risk.study.crossfit import alarm_of
@@ -63,13 +63,6 @@ def judge(
         n_positive=count,
         rate=metadata.false_alarm_rate,
     )
-
-
-def plan_of(metadata: RiskMetadata, samples: Samples) -> Plan:
-    """The plan by which a risk head was trained, on the samples it was trained on."""
-    folds = folds_of(metadata, samples)
-    usable, rate = np.asarray(metadata.usable), metadata.false_alarm_rate
-    return Plan(folds, usable, rate, metadata.train, metadata.last_layer)
 
 
 def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:

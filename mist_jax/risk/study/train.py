@@ -8,7 +8,6 @@ from mist_jax.risk.calibration.calibrate import Method
 from mist_jax.risk.features import Samples
 from mist_jax.risk.perceptron.detector import HeadFit
 from mist_jax.risk.plan import Plan, StudyConfig, usable_motions
-from mist_jax.risk.published.probed import Probed
 from mist_jax.risk.study.checkpoint import (
     KIND,
     RiskMetadata,
@@ -53,8 +52,7 @@ def train_risk(
         except UserError as error:
             if row.claims == "contact" or row.name == shipping.name:
                 raise
-            lacks = row.missing(samples) if isinstance(row, Probed) else ""
-            absent[row.name] = lacks or str(error)
+            absent[row.name] = str(error)
     ships, quiet = ensembles[shipping.name], quiet_paths(samples, plan)
     platts = [ships.platt(judge) for judge in range(ships.count + 1)]
     reader = shipping.ship(ships.members, platts[:-1], platts[-1], samples, plan)
