@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +20,7 @@ from rich.table import Table
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
+from mist_jax.intervention.site import DEFAULT_SITE
 
 INTERRUPTED = 130
 _DISK_ERRORS = (
@@ -49,12 +50,48 @@ def command() -> str:
     return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
 
 
-def check_stored(data: Path, site: str, layers: str = "all") -> None:
-    """Makes sure that a dataset keeps activations of these layers, before an episode is read.
+def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
+    """The folders of a `--data_dir`, comma separated as typed.
+
+    Raises:
+        UserError: one is not there.
+    """
+    folders = tuple(Path(value).expanduser() for value in values)
+    absent = [folder for folder in folders if not folder.is_dir()]
+    if absent:
+        raise UserError(f"--data_dir: there is no folder {absent[0]}")
+    return folders
+
+
+def sites_to_read(folders: Sequence[Path], asked: Sequence[str]) -> tuple[str, ...]:
+    """The sites `asked` for, or all that every one of the datasets keeps, the default one first.
+
+    Raises:
+        UserError: there is no dataset, or one lacks a site that is asked for or keeps none.
+    """
+    for site in asked:
+        check_stored(folders, site)
+    if asked:
+        return tuple(dict.fromkeys(asked))
+    kept = [list(load_info(folder).sites) for folder in folders]
+    common = [site for site in kept[0] if all(site in sites for sites in kept)]
+    if not common:
+        check_stored(folders, DEFAULT_SITE)  # says what is there
+        raise UserError("--data_dir: the datasets keep no site in common; name --sites")
+    return tuple(sorted(common, key=lambda site: site != DEFAULT_SITE))
+
+
+def check_stored(folders: Sequence[Path], site: str, layers: str = "all") -> None:
+    """Makes sure that datasets keep activations of these layers, before an episode is read.
 
     Raises:
         UserError: there is no dataset, it keeps other sites, or other layers.
     """
+    for data in folders:
+        _check_stored(data, site, layers)
+
+
+def _check_stored(data: Path, site: str, layers: str) -> None:
     sites = load_info(data).sites
     if site not in sites:
         kept = ", ".join(sites) or "none"

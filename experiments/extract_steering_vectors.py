@@ -1,4 +1,4 @@
-"""Finds directions of the residual stream that lead away from harm, one per dimension and sign.
+"""Finds directions of the residual stream that lead away from harm, one per signed motion.
 
     python -m experiments.extract_steering_vectors --data_dir=data/episodes \
         --model_name=mist-nano --output_dir=runs/steering
@@ -13,7 +13,9 @@ from absl import flags
 from experiments import binary, extension_flags
 from mist_jax.output_folder import check_output
 
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to extract from.", required=True)
+_DATA_DIR = flags.DEFINE_list(
+    "data_dir", None, "Episode datasets to extract from, comma separated.", required=True
+)
 _MODEL_NAME = flags.DEFINE_string(
     "model_name", "mist-nano", "Converted model folder, hub id, or mist-nano, the shipped one."
 )
@@ -46,9 +48,9 @@ def main() -> None:
     """Gathers, extracts, writes."""
     from mist_jax.steering.methods import in_order
 
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
-    methods = tuple(dict.fromkeys(_METHODS.value))
+    methods, output = tuple(dict.fromkeys(_METHODS.value)), Path(_OUTPUT_DIR.value)
     in_order(methods)  # refuses an unknown one before anything is read
+    data = binary.data_folders(_DATA_DIR.value)
     check_output(output, "steering bank")
     binary.check_stored(data, _SITE.value, _LAYERS.value)
 
@@ -58,9 +60,11 @@ def main() -> None:
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
 
-    digest = dataset_hash(data)
+    digest = dataset_hash(*data)
     policy = load_policy(_MODEL_NAME.value)
-    samples = gather_samples(read_episodes(data), _SITE.value, _HORIZON.value, _SHARE.value)
+    samples = gather_samples(
+        read_episodes(*data), _SITE.value, _HORIZON.value, _SHARE.value, target="all"
+    )
     config = ExtractionConfig(
         methods=methods,
         layers=_LAYERS.value,

@@ -45,14 +45,14 @@ _METHOD = flags.DEFINE_string("method", "contrast", "Which of the bank's directi
 _RISK_THRESHOLD = flags.DEFINE_list(
     "risk_threshold",
     [],
-    "Risk above which a dimension alarms: one number, or one per dimension; default: as the risk "
-    "head was calibrated.",
+    "Risk above which a motion alarms: one number, one per dimension or one per signed motion; "
+    "default: as the risk head was calibrated.",
 )
 _GATE_RATE = flags.DEFINE_list(
     "gate_rate",
     [],
     f"For {', '.join(row.name for row in ARMS if 'rate' in row.needs)}: share of queries at which "
-    "a dimension opens; one number, or one per dimension.",
+    "a motion opens; one number, one per dimension or one per signed motion.",
 )
 _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     "equivalence_margin",
@@ -95,15 +95,15 @@ def main() -> None:
     from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import RunSetup, per_dimension, trained_scenes
+    from mist_jax.evaluation.run_setup import RunSetup, per_motion, trained_scenes
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.policy_actor import PolicyActor
 
-    rate = per_dimension(_GATE_RATE.value, "--gate_rate", most=1.0) if _GATE_RATE.value else None
+    rate = per_motion(_GATE_RATE.value, "--gate_rate", most=1.0) if _GATE_RATE.value else None
     asked = None
     if _RISK_THRESHOLD.value:
-        asked = per_dimension(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
+        asked = per_motion(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
     policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
     learnt = _learnt_parts(policy)
     config = simulation_flags.worker_config(assets.kind, policy)
@@ -137,8 +137,7 @@ def main() -> None:
         gate_rate=rate,
     )
     made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
-    read_at = None if reader is None else policy.sites[reader.site]
-    check_acting(made, numbers, reader, read_at, policy.layers)
+    check_acting(made, numbers, reader, policy.sites, policy.layers)
     if reader is not None:
         controller = build_controller(arms, reader, sites=policy.sites, bank=learnt.bank)
     actor = PolicyActor(

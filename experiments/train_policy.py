@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import extension_flags
-from experiments.binary import run
+from experiments.binary import data_folders, run
 from experiments.configs import clone
 from mist_jax.errors import UserError
 
@@ -48,10 +48,7 @@ def main() -> None:
     from mist_jax.training.dagger import Dagger
     from mist_jax.training.train import Training, TrainingPlan
 
-    folders = tuple(Path(folder).expanduser() for folder in _DATA_DIR.value)
-    absent = [folder for folder in folders if not folder.is_dir()]
-    if absent:
-        raise UserError(f"--data_dir: there is no folder {absent[0]}")
+    folders = data_folders(_DATA_DIR.value)
     config = _hyperparameters()
     workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
     cloning = CloningSpec(

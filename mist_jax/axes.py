@@ -15,6 +15,9 @@ Under pytest every annotation is checked on every call (tests/conftest.py).
 | K | width of one head |
 | F | width of a feed-forward layer |
 | A | action dimension (x, y, z, roll, pitch, yaw, gripper) |
+| M | signed motion: an action dimension, one way (x+, x-, y+, ...) |
+| E | member of an ensemble |
+| W | window of control steps ahead |
 | C | step within an action chunk |
 | I | image (camera view) |
 | P | image patch |
@@ -32,9 +35,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["ACTION_DIMENSIONS", "Array", "Bool", "Float", "Int", "UInt8"]
+__all__ = ["ACTION_DIMENSIONS", "SIGNED_MOTIONS", "Array", "Bool", "Float", "Int", "UInt8"]
 
 ACTION_DIMENSIONS = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+SIGNED_MOTIONS = tuple(f"{name}{sign}" for name in ACTION_DIMENSIONS for sign in "+-")
 
 
 def __getattr__(name: str):  # simulator workers need the axes without paying for JAX

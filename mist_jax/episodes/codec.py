@@ -57,7 +57,7 @@ def decode_episode(
     """The inverse of `encode_episode`; camera pictures are left out unless `images`.
 
     Where there are no queries, their optional fields are None and the activations are empty arrays
-    [0, L, D]. Float fields are float32, as stored.
+    [0, L, D]. Floats are as stored: float32, activations in the dataset's `activation_dtype`.
 
     Raises:
         ValueError: the record is damaged or not one of such a dataset.
@@ -188,11 +188,11 @@ def _queries(
     length, columns = len(step), columns_of(records.queries)
     recorded = reader.texts(f"{_META}/query_fields") if length else ()
     absent = set(_optional(records)) - set(recorded)
-    stored = np.dtype(info.activation_dtype).newbyteorder("<")
+    stored = np.dtype(info.activation_dtype)
     activations = {}
     for name, site in info.sites.items():
         joined = b"".join(reader.bytes(f"queries/activations/{name}"))
-        values = np.frombuffer(joined, stored).astype(np.float32)
+        values = np.frombuffer(joined, stored.newbyteorder("<")).astype(stored)
         activations[name] = values.reshape(length, len(site.layers), site.width)
     return records.queries(
         **reader.rows(columns, "queries", length, {"C": info.chunk}, absent),

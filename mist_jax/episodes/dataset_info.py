@@ -41,8 +41,8 @@ class DatasetInfo:
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
     every step; they are turned as `record/picture.py` says. `batch_size` is how many queries one
-    compiled call of the policy answers: the last digits depend on it. Activations are stored in
-    `activation_dtype` and always read as float32. `kind` says what the folder is, `setup` what else
+    compiled call of the policy answers: the last digits depend on it. Activations are stored and
+    read in `activation_dtype`. `kind` says what the folder is, `setup` what else
     the episodes of an evaluation depend on, as JSON values. `commands` and `code_versions` list
     those of all runs that filled the folder.
     """

@@ -73,6 +73,26 @@ def read_index(directory: Path) -> tuple[EpisodeEntry, ...]:
     return tuple(entries)
 
 
+def read_indices(directories: Sequence[Path]) -> dict[Path, tuple[EpisodeEntry, ...]]:
+    """The entries of several datasets that are used as one.
+
+    Raises:
+        UserError: there is no such dataset, its index is damaged, or two hold the same episode.
+    """
+    indices: dict[Path, tuple[EpisodeEntry, ...]] = {}
+    place: dict[str, Path] = {}
+    for directory in map(Path, directories):
+        entries = read_index(directory)
+        for entry in entries:
+            if entry.sha256 in place:
+                raise UserError(
+                    f"{entry.key} is in {place[entry.sha256]} and in {directory}; name only one"
+                )
+        place.update(dict.fromkeys((entry.sha256 for entry in entries), directory))
+        indices[directory] = entries
+    return indices
+
+
 def check_nothing_else(directory: Path, lengths: Sequence[int]) -> None:
     """Makes sure that a folder holds no episodes beyond those of its shards of `lengths`.
 
@@ -125,19 +145,27 @@ def append_entry(directory: Path, entry: EpisodeEntry, offset: int) -> int:
     return offset + len(line)
 
 
-def dataset_hash(directory: Path) -> str:
-    """SHA-256 of the episodes' content and of what they have in common.
+def dataset_hash(*directories: Path) -> str:
+    """SHA-256 of the episodes' content and of what they have in common, of one or more datasets.
 
-    The same for the same episodes in another order or in other shards. Risk heads and steering
-    banks store it to say what they were learnt from.
+    The same for the same episodes in another order, in other shards, and divided over other folders
+    of the same description. Risk heads and steering banks store it to say what they were learnt
+    from.
 
     Raises:
-        UserError: there is no dataset, or its index is damaged.
+        UserError: there is no dataset, its index is damaged, or two hold the same episode.
     """
+    indices = read_indices(directories)
+    digest = hashlib.sha256()
+    for description in sorted({_description(directory) for directory in indices}):
+        digest.update(description.encode())
+    for checksum in sorted(entry.sha256 for entries in indices.values() for entry in entries):
+        digest.update(checksum.encode())
+    return digest.hexdigest()
+
+
+def _description(directory: Path) -> str:
     info = load_info(directory).as_json()
     for name in ("commands", "code_versions"):
         del info[name]
-    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
-    for checksum in sorted(entry.sha256 for entry in read_index(directory)):
-        digest.update(checksum.encode())
-    return digest.hexdigest()
+    return json.dumps(info, sort_keys=True)

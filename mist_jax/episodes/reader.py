@@ -1,4 +1,4 @@
-"""Reads the episodes of a dataset, without TensorFlow."""
+"""Reads the episodes of datasets, without TensorFlow."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,25 +6,29 @@ from pathlib import Path
 
 from mist_jax.episodes.codec import decode_episode
 from mist_jax.episodes.dataset_info import load_info
-from mist_jax.episodes.index import read_index
+from mist_jax.episodes.index import EpisodeEntry, read_indices
 from mist_jax.episodes.shards import load_shards, read_shard, shard_path
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode
 
 
-def read_episodes(directory: Path, *, images: bool = False) -> Iterator[Episode]:
-    """The episodes of a dataset in the order they were stored, one at a time.
+def read_episodes(*directories: Path, images: bool = False) -> Iterator[Episode]:
+    """The episodes of one or several datasets in the order they were stored, one at a time.
 
-    Each is what was written: floats as float32 (activations rounded to the dataset's
-    `activation_dtype`), contacts ordered by step, and where there are no queries the optional
-    fields None and the activations empty [0, L, D]. Camera pictures only if `images`.
+    Each is what was written: floats as float32 (activations in the dataset's `activation_dtype`),
+    contacts ordered by step, and where there are no queries the optional fields None and the
+    activations empty [0, L, D]. Camera pictures only if `images`.
 
     Raises:
-        UserError: there is no dataset, or a file of it is damaged; the message names the file.
+        UserError: there is no dataset, two of them hold the same episode, or a file is damaged; the
+            message names it.
     """
-    directory = Path(directory)
+    for directory, entries in read_indices(directories).items():
+        yield from _of_one(directory, iter(entries), images)
+
+
+def _of_one(directory: Path, entries: Iterator[EpisodeEntry], images: bool) -> Iterator[Episode]:
     info = load_info(directory)
-    entries = iter(read_index(directory))
     for index, length in enumerate(load_shards(directory)):
         path = shard_path(directory, index)
         for position, record in enumerate(read_shard(path, length)):
@@ -39,6 +43,6 @@ def read_episodes(directory: Path, *, images: bool = False) -> Iterator[Episode]
             yield episode
 
 
-def load_episodes(directory: Path, *, images: bool = False) -> list[Episode]:
-    """All episodes of a dataset at once; see `read_episodes`."""
-    return list(read_episodes(directory, images=images))
+def load_episodes(*directories: Path, images: bool = False) -> list[Episode]:
+    """All episodes of datasets at once; see `read_episodes`."""
+    return list(read_episodes(*directories, images=images))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import digest
 from mist_jax.intervention.reader import RiskReader
@@ -21,8 +21,8 @@ from mist_jax.steering.checkpoint import restore_bank
 class LearntParts:
     """What alarms and pushes; None and "" where a run goes without.
 
-    `threshold` [A] is as calibrated, inf without a head. `trained_on` holds the scenes of the
-    head's training data.
+    `threshold` [M] is as calibrated, inf without a head. `trained_on` holds the scenes or
+    instructions that had a role in making the head.
     """
 
     risk_head: RiskReader | None
@@ -45,13 +45,14 @@ def load_learnt_parts(
             this one does not have, or the bank speaks of other contacts than the head.
     """
     head, head_digest, trained_on = None, "", None
-    threshold = np.full(len(ACTION_DIMENSIONS), np.inf, np.float32)
+    threshold = np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
     horizon, share = DEFAULT_HORIZON, DEFAULT_SHARE
     if risk_folder is not None:
         head, metadata = restore_risk_head(risk_folder)
         _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
-        _check_site(metadata.site, policy, f"the risk head in {risk_folder}")
-        head_digest, trained_on = digest(head), metadata.fold_of.keys()
+        for site in head.sites:
+            _check_site(site, policy, f"the risk head in {risk_folder}")
+        head_digest, trained_on = digest(head), metadata.role_of.keys()
         threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
     bank, bank_digest = None, ""
     if bank_folder is not None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -19,7 +19,7 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.study.checkpoint import from_optional
 
 MOST_STATES = 10_000  # above every index of an initial state, sampled ones too
-_OFF = (None,) * len(ACTION_DIMENSIONS)
+_OFF = (None,) * len(SIGNED_MOTIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.
 _OF_THE_DATASET = (
     "model",
@@ -42,8 +42,8 @@ class RunSetup:
         risk_head: digest of the risk head, "" for none; `steering_vectors` likewise.
         method: which of the bank's directions push.
         coefficient: length of the push as a fraction of the residual stream's norm.
-        threshold: [A], the calibrated risk above which a dimension alarms; None never does.
-        gate_rate: [A], share of queries at which random times open a dimension; None if unused.
+        threshold: [M], the calibrated risk above which a signed motion alarms; None never does.
+        gate_rate: [M], share of queries at which random times open a motion; None if unused.
         equivalence_margin: difference of rates below which arms count as equal, stated in advance.
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
@@ -51,7 +51,7 @@ class RunSetup:
         batch_size: queries that one compiled call of the policy answers.
         policy_scenes: suites and initial states that the policy was trained on, such as
             "libero_spatial/0-29"; None where its card does not say.
-        trained_on: scenes, as "suite/task/state" or "suite/task", that the risk head has seen; None
+        trained_on: scenes, as "suite/task/state", or instructions, that the risk head has seen; None
             without a head.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
     """
@@ -78,15 +78,15 @@ class RunSetup:
 
     @property
     def alarm_threshold(self) -> np.ndarray:
-        """Float32 [A]; inf where no alarm is ever raised."""
+        """Float32 [M]; inf where no alarm is ever raised."""
         return from_optional(self.threshold).astype(np.float32)
 
-    def seen_in_training(self, key: EpisodeKey) -> bool | None:
-        """Whether the risk head was trained on the episode's scene; None without a head."""
+    def seen_in_training(self, key: EpisodeKey, instruction: str) -> bool | None:
+        """Whether the risk head was trained on the episode's scene or task; None without a head."""
         if self.trained_on is None:
             return None
-        task = f"{key.suite}/{key.task_id}"
-        return task in self.trained_on or f"{task}/{key.initial_state}" in self.trained_on
+        scene = f"{key.suite}/{key.task_id}/{key.initial_state}"
+        return scene in self.trained_on or instruction in self.trained_on
 
     def policy_saw(self, suite: str, initial_state: int) -> bool | None:
         """Whether the policy was trained on such an initial state; None where nobody knows."""
@@ -142,24 +142,26 @@ def trained_scenes(card: PolicyCard) -> tuple[str, ...] | None:
     return tuple(f"{suite}/{states}" for suite, states in found.items() if states)
 
 
-def per_dimension(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
-    """Float [A] from one number for all dimensions, or one for each, as typed.
+def per_motion(values: Sequence[str], what: str, *, most: float) -> np.ndarray:
+    """Float [M] from one number for all, one for each dimension, or one for each way, as typed.
 
     Raises:
         UserError: it is something else, or a number is outside [0, `most`].
     """
-    dims = len(ACTION_DIMENSIONS)
+    dims, motions = len(ACTION_DIMENSIONS), len(SIGNED_MOTIONS)
     try:
         numbers = np.asarray([float(value) for value in values])
     except ValueError:
         numbers = np.zeros(0)
-    fits = len(numbers) in (1, dims) and np.all((numbers >= 0) & (numbers <= most))
+    fits = len(numbers) in (1, dims, motions) and np.all((numbers >= 0) & (numbers <= most))
     if not fits:
         raise UserError(
-            f"{what}={','.join(values)}: give one number from 0 to {most:g}, or {dims} of them "
-            f"({', '.join(ACTION_DIMENSIONS)})"
+            f"{what}={','.join(values)}: give one number from 0 to {most:g}, {dims} of them "
+            f"({', '.join(ACTION_DIMENSIONS)}) or {motions} ({SIGNED_MOTIONS[0]}, "
+            f"{SIGNED_MOTIONS[1]}, {SIGNED_MOTIONS[2]}, ...)"
         )
-    return np.broadcast_to(numbers, (dims,)).copy()
+    both_ways = np.repeat(numbers, 2) if len(numbers) == dims else numbers
+    return np.broadcast_to(both_ways, (motions,)).copy()
 
 
 def digest(tree: Any) -> str:

@@ -1,35 +1,56 @@
 """What one forward reads and writes: a risk reader, and operators that act under their gates.
 
-An architecture calls `unread` before its first layer, `edit` at every steerable place of a layer,
-`read` at the layer's end (or `read_stack` for sites outside the language model) and `reported` for
-its outputs. Risk is read at one layer and opens the gates of later ones in the same pass.
+An architecture calls `begin` before its first layer (with the sites that are known by then), `edit`
+at every steerable place of a layer, `read` at every site of it and `forecast` at its end, and
+`finish` after the last (with the sites that come later). Risk is forecast after one layer and opens
+the gates of later ones in the same pass.
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mist_jax.axes import Array, Float, Int
+from mist_jax.axes import SIGNED_MOTIONS, Array, Float, Int
 from mist_jax.intervention.gate import UNREAD
 from mist_jax.intervention.operator import Operator, edit_activations
 from mist_jax.intervention.reader import RiskReader
 
+Stacks = Mapping[str, Float[Array, "B L D"]]
+NO_STACKS: Stacks = MappingProxyType({})
+
+
+@struct.dataclass
+class ReadSoFar:
+    """What one forward has read: part of its carry. All but `risk` is None without a reader."""
+
+    risk: Float[Array, "B M"]  # as gates see it: UNREAD before the forecast
+    reading: Any = None
+    memory: Any = None  # for the next query, once the forecast is made
+    proprio: Float[Array, "B proprio"] | None = None
+
 
 @struct.dataclass
 class Intervention:
-    """A pytree; what is not there (no reader, no operator at a place) costs nothing."""
+    """A pytree; what is not there (no reader, no operator at a place) costs nothing.
+
+    `memory` is the reader's, of each example's own query before; None: these are first queries.
+    """
 
     risk_head: RiskReader | None
     operators: tuple[Operator, ...] = ()
+    memory: Any = None
 
     @classmethod
-    def of(cls, risk_head: RiskReader | None, *operators: Operator) -> Self:
+    def of(cls, risk_head: RiskReader | None, *operators: Operator, memory: Any = None) -> Self:
         """With every array's dtype made definite: a weakly typed one would retrace the forward."""
         return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), cls(risk_head, operators)
+            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)),
+            cls(risk_head, operators, memory),
         )
 
     @property
@@ -38,24 +59,34 @@ class Intervention:
         return bool(self.operators)
 
     @property
-    def reads(self) -> str | None:
-        """The site that risk is read at."""
-        return None if self.risk_head is None else self.risk_head.site
+    def reads(self) -> tuple[str, ...]:
+        """The sites that the risk reader reads."""
+        return () if self.risk_head is None else self.risk_head.sites
 
     def layered(self) -> tuple[Any, ...]:
         """What the operators need at each layer, every leaf [L, ...]: the inputs of a scan."""
         return tuple(operator.layered() for operator in self.operators)
 
-    def unread(self, batch: int, dimensions: int) -> Float[Array, "B A"]:
-        """Risk before it is read: only gates that are always open let steering act."""
-        return jnp.full((batch, dimensions), UNREAD, jnp.float32)
+    def begin(self, proprio: Float[Array, "B proprio"], known: Stacks = NO_STACKS) -> ReadSoFar:
+        """Before the first layer; `known` are sites that come before it, all their layers.
+
+        A reader that needs nothing else forecasts here, and so opens the gates of every layer.
+        """
+        batch, reader = len(proprio), self.risk_head
+        risk = jnp.full((batch, len(SIGNED_MOTIONS)), UNREAD, jnp.float32)
+        if reader is None:
+            return ReadSoFar(risk)
+        memory = reader.no_memory(batch) if self.memory is None else self.memory
+        so_far = ReadSoFar(risk, reader.start(batch), memory, proprio.astype(jnp.float32))
+        so_far = self._read_stacks(known, so_far)
+        return self._forecast_now(so_far) if set(self.reads) <= set(known) else so_far
 
     def edit(
         self,
         place: str,
         hidden: Float[Array, "B T D"],
         parts: Sequence[Any],
-        risk: Float[Array, "B A"],
+        risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B"] | float]:
         """A place's activations after its operators, and by how much they moved."""
@@ -68,31 +99,69 @@ class Intervention:
         site: str,
         layer: Int[Array, ""],
         activation: Callable[[], Float[Array, "B D"]],
-        risk: Float[Array, "B A"],
-    ) -> Float[Array, "B A"]:
-        """The risk from here on: the reader's, at its own layer of its own site."""
+        so_far: ReadSoFar,
+    ) -> ReadSoFar:
+        """What the reader makes of one layer of a site; not even pooled where it needs none."""
         reader = self.risk_head
-        if reader is None or reader.site != site:
-            return risk
-        return jax.lax.cond(
-            layer == reader.layer, lambda: reader.probability(activation()), lambda: risk
+        if reader is None or site not in reader.sites:
+            return so_far
+        reading = jax.lax.cond(
+            reader.reads(site, layer),
+            lambda: reader.absorb(so_far.reading, site, layer, activation()),
+            lambda: so_far.reading,
         )
+        return dataclasses.replace(so_far, reading=reading)
 
-    def read_stack(
-        self, site: str, layers: Float[Array, "B L D"], risk: Float[Array, "B A"]
-    ) -> Float[Array, "B A"]:
-        """`read` where all layers of a site are there at once."""
+    def forecast(self, layer: Int[Array, ""], so_far: ReadSoFar) -> ReadSoFar:
+        """The risk from here on: at the end of the reader's own layer, of what it has read."""
         reader = self.risk_head
-        if reader is None or reader.site != site:
-            return risk
-        count = layers.shape[1]
-        chosen = jnp.take(layers, jnp.clip(reader.layer, 0, count - 1), axis=1)
-        there = (reader.layer >= 0) & (reader.layer < count)
-        return jnp.where(there, reader.probability(chosen), risk)
+        if reader is None:
+            return so_far
+        risk, memory = jax.lax.cond(
+            layer == reader.layer,
+            lambda: self._forecast(so_far),
+            lambda: (so_far.risk, so_far.memory),
+        )
+        return dataclasses.replace(so_far, risk=risk, memory=memory)
 
-    def reported(self, risk: Float[Array, "B A"]) -> Float[Array, "B A"] | None:
-        """Risk for the outputs: zero where none was read, None where nobody reads."""
-        return None if self.risk_head is None else jnp.where(risk == UNREAD, 0.0, risk)
+    def finish(self, so_far: ReadSoFar, known: Stacks = NO_STACKS) -> ReadSoFar:
+        """After the last layer; `known` are sites that come after it, all their layers.
+
+        A reader of any of them forecasts here, too late for gates. Risk that nobody forecast is 0.
+        """
+        if set(self.reads) & set(known):
+            so_far = self._forecast_now(self._read_stacks(known, so_far))
+        return dataclasses.replace(so_far, risk=jnp.where(so_far.risk == UNREAD, 0.0, so_far.risk))
+
+    def _read_stacks(self, stacks: Stacks, so_far: ReadSoFar) -> ReadSoFar:
+        for site in self.reads:
+            if site in stacks:
+                layers = stacks[site].swapaxes(0, 1)
+
+                def one(so_far: ReadSoFar, each: tuple, site: str = site) -> tuple[ReadSoFar, None]:
+                    return self.read(site, each[0], lambda: each[1], so_far), None
+
+                so_far, _ = jax.lax.scan(one, so_far, (jnp.arange(len(layers)), layers))
+        return so_far
+
+    def _forecast_now(self, so_far: ReadSoFar) -> ReadSoFar:
+        assert self.risk_head is not None
+        risk, memory = jax.lax.cond(
+            self.risk_head.layer >= 0,
+            lambda: self._forecast(so_far),
+            lambda: (so_far.risk, so_far.memory),
+        )
+        return dataclasses.replace(so_far, risk=risk, memory=memory)
+
+    def _forecast(self, so_far: ReadSoFar) -> tuple[Float[Array, "B M"], Any]:
+        """From the memory that came with the query: forecasting twice is forecasting once."""
+        reader, memory = self.risk_head, self.memory
+        assert reader is not None
+        assert so_far.proprio is not None
+        if memory is None:
+            memory = reader.no_memory(len(so_far.risk))
+        risk, memory = reader.forecast(so_far.reading, so_far.proprio, memory)
+        return risk.astype(jnp.float32), memory
 
 
 NO_INTERVENTION = Intervention(None)

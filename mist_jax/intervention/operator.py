@@ -49,7 +49,7 @@ class Operator(Protocol):
 def edit_activations(
     hidden: Float[Array, "B T D"],
     operators: Sequence[tuple[Operator, Any]],
-    risk: Float[Array, "B A"],
+    risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B"]]:
     """One place of one layer after its operators (each with its layer's part), in order.

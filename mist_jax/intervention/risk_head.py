@@ -1,96 +1,200 @@
-"""The risk head: reads one layer's pooled activations, says which action dimension is dangerous.
+"""The risk head: reads pooled activations of early layers, says which motion is dangerous.
 
 A plain pytree of arrays, so that it enters the policy's compiled forward as an argument and can be
-replaced, retrained or switched off without retracing. Layer and calibration are data too.
+replaced, retrained or switched off without retracing. Layers and calibration are data too.
 """
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.core import Tracer
 
-from mist_jax.axes import ACTION_DIMENSIONS, Array, Float, Int
-from mist_jax.intervention.site import DEFAULT_SITE
+from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float, Int
+from mist_jax.intervention.gate import is_concrete
+from mist_jax.intervention.hazard import horizon_logit, safe_logit
+from mist_jax.intervention.risk_trunk import TRUNKS, Weights
+
+WINDOWS = 2  # parts of the horizon; by default one chunk of 8 control steps each
 
 
 @struct.dataclass
 class RiskHead:
-    """A two-layer perceptron with a stored normaliser and per-dimension Platt calibration.
+    """An ensemble of hazard models that read the same sites; leaves start with [E]. A `RiskReader`.
 
-    probability = sigmoid(platt_scale * logit + platt_shift). `layer` is the layer of `site` that is
-    read (0-based); -1 reads none and reports zero risk. `site` is static. A `RiskReader`.
+    A member's features are u = concat over `sites` of sum_l gain[l] x[l], then gain x proprio, less
+    `offset`: a normaliser and a choice (or mixture) of layers in one. Layers are numbered as in the
+    model, so that L reaches from 0 to the last that any member reads. With `remembers` the trunk
+    sees [u, u - u of the same episode's query before], the difference zero at the first query.
+
+    The trunk (`kind`, one of `TRUNKS`) gives hazard logits [W, M], and they the logit that any
+    window brings the event; a member's risk is sigmoid(platt_scale * logit + platt_shift). The
+    ensemble's is sigmoid(ensemble_scale * logit(mean of the members') + ensemble_shift).
+    `layer` -1 reads nothing and reports zero risk. All arrays float32, `layer` int32.
     """
 
-    mean: Float[Array, "D"]
-    scale: Float[Array, "D"]
-    hidden_kernel: Float[Array, "D F"]
-    hidden_bias: Float[Array, "F"]
-    output_kernel: Float[Array, "F A"]
-    output_bias: Float[Array, "A"]
-    platt_scale: Float[Array, "A"]
-    platt_shift: Float[Array, "A"]
+    gain: Float[Array, "E L D"]  # D: the widths of all sites, side by side
+    proprio_gain: Float[Array, "E proprio"]  # of width 0: proprio is not read
+    offset: Float[Array, "E inputs"]  # D and proprio, side by side
+    trunk: Weights
+    platt_scale: Float[Array, "E M"]
+    platt_shift: Float[Array, "E M"]
+    ensemble_scale: Float[Array, "M"]
+    ensemble_shift: Float[Array, "M"]
     layer: Int[Array, ""]
-    site: str = struct.field(pytree_node=False, default=DEFAULT_SITE)
+    sites: tuple[str, ...] = struct.field(pytree_node=False)
+    widths: tuple[int, ...] = struct.field(pytree_node=False)
+    kind: str = struct.field(pytree_node=False, default="perceptron")
+    remembers: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
     def initial(
-        cls, key: Array, *, width: int, hidden: int, layer: int, site: str = DEFAULT_SITE
+        cls,
+        key: Array,
+        *,
+        sites: Mapping[str, int],
+        layer: int,
+        layers: int | None = None,
+        proprio: int = 0,
+        members: int = 1,
+        hidden: int = 64,
+        windows: int = WINDOWS,
+        kind: str = "perceptron",
+        remembers: bool = False,
     ) -> Self:
-        """A fresh head with unit calibration; `key` is a JAX PRNG key."""
-        first, second = jax.random.split(key)
-        dims = len(ACTION_DIMENSIONS)
+        """A fresh head with unit calibration that reads `layer` of each of `sites` (to widths).
+
+        `key` is a JAX PRNG key; `layers` is L, `layer` + 1 by default.
+        """
+        width, motions = sum(sites.values()), len(SIGNED_MOTIONS)
+        depth = max(layer + 1, 1) if layers is None else layers
+        read = (jnp.arange(depth) == layer).astype(jnp.float32)[None, :, None]
+        inputs = (width + proprio) * (2 if remembers else 1)
+
+        def fresh(key: Array) -> Weights:
+            return TRUNKS[kind].initial(
+                key, inputs=inputs, hidden=hidden, windows=windows, motions=motions
+            )
+
         return cls(
-            mean=jnp.zeros((width,)),
-            scale=jnp.ones((width,)),
-            hidden_kernel=jax.random.normal(first, (width, hidden)) / jnp.sqrt(width),
-            hidden_bias=jnp.zeros((hidden,)),
-            output_kernel=jax.random.normal(second, (hidden, dims)) / jnp.sqrt(hidden),
-            output_bias=jnp.zeros((dims,)),
-            platt_scale=jnp.ones((dims,)),
-            platt_shift=jnp.zeros((dims,)),
+            gain=jnp.broadcast_to(read, (members, depth, width)),
+            proprio_gain=jnp.ones((members, proprio)),
+            offset=jnp.zeros((members, width + proprio)),
+            trunk=jax.vmap(fresh)(jax.random.split(key, members)),
+            platt_scale=jnp.ones((members, motions)),
+            platt_shift=jnp.zeros((members, motions)),
+            ensemble_scale=jnp.ones((motions,)),
+            ensemble_shift=jnp.zeros((motions,)),
             layer=jnp.asarray(layer, jnp.int32),
-            site=site,
+            sites=tuple(sites),
+            widths=tuple(sites.values()),
+            kind=kind,
+            remembers=remembers,
         )
 
     @classmethod
-    def off(cls, *, width: int, hidden: int = 256, site: str = DEFAULT_SITE) -> Self:
-        """A head that reads nothing and reports zero risk."""
-        head = cls.initial(jax.random.key(0), width=width, hidden=hidden, layer=-1, site=site)
-        return jax.tree.map(jnp.zeros_like, head).replace(layer=jnp.asarray(-1, jnp.int32))
+    def off(cls, *, sites: Mapping[str, int], **shape: Any) -> Self:
+        """A head that reads nothing and reports zero risk; `shape` as of `initial`.
 
-    @property
-    def width(self) -> int:
-        """Features of the activation it reads."""
-        return self.mean.shape[-1]
+        Made like another head, it takes that one's place without a new trace.
+        """
+        depth = shape.pop("layers", None) or 1
+        head = cls.initial(jax.random.key(0), sites=sites, layer=-1, layers=depth, **shape)
+        return head.switched_off()
 
-    def probability(self, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
-        """Calibrated probability that each dimension drives a harmful contact, float32."""
-        return risk_probability(self, activation)
+    def switched_off(self) -> Self:
+        """This head, reading nothing."""
+        return jax.tree.map(jnp.zeros_like, self).replace(layer=jnp.asarray(-1, jnp.int32))
+
+    def start(self, batch: int) -> dict[str, Array]:
+        """Zeros [B, E, D] for each site."""
+        members = len(self.gain)
+        sized = zip(self.sites, self.widths, strict=True)
+        return {site: jnp.zeros((batch, members, width), jnp.float32) for site, width in sized}
+
+    def reads(self, site: str, layer: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether any member has a gain there."""
+        return (self._gain(site, layer) != 0).any() & (self.layer >= 0)
+
+    def absorb(
+        self,
+        reading: dict[str, Array],
+        site: str,
+        layer: Int[Array, ""],
+        activation: Float[Array, "B D"],
+    ) -> dict[str, Array]:
+        """Adds gain times activation; a layer without gain adds nothing."""
+        more = activation.astype(jnp.float32)[:, None] * self._gain(site, layer)
+        return {**reading, site: reading[site] + more}
+
+    def features(
+        self, reading: dict[str, Array], proprio: Float[Array, "B proprio"]
+    ) -> Float[Array, "B E inputs"]:
+        """What the trunk sees of this query alone."""
+        parts = [reading[site] for site in self.sites]
+        if self.proprio_gain.shape[-1]:
+            parts.append(proprio.astype(jnp.float32)[:, None] * self.proprio_gain)
+        return jnp.concatenate(parts, axis=-1) - self.offset
+
+    def forecast(
+        self,
+        reading: dict[str, Array],
+        proprio: Float[Array, "B proprio"],
+        memory: dict[str, Array],
+    ) -> tuple[Float[Array, "B M"], dict[str, Array]]:
+        """Calibrated probability that each signed motion drives a harmful event, and the memory."""
+        score, memory = self.scores(self.features(reading, proprio), memory)
+        member = jax.nn.sigmoid(self.platt_scale * score + self.platt_shift)
+        mean = safe_logit(member.mean(axis=1))
+        risk = jax.nn.sigmoid(self.ensemble_scale * mean + self.ensemble_shift)
+        return jnp.where(self.layer >= 0, risk, 0.0), memory
+
+    def scores(
+        self, features: Float[Array, "B E inputs"], memory: dict[str, Array]
+    ) -> tuple[Float[Array, "B E M"], dict[str, Array]]:
+        """Uncalibrated logits of each member, and the memory for the next query."""
+        seen, x = memory["seen"], features
+        if self.remembers:
+            since = jnp.where(memory["started"][:, None, None] > 0, features - seen, 0.0)
+            seen, x = features, jnp.concatenate([features, since], axis=-1)
+        trunk = jax.vmap(TRUNKS[self.kind], in_axes=(0, 1, 1), out_axes=(1, 1))
+        hazard, state = trunk(self.trunk, x, memory["state"])
+        started = jnp.ones_like(memory["started"])
+        return horizon_logit(hazard), {"started": started, "seen": seen, "state": state}
+
+    def no_memory(self, batch: int) -> dict[str, Array]:
+        """Zeros: whether the episode has begun [B], features seen [B, E, *], state [B, E, F]."""
+        members, inputs = self.offset.shape
+        one = jax.tree.map(lambda leaf: leaf[0], self.trunk)
+        state = TRUNKS[self.kind].state_width(one)
+        return {
+            "started": jnp.zeros((batch,), jnp.float32),
+            "seen": jnp.zeros((batch, members, inputs if self.remembers else 0), jnp.float32),
+            "state": jnp.zeros((batch, members, state), jnp.float32),
+        }
+
+    def _gain(self, site: str, layer: Int[Array, ""]) -> Float[Array, "E D"]:
+        """Zeros for a site that is not read, and beyond the last layer that is."""
+        if site not in self.sites:
+            return jnp.zeros((len(self.gain), 1), jnp.float32)
+        at = self.sites.index(site)
+        begin = sum(self.widths[:at])
+        here = self.gain[:, :, begin : begin + self.widths[at]]
+        # An index outside would otherwise be that of the last layer.
+        known = (layer >= 0) & (layer < self.gain.shape[1])
+        return jnp.where(known, here[:, jnp.clip(layer, 0, self.gain.shape[1] - 1)], 0.0)
 
     def __repr__(self) -> str:
-        """Short; `dimensions` are those whose calibration listens to the logits."""
-        shape = getattr(self.hidden_kernel, "shape", ("?", "?"))
-        shown = f"site={self.site!r}, width={shape[-2]}, hidden={shape[-1]}"
-        scale = self.platt_scale
-        known = isinstance(scale, (np.ndarray, jax.Array)) and not isinstance(scale, Tracer)
-        if known:  # under a trace only shapes are
-            alive = np.any(np.asarray(scale).reshape(-1, len(ACTION_DIMENSIONS)), axis=0).tolist()
-            names = [name for name, ok in zip(ACTION_DIMENSIONS, alive, strict=True) if ok]
+        """Short; `motions` are those whose calibration listens to the logits."""
+        sizes = zip(self.sites, self.widths, strict=True)
+        shown = f"{self.kind}, sites={', '.join(f'{site} ({width})' for site, width in sizes)}"
+        scale = self.ensemble_scale
+        if isinstance(scale, np.ndarray | jax.Array) and is_concrete(scale):  # not under a trace
+            alive = np.flatnonzero(np.asarray(scale).reshape(-1, len(SIGNED_MOTIONS)).any(axis=0))
+            names = [SIGNED_MOTIONS[at] for at in alive]
             layer = np.asarray(self.layer).tolist()
-            shown = f"{shown}, layer={layer}, dimensions={', '.join(names) or 'none'}"
+            members = np.shape(self.gain)[0]
+            shown += f", members={members}, layer={layer}, motions={', '.join(names) or 'none'}"
         return f"RiskHead({shown})"
-
-
-def risk_logits(head: RiskHead, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
-    """Uncalibrated logits, float32, from pooled activations."""
-    normal = (activation.astype(jnp.float32) - head.mean) / jnp.maximum(head.scale, 1e-6)
-    hidden = jax.nn.gelu(normal @ head.hidden_kernel + head.hidden_bias)
-    return hidden @ head.output_kernel + head.output_bias
-
-
-def risk_probability(head: RiskHead, activation: Float[Array, "B D"]) -> Float[Array, "B A"]:
-    """Calibrated probability that each dimension drives a harmful contact within the horizon."""
-    return jax.nn.sigmoid(head.platt_scale * risk_logits(head, activation) + head.platt_shift)

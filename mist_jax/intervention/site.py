@@ -20,12 +20,14 @@ class ModelSite:
     Pooled by `mean` an activation is float32 [B, layers, width]; by `tokens` it is
     [B, layers, tokens, width] with `tokens` those of one padded batch, zero where an example has
     fewer. `stage` is when it is known: before, within or after the layers that can be steered.
+    `pools` are the forms it can be asked for in.
     """
 
     layers: int
     width: int
     stage: Literal["before", "within", "after"] = "within"
     steerable: bool = False  # operators may act at this place
+    pools: tuple[Pool, ...] = ("mean", "tokens")
 
 
 def split_site(name: str) -> tuple[str, str]:
@@ -36,16 +38,16 @@ def split_site(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Watch:
-    """What one forward must keep: the sites asked for, and the one that risk is read at. Static."""
+    """What one forward must keep: the sites asked for, and those risk is read at. Static."""
 
     sites: tuple[str, ...] = ()
     pool: Pool = "mean"
-    reader: str | None = None
+    read: tuple[str, ...] = ()
 
     def pools(self, site: str) -> tuple[Pool, ...]:
         """How a site is to be pooled, at most once each way; nothing where nobody looks."""
         asked: list[Pool] = [self.pool] if site in self.sites else []
-        return tuple(dict.fromkeys([*asked, "mean"] if site == self.reader else asked))
+        return tuple(dict.fromkeys([*asked, "mean"] if site in self.read else asked))
 
 
 NOTHING = Watch()

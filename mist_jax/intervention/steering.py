@@ -5,7 +5,7 @@ At every layer l, for every token the mask selects,
     h <- h + sum_v g[b, v] * c[b, v] * u[v, l]  -  g_s[b] * s[b] * h
 
 where u are the directions, c an example's coefficients, g the direction's gate and s the shrinkage
-control. A gate opens when the calibrated risk of one of its action dimensions, read in the same
+control. A gate opens when the calibrated risk of one of its signed motions, read in the same
 forward pass, exceeds the threshold; it acts on later layers only. A token with nothing to add keeps
 its bits.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import ACTION_DIMENSIONS, Array, Bool, Float
+from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import Gate, ThresholdGate
 from mist_jax.intervention.operator import Operator
@@ -63,10 +63,10 @@ class Steering(Operator):
         Args:
             vectors: a direction for each layer of the site.
             coefficient: how much of each direction an example gets.
-            gates: [V, A], 1 where a dimension's risk may open a direction; default all.
-            threshold: [B, A], the risk above which a gate opens: -inf always, +inf never.
+            gates: [V, M], 1 where a signed motion's risk may open a direction; default all.
+            threshold: [B, M], the risk above which a gate opens: -inf always, +inf never.
             gate: another rule than a threshold, in place of `gates` and `threshold`.
-            shrink: [B], the share of the activation that an alarm of any dimension takes away.
+            shrink: [B], the share of the activation that an alarm of any motion takes away.
             tokens: roles of the tokens steered; default the site's (`llm.resid:image`), else the
                 action tokens.
             site: of the model, as a bank's metadata name it.
@@ -85,10 +85,10 @@ class Steering(Operator):
             raise UserError("steering vectors and coefficients must be finite")
         batch, directions = coefficient.shape
         if gate is None:
-            listens = np.ones((directions, len(ACTION_DIMENSIONS))) if gates is None else gates
+            listens = np.ones((directions, len(SIGNED_MOTIONS))) if gates is None else gates
             if np.ndim(listens) != 2 or len(np.asarray(listens)) != directions:
                 raise UserError(
-                    f"gates must be [directions, action dimensions] for {directions} directions, "
+                    f"gates must be [directions, signed motions] for {directions} directions, "
                     f"not {np.shape(listens)}"
                 )
             gate = ThresholdGate.of(threshold, listens, batch)

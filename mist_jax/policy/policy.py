@@ -18,6 +18,7 @@ from mist_jax.policy.model import PolicyModel, steerable_layers
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
 from mist_jax.record.observation import Observation
+from mist_jax.signed import MOTIONS, either_way
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,21 @@ class Prediction:
     `actions` can be executed as they are: un-normalised, the gripper turned for the environment (-1
     opens, +1 closes), clipped to [-1, 1]. `raw_actions` are before the gripper's turn and the clip,
     as the model's reference gives them. `activations` per site: float32 [B, layers, D], the mean
-    over the site's tokens, or [B, layers, tokens, D] where every token was asked for. `risk` is the
-    calibrated probability that a dimension drives a harmful contact within the horizon (zero
-    without a risk head). `gate` is how much steering acted at each layer: the norm of the change as
-    a fraction of the norm of what it changed.
+    over the site's tokens, or [B, layers, tokens, D] where every token was asked for.
+
+    `signed_risk` is the calibrated probability that a signed motion (x+, x-, ...) drives a harmful
+    contact within the horizon, `risk` that its dimension does so either way; zero without a risk
+    head, whose `memory` is for the same episodes' next query. `gate` is how much steering acted at
+    each layer: the norm of the change as a fraction of the norm of what it changed.
     """
 
     actions: np.ndarray  # float32 [B, C, A]
     raw_actions: np.ndarray  # float32 [B, C, A]
     activations: Mapping[str, np.ndarray]
     risk: np.ndarray  # float32 [B, A]
+    signed_risk: np.ndarray  # float32 [B, M]
     gate: np.ndarray  # float32 [B, L]
+    memory: Any = None  # pytree of arrays [B, ...]; None without a risk head
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Policy:
         pool: Pool = "mean",
         steering: Operator | Sequence[Operator] | None = None,
         risk_head: RiskReader | None = None,
+        memory: Any = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """One chunk of actions per observation.
@@ -104,6 +110,8 @@ class Policy:
             steering: `Steering`, or operators that act in the order given; None is off, bit for
                 bit.
             risk_head: None reports zero risk.
+            memory: the head's, of the same examples' query before (`prediction.memory`); None:
+                these are the first of their episodes.
             seeds: of the diffusion head's noise, one per example; other heads draw nothing.
 
         Raises:
@@ -118,7 +126,13 @@ class Policy:
         pairs = zip(observations, instructions, strict=True)
         inputs = [self.preprocessor(observation, text) for observation, text in pairs]
         return self.predict_inputs(
-            inputs, sites=sites, pool=pool, steering=steering, risk_head=risk_head, seeds=seeds
+            inputs,
+            sites=sites,
+            pool=pool,
+            steering=steering,
+            risk_head=risk_head,
+            memory=memory,
+            seeds=seeds,
         )
 
     def predict_inputs(
@@ -129,30 +143,35 @@ class Policy:
         pool: Pool = "mean",
         steering: Operator | Sequence[Operator] | None = None,
         risk_head: RiskReader | None = None,
+        memory: Any = None,
         seeds: Sequence[int] | None = None,
     ) -> Prediction:
         """`predict` on inputs that a worker has preprocessed already."""
-        for site in sites:
-            self._site(site)
         if pool not in ("mean", "tokens"):
             raise UserError(f"pool is 'mean' or 'tokens', not {pool!r}")
+        for site in sites:
+            if pool not in self._site(site).pools:
+                raise UserError(f"{site} is not about single tokens: ask for it with pool='mean'")
         outputs = forward(
             self.model,
             self.parameters,
             self.model.collate(inputs, seeds),
-            self.intervention(len(inputs), steering, risk_head),
+            self.intervention(len(inputs), steering, risk_head, memory),
             sites=tuple(sorted(set(sites))),
             pool=pool,
         )
         host = jax.device_get(outputs)
         raw = self.preprocessor.unnormalise(host.actions)
-        batch, dims = len(inputs), self.model.action_dim
+        batch = len(inputs)
+        risk = np.zeros((batch, MOTIONS), np.float32) if host.risk is None else host.risk
         return Prediction(
             actions=np.clip(gripper_for_environment(raw), -1.0, 1.0).astype(np.float32),
             raw_actions=raw,
             activations=host.activations,
-            risk=np.zeros((batch, dims), np.float32) if host.risk is None else host.risk,
+            risk=either_way(risk),
+            signed_risk=risk,
             gate=np.zeros((batch, self.layers), np.float32) if host.gate is None else host.gate,
+            memory=host.memory,
         )
 
     def intervention(
@@ -160,41 +179,64 @@ class Policy:
         batch: int,
         steering: Operator | Sequence[Operator] | None,
         risk_head: RiskReader | None,
+        memory: Any = None,
     ) -> Intervention:
         """Checked against this model; what is not given is not in the program.
 
         Raises:
-            UserError: steering or risk head of another model's shape or site, or for another
-                batch; or a gate that listens to a risk that nobody reads, or reads too late.
+            UserError: steering, risk head or memory of another model's or head's shape, another
+                site or batch; or a gate that listens to a risk that nobody reads, or too late.
         """
         operators: tuple[Operator, ...] = ()
         if steering is not None:
             several = isinstance(steering, (tuple, list))
             operators = tuple(steering) if several else (steering,)  # type: ignore[assignment]
-        read = None
-        if risk_head is not None:
-            read = self._site(risk_head.site)
-            if risk_head.width != read.width:
-                raise UserError(
-                    f"the risk head reads width {risk_head.width}, {risk_head.site} has "
-                    f"{read.width}; train it on this model's activations"
-                )
+        memory = self._memory(batch, risk_head, memory)
+        late = [site for site in self._read(risk_head) if self.sites[site].stage == "after"]
         for operator in operators:
             self._check_operator(operator, batch)
             if not operator.gate.listens_to_risk():
                 continue
-            if read is None:
+            if risk_head is None:
                 raise UserError(
                     "the steering's gate listens to risk and there is no risk head: give "
                     "risk_head, or a threshold of -inf (always open)"
                 )
-            if read.stage == "after":
-                assert risk_head is not None
+            if late:
                 raise UserError(
-                    f"risk read at {risk_head.site} comes after every layer that can be steered; "
-                    "a gate needs a head that reads an earlier site"
+                    f"risk read at {late[0]} comes after every layer that can be steered; a gate "
+                    "needs a head that reads earlier sites"
                 )
-        return Intervention.of(risk_head, *operators)
+        return Intervention.of(risk_head, *operators, memory=memory)
+
+    def _read(self, risk_head: RiskReader | None) -> tuple[str, ...]:
+        """The sites that are read, once they were found to fit."""
+        if risk_head is None:
+            return ()
+        for site, width in zip(risk_head.sites, risk_head.widths, strict=True):
+            there = self._site(site)
+            if width != there.width:
+                raise UserError(
+                    f"the risk head reads width {width}, {site} has {there.width}; train it on "
+                    "this model's activations"
+                )
+        return risk_head.sites
+
+    def _memory(self, batch: int, risk_head: RiskReader | None, memory: Any) -> Any:
+        """The memory given, checked, or that of first queries."""
+        if risk_head is None:
+            if memory is not None:
+                raise UserError("a memory needs the risk head whose it is: give risk_head")
+            return None
+        if memory is None:
+            return risk_head.no_memory(batch)
+        wanted = jax.eval_shape(lambda: risk_head.no_memory(batch))
+        if _shapes(memory) != _shapes(wanted):
+            raise UserError(
+                f"the memory is of another risk head or batch than this of {batch}: give the last "
+                "prediction's, or None at an episode's first query"
+            )
+        return memory
 
     def _check_operator(self, operator: Operator, batch: int) -> None:
         site = self._site(operator.site)
@@ -210,9 +252,14 @@ class Policy:
                 f"layers of width {width}; this batch has {batch}, the model {site.layers} layers "
                 f"of width {site.width}"
             )
-        operator.gate.check(batch=batch, dimensions=self.model.action_dim)
+        operator.gate.check(batch=batch, motions=MOTIONS)
 
     def _site(self, name: str) -> ModelSite:
         if name not in self.sites:
             raise UserError(f"unknown site {name!r}; there are {', '.join(self.sites)}")
         return self.sites[name]
+
+
+def _shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [np.shape(leaf) for leaf in leaves]

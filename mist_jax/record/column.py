@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 
 Axis = str | int
 ColumnType = type[np.float32] | type[np.int32] | type[np.int64] | type[np.bool_] | type[str]
@@ -44,7 +44,8 @@ class Column:
         Raises:
             ValueError: nobody says how long an axis is.
         """
-        known = {"A": len(ACTION_DIMENSIONS), **dict.fromkeys(VARYING, -1), **sizes}
+        fixed = {"A": len(ACTION_DIMENSIONS), "M": len(SIGNED_MOTIONS)}
+        known = {**fixed, **dict.fromkeys(VARYING, -1), **sizes}
         unknown = [axis for axis in self.axes if isinstance(axis, str) and axis not in known]
         if unknown:
             raise ValueError(f"column {self.name!r} has an axis {unknown[0]!r} of unknown length")

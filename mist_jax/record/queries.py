@@ -13,7 +13,8 @@ class Queries:
     """Per policy query, [Q, ...]; empty where no policy was asked (scripted episodes).
 
     `raw_actions` is what the policy said: un-normalised, before the gripper post-processing and
-    before any arm's edit. `edited` marks the queries after which the arm changed that.
+    before any arm's edit. `edited` marks the queries after which the arm changed that. `risk` is of
+    signed motions: `mist_jax.signed.either_way` of it is that of their dimensions.
     """
 
     step: np.ndarray = field(metadata=column(np.int32, doc="control step the chunk begins at"))
@@ -25,7 +26,13 @@ class Queries:
     activations: Mapping[str, np.ndarray] = field(default_factory=dict)  # site -> float [Q, L, D]
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # site -> layer of each L
     risk: np.ndarray | None = field(
-        default=None, metadata=column(np.float32, "A", optional=True, doc="calibrated probability")
+        default=None,
+        metadata=column(
+            np.float32,
+            "M",
+            optional=True,
+            doc="calibrated probability of each signed motion: x+, x-, y+, ...",
+        ),
     )
     gate: np.ndarray | None = field(
         default=None,
@@ -48,6 +55,25 @@ class Queries:
             np.bool_,
             optional=True,
             doc="the arm changed what the policy said, after the forward",
+        ),
+    )
+    overlap: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "C",
+            "A",
+            optional=True,
+            doc="what the policy said half a chunk before, not executed; NaN at the first query",
+        ),
+    )
+    spread: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "A",
+            optional=True,
+            doc="standard deviation of the chunk's first action over perturbed pictures",
         ),
     )
     # camera -> Q JPEGs, the steps' images at `step`; empty unless every query has one

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.intervention.reader import RiskReader
-from mist_jax.risk.calibration import Platt
+from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan
 
@@ -26,44 +26,18 @@ Progress: TypeAlias = Callable[[int], None]
 class Fit:
     """Member k is what fold k is tested by: it saw nothing of that fold's queries.
 
-    It may be trained on `folds.train` and stopped or chosen on `folds.validation`. None: the fold
-    offers nothing to learn from. Members of a detector that forecasts contacts or ships are stored
-    together: their arrays have the same names and shapes.
+    It may be trained on `folds.train` and stopped or chosen on `folds.select`
+    (`plan.folds.labelled`), and never sees the scenes that calibrate or set thresholds. None: the
+    fold offers nothing to learn from.
     """
 
     members: Sequence[Member | None]
 
 
-@dataclass(frozen=True)
-class Refit:
-    """One more member, fitted to every scene, for scenes that are new.
-
-    `outside` are scores of every query as in `Shipped`, and so is `validation_auroc`.
-    """
-
-    member: Member
-    outside: np.ndarray
-    validation_auroc: np.ndarray
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """What a gating detector gives to be used on new scenes.
-
-    `outside` are scores ([Q, A], or [Q] for a failure score) of every query by models that did not
-    see it; they calibrate `reader`, which makes the pytree with a calibration inside. Of each
-    stored layer, `validation_auroc` is the mean over folds, nan where it was not tried.
-    """
-
-    outside: np.ndarray
-    reader: Callable[[Platt], RiskReader]
-    validation_auroc: np.ndarray  # float [L]
-
-
 class Detector(Protocol):
     """One way to forecast harm.
 
-    `claims` says what a score speaks of: "contact" is one logit per action dimension, [Q, A],
+    `claims` says what a score speaks of: "contact" is one logit per signed motion, [Q, M],
     "failure" one number per query, [Q], larger where the episode is likelier to fail. Neither has
     to be calibrated: that is done for all alike. Detectors of the same `learner` share one fit.
     """
@@ -95,15 +69,6 @@ class Detector(Protocol):
 
 
 @runtime_checkable
-class RefittingDetector(Detector, Protocol):
-    """What is told beside a detector that ships: on new scenes both are refits to all the rest."""
-
-    def refit(self, fit: Any, samples: Samples, plan: Plan) -> Refit:
-        """Refits to all of `samples`, with out-of-sample scores to calibrate on."""
-        ...
-
-
-@runtime_checkable
 class GatingDetector(Detector, Protocol):
     """A detector that can be read inside the compiled forward, and so open gates."""
 
@@ -112,19 +77,24 @@ class GatingDetector(Detector, Protocol):
         """A `flax.struct` dataclass that is a `RiskReader`; its arrays are what is stored."""
         ...
 
-    def ship(self, fit: Fit, samples: Samples, plan: Plan) -> Shipped:
-        """Refits to all of `samples`, with out-of-sample scores to calibrate on.
+    def ship(
+        self,
+        members: Sequence[Member],
+        platts: Sequence[Platt],
+        ensemble: Platt,
+        samples: Samples,
+        plan: Plan,
+    ) -> RiskReader:
+        """The fold ensemble as a reader: what judges new scenes, and opens gates.
 
-        What it reads is a layer that `plan.may_read`.
-
-        Raises:
-            UserError: there is not enough to learn from.
+        Its risk is `ensemble(logit(mean_k platts[k](score_k)))`. What it reads are layers that
+        `plan.may_read`.
         """
         ...
 
 
 def activation_at(samples: Samples, layer: int, reads: str) -> np.ndarray:
-    """Activations [Q, D] of one layer of the samples' site; `reads` names who asks.
+    """Float32 [Q, D]: activations of one layer of the samples' site; `reads` names who asks.
 
     Raises:
         UserError: the layer is not stored.
@@ -134,11 +104,11 @@ def activation_at(samples: Samples, layer: int, reads: str) -> np.ndarray:
             f"{reads} reads layer {layer} of {samples.site}, which the dataset does not hold (it "
             f"has {list(samples.layers)}); collect that layer too"
         )
-    return samples.activation[:, samples.layers.index(layer)]
+    return samples.activation[:, samples.layers.index(layer)].astype(np.float32)
 
 
-def per_dimension(scores: np.ndarray) -> np.ndarray:
-    """Scores [Q, A]; one number per query speaks for every dimension alike."""
+def per_motion(scores: np.ndarray) -> np.ndarray:
+    """Scores [Q, M]; one number per query speaks for every signed motion alike."""
     if scores.ndim == 2:
         return scores
-    return np.repeat(scores[:, None], len(ACTION_DIMENSIONS), axis=1)
+    return np.repeat(scores[:, None], len(SIGNED_MOTIONS), axis=1)

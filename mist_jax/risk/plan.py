@@ -8,35 +8,41 @@ import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.risk.features import Samples
-from mist_jax.risk.splits import MIN_FOLDS, Folds, make_folds
+from mist_jax.risk.labels import Target
+from mist_jax.risk.splits import ROLES, Folds, groups_of, make_folds
 
 READABLE = 2 / 3  # part of the depth that risk may be read in: the rest is left to steer
 LANGUAGE_SITES = "llm."  # how the names of sites within the steerable layers begin
+SAFE_EPOCHS = 1000  # for as long SAFE's networks are trained where they were published
 DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a head is fitted; `patience` counts epochs without a better validation loss.
+    """How heads are fitted; `patience` counts epochs without a better loss on the select rows.
 
-    `input_noise` lists strengths of Gaussian noise on the normalised input, the regulariser that
-    mattered on few samples of wide activations; each is tried with each of `seeds` seeds.
+    `windows` equal parts of the horizon have a hazard each. `input_noise` lists strengths of noise
+    on the normalised input, the regulariser that matters on few samples of wide activations; each
+    is tried with each of `seeds` seeds. `batch` counts queries; on few it is smaller. All heads
+    together train within `memory_limit` bytes of the device, in as many turns as that takes.
     """
 
-    epochs: int = 100
+    epochs: int = 12
     hidden: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 3.0
+    windows: int = 2
+    learning_rate: float = 2e-3
+    weight_decay: float = 1.0
     input_noise: tuple[float, ...] = (0.0, 1.0)
-    batch: int = 64
-    patience: int = 15
+    batch: int = 512
+    patience: int = 5
     max_class_weight: float = 20.0
     seeds: int = 1
     seed: int = 0
+    memory_limit: int = 8 * 2**30
 
     @property
     def trials(self) -> tuple[tuple[float, int], ...]:
-        """(input noise, seed) of each trial S."""
+        """(input noise, seed) of each trial."""
         return tuple((noise, s) for noise in self.input_noise for s in range(self.seeds))
 
 
@@ -44,25 +50,29 @@ class TrainConfig:
 class StudyConfig:
     """What is trained and how it is tested.
 
-    `detector` names the one that ships; `rate` is that of false alarms on clean episodes;
-    `max_layer` is the last layer that it may read, None: two thirds of the stored depth.
+    `detector` names the one that ships, `target` the events that are forecast; `rate` is that of
+    false alarms on clean episodes; `max_layer` is the last layer that it may read, None: two thirds
+    of the stored depth.
     """
 
     detector: str = "head"
+    target: Target = "first"
     split: str = "episode"
     folds: int = 5
     rate: float = 0.15
     min_positive: int = DEFAULT_MIN_POSITIVE
     max_layer: int | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
+    safe_epochs: int = SAFE_EPOCHS
 
 
 @dataclass(frozen=True)
 class Plan:
     """The same for all detectors of a study; `rate` is the share of clean episodes that may alarm.
 
-    Dimensions that are not `usable` (bool [A]) report their base rate and never raise an alarm.
+    Signed motions that are not `usable` (bool [M]) report their base rate and never raise an alarm.
     What ships reads no layer after `last_layer` (None: any), so that later ones can be steered.
+    SAFE's networks are trained for `safe_epochs`.
     """
 
     folds: Folds
@@ -70,6 +80,7 @@ class Plan:
     rate: float
     train: TrainConfig
     last_layer: int | None = None
+    safe_epochs: int = SAFE_EPOCHS
 
     @classmethod
     def of(cls, samples: Samples, config: StudyConfig) -> "Plan":
@@ -80,10 +91,10 @@ class Plan:
         """
         last = last_layer(samples, config.max_layer)
         folds = make_folds(samples, config.split, config.folds, config.train.seed)
-        usable, _ = usable_dimensions(samples, config.min_positive)
+        usable, _ = usable_motions(samples, config.min_positive, config.split)
         # Base rates only: no epoch would learn anything.
         train = config.train if usable.any() else replace(config.train, epochs=1)
-        return cls(folds, usable, config.rate, train, last)
+        return cls(folds, usable, config.rate, train, last, config.safe_epochs)
 
     def may_read(self, layers: Sequence[int]) -> np.ndarray:
         """bool [L]: which of `layers` what ships may read."""
@@ -112,17 +123,17 @@ def last_layer(samples: Samples, asked: int | None = None) -> int | None:
     return max(min(math.ceil(READABLE * depth) - 1, depth - 2), first)
 
 
-def usable_dimensions(
-    samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE
+def usable_motions(
+    samples: Samples, min_positive: int = DEFAULT_MIN_POSITIVE, split: str = "episode"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which dimensions have enough positives to learn from, bool [A], and how many, int [A].
+    """Which signed motions have enough positives to learn from, bool [M], and how many, int [M].
 
-    Enough is `min_positive` queries from at least three scenes: fewer cannot be trained on,
-    calibrated on and tested on. The others report their base rate and never raise an alarm.
+    Enough is `min_positive` queries from at least five groups of the split, one for each role that
+    data play: from fewer a motion cannot be trained, calibrated and tested. The others report their
+    base rate and never raise an alarm.
     """
     positive = samples.risk & samples.valid[:, None]
     count = positive.sum(axis=0)
-    scenes = np.asarray(
-        [len(np.unique(samples.scene[positive[:, i]])) for i in range(positive.shape[1])]
-    )
-    return (count >= min_positive) & (scenes >= MIN_FOLDS), count
+    of_query = groups_of(samples.episodes, split)[samples.episode]
+    groups = np.asarray([len(np.unique(of_query[positive[:, m]])) for m in range(len(count))])
+    return (count >= min_positive) & (groups >= ROLES), count

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.rollout.episode_spec import Turn
@@ -30,7 +30,7 @@ class Arm(Protocol):
 
     @property
     def threshold(self) -> np.ndarray:
-        """Float32 [A]: the risk above which a dimension's gate opens; -inf always, +inf never."""
+        """Float32 [M]: the risk above which a motion's gate opens; -inf always, +inf never."""
         ...
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray:
@@ -43,7 +43,8 @@ class Arm(Protocol):
         """The chunk to execute, float32 [C, A].
 
         `actions` are the environment's, in [-1, 1], after the gripper post-processing; `risk` is
-        this query's, float32 [A]; `rng` depends on the episode and the query only.
+        this query's, of each signed motion, float32 [M]; `rng` depends on the episode and the query
+        only.
         """
         ...
 
@@ -59,7 +60,7 @@ class Unsteered:
     @property
     def threshold(self) -> np.ndarray:
         """Never opens a gate."""
-        return np.full(len(ACTION_DIMENSIONS), np.inf, np.float32)
+        return np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Zeros [V]."""
@@ -74,7 +75,7 @@ class Unsteered:
 
 @dataclass(frozen=True)
 class Controller:
-    """What every arm of a run draws from: the bank's `vectors` [V, L, D], its `gates` [V, A].
+    """What every arm of a run draws from: the bank's `vectors` [V, L, D], its `gates` [V, M].
 
     Steering acts at `site`, the bank's, on `tokens`; None: the site's own.
     """

@@ -5,12 +5,13 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.steering import Steering
@@ -40,7 +41,7 @@ class PolicyAnswer:
     raw_actions: np.ndarray  # float32 [C, A], before the gripper post-processing and the arm's edit
     edited: bool  # the arm changed the chunk
     activations: Mapping[str, np.ndarray]  # site -> float32 [L, D]
-    risk: np.ndarray  # float32 [A]
+    risk: np.ndarray  # float32 [M], of signed motions
     gate: np.ndarray  # float32 [L]
     latency: float  # s, of the batch
     error: str = ""  # why the answer cannot be executed
@@ -51,8 +52,10 @@ class PolicyActor:
 
     A row does not depend on the others in a program of one shape, so prompts that are padded to
     another length have a batch of their own: an answer is a function of the turn, of the episode's
-    key, of the query's index within the episode and of `batch_size`, whose programs differ in the
-    last digits. An answer that is not finite says so and is no chunk to execute.
+    key, of the query's index within the episode, of what the risk head remembers of the episode's
+    queries before, and of `batch_size`, whose programs differ in the last digits. What is
+    remembered is kept here from an episode's first query (index 0, also of one that begins anew)
+    until it has finished. An answer that is not finite says so and is no chunk to execute.
     """
 
     def __init__(
@@ -78,6 +81,12 @@ class PolicyActor:
         self._compiled: set[tuple[tuple[int, ...], ...]] = set()
         self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
         self._risk_head = None if controller is None else controller.risk_head
+        self._nothing = None  # is remembered before an episode's first query
+        if self._risk_head is not None:
+            first = jax.device_get(self._risk_head.no_memory(1))
+            self._nothing = jax.tree.map(lambda leaf: leaf[0], first)
+        # Of running episodes: the next query's index, and the memory for it (of one example).
+        self._memories: dict[EpisodeKey, tuple[int, Any]] = {}
         self._steering = None
         if controller is not None:
             self._steering = Steering.of(
@@ -114,6 +123,7 @@ class PolicyActor:
         inputs += inputs[:1] * (self.batch_size - len(inputs))
         seeds = [_seed(turn.key, query) for turn, query in zip(turns, queries, strict=True)]
         steering = self._batch_steering(turns, queries)
+        memory = self._batch_memory(turns, queries)
         seeds_of_rows = seeds + [0] * (self.batch_size - len(seeds))
 
         def predict() -> Prediction:
@@ -122,6 +132,7 @@ class PolicyActor:
                 sites=tuple(self.sites),
                 steering=steering,
                 risk_head=self._risk_head,
+                memory=memory,
                 seeds=seeds_of_rows,
             )
 
@@ -132,8 +143,11 @@ class PolicyActor:
         prediction = predict()
         self.latency = time.perf_counter() - began
         answers = []
-        for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
-            chunk, risk = np.array(prediction.actions[row]), np.array(prediction.risk[row])
+        for row, (turn, query, seed) in enumerate(zip(turns, queries, seeds, strict=True)):
+            chunk, risk = np.array(prediction.actions[row]), np.array(prediction.signed_risk[row])
+            if prediction.memory is not None:
+                kept = jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), prediction.memory)
+                self._memories[turn.key] = query + 1, kept
             raw = np.array(prediction.raw_actions[row])
             activations = {
                 site: np.array(prediction.activations[site][row][list(kept.layers)])
@@ -170,6 +184,7 @@ class PolicyActor:
 
     def finish(self, episode: Episode, answers: Sequence[PolicyAnswer]) -> Episode:
         """The episode with its queries; a crashed one keeps none."""
+        self._memories.pop(episode.key, None)
         if episode.outcome == "crashed":
             return episode
         queries = dataclasses.replace(self._queries(answers), expert=episode.queries.expert)
@@ -200,6 +215,19 @@ class PolicyActor:
             raise UserError(f"there is no arm {key.arm!r}: valid ones are {', '.join(self._arms)}")
         return self._arms[key.arm]
 
+    def _batch_memory(self, turns: Sequence[Turn], queries: Sequence[int]) -> Any:
+        """What the risk head remembers of each turn's episode; rows of no turn know nothing."""
+        if self._risk_head is None:
+            return None
+        rows = []
+        for turn, query in zip(turns, queries, strict=True):
+            due, kept = self._memories.get(turn.key, (0, None)) if query else (0, self._nothing)
+            if due != query:
+                raise ValueError(f"{turn.key}: query {query} was asked where {due} is the next")
+            rows.append(kept)
+        rows += [self._nothing] * (self.batch_size - len(rows))
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
     def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:
         if self._steering is None:
             return None
@@ -207,7 +235,7 @@ class PolicyActor:
         assert isinstance(gate, ThresholdGate)
         directions = self._steering.vectors.shape[0]
         coefficient = np.zeros((self.batch_size, directions), np.float32)
-        threshold = np.full((self.batch_size, len(ACTION_DIMENSIONS)), np.inf, np.float32)
+        threshold = np.full((self.batch_size, len(SIGNED_MOTIONS)), np.inf, np.float32)
         shrink = np.zeros(self.batch_size, np.float32)
         for row, (turn, query) in enumerate(zip(turns, queries, strict=True)):
             arm = self._arm(turn.key)

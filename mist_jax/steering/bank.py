@@ -9,13 +9,11 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
+from mist_jax.axes import SIGNED_MOTIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
-
-SIGNS = {"+": 1, "-": -1}
-DIRECTION_NAMES = tuple(f"{dim}{sign}" for dim in ACTION_DIMENSIONS for sign in SIGNS)
+from mist_jax.signed import signed
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class BankMetadata:
 
 @struct.dataclass
 class SteeringBank:
-    """Directions, each away from the harm of one action dimension moving one way.
+    """Directions, each away from the harm of one signed motion, whose risk opens its gate.
 
     At every steered layer a vector's norm is `residual_norm` of that layer, the mean norm of the
     activations pooled over the action tokens: a coefficient is a fraction of it. Other layers are
@@ -43,7 +41,7 @@ class SteeringBank:
     """
 
     vectors: Float[Array, "V L D"]
-    gates: Float[Array, "V A"]
+    gates: Float[Array, "V M"]
     residual_norm: Float[Array, "L"]  # zero at layers of which nothing is known
     names: tuple[str, ...] = struct.field(pytree_node=False)
     methods: tuple[str, ...] = struct.field(pytree_node=False)
@@ -128,9 +126,7 @@ class SteeringBank:
         "x+" gets `coefficient` where the motion along x is positive, "x-" where it is negative;
         the rest, and dimensions that stand still, get zero. Only the motion's signs matter.
         """
-        dim = np.asarray([ACTION_DIMENSIONS.index(name[:-1]) for name in self.names])
-        sign = np.asarray([SIGNS[name[-1]] for name in self.names])
-        agrees = np.sign(np.asarray(motion))[:, dim] == sign
+        agrees = signed(np.asarray(motion), 0.0)[:, [SIGNED_MOTIONS.index(n) for n in self.names]]
         return np.where(agrees, coefficient, 0.0).astype(np.float32)
 
 
@@ -146,8 +142,8 @@ class Directions:
 
 
 def gate_of(name: str) -> np.ndarray:
-    """Float32 [A]: the dimension of a direction's name opens its gate."""
-    return (np.asarray(ACTION_DIMENSIONS) == name[:-1]).astype(np.float32)
+    """Float32 [M]: the signed motion that a direction is named after opens its gate."""
+    return (np.asarray(SIGNED_MOTIONS) == name).astype(np.float32)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray | None:

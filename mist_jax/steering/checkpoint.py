@@ -5,11 +5,11 @@ from pathlib import Path
 
 from jax.sharding import Sharding
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, SteeringBank
+from mist_jax.steering.bank import BankMetadata, SteeringBank
 
 KIND = "steering bank"
 FOLDER = "steering_bank"
@@ -73,16 +73,16 @@ def _misfit(bank: SteeringBank) -> str:
     if bank.vectors.ndim != 3:
         return f"vectors are {list(bank.vectors.shape)}, not [V, L, D]"
     count, depth, _ = bank.vectors.shape
-    shapes = {"gates": (count, len(ACTION_DIMENSIONS)), "residual_norm": (depth,)}
+    shapes = {"gates": (count, len(SIGNED_MOTIONS)), "residual_norm": (depth,)}
     for name, shape in shapes.items():
         if getattr(bank, name).shape != shape:
             return f"{name} are {list(getattr(bank, name).shape)}, not {list(shape)}"
     for what, texts in (("names", bank.names), ("methods", bank.methods)):
         if len(texts) != count or not all(isinstance(text, str) and text for text in texts):
             return f"its {len(texts)} {what} do not fit {count} vectors"
-    odd = [name for name in bank.names if name not in DIRECTION_NAMES]
+    odd = [name for name in bank.names if name not in SIGNED_MOTIONS]
     if odd:
-        return f"{odd[0]!r} is no direction; those are {', '.join(DIRECTION_NAMES)}"
+        return f"{odd[0]!r} is no direction; those are {', '.join(SIGNED_MOTIONS)}"
     pairs = list(zip(bank.methods, bank.names, strict=True))
     twice = [pair for pair in pairs if pairs.count(pair) > 1]
     if twice:

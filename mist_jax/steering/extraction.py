@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.metrics import auroc
 from mist_jax.risk.splits import deal_groups
-from mist_jax.steering.bank import DIRECTION_NAMES, SIGNS, Directions, unit_rows
+from mist_jax.steering.bank import Directions, unit_rows
 from mist_jax.steering.linear_probe import fit_probes
 
 DEFAULT_MIN_SAMPLES = 8  # risky queries, matched by safe ones
@@ -26,7 +26,7 @@ class Contrasts:
     """Activations centred on the safe queries of the same task and phase.
 
     `centred` is float32 [Q, L, D] and meaningful where `matched` (bool [Q]): a valid query whose
-    stratum has safe ones. `safe` is bool [Q]: no dimension is at risk.
+    stratum has safe ones. `safe` is bool [Q]: no event lies ahead, whatever may drive it.
     """
 
     centred: np.ndarray
@@ -50,7 +50,7 @@ def contrasts(
     would otherwise be common to both, and look like a direction that holds up in the other half.
     """
     activation = samples.activation[:, list(columns)].astype(np.float32)
-    safe = samples.valid & ~samples.risk.any(axis=1)
+    safe = samples.valid & ~samples.label.any_risk
     stratum = _strata(samples)
     if half is not None:
         stratum = 2 * stratum + half
@@ -70,9 +70,8 @@ def residual_norms(samples: Samples, columns: Sequence[int]) -> np.ndarray:
 
 
 def risky_queries(samples: Samples, name: str) -> np.ndarray:
-    """bool [Q]: valid queries before a contact that `name` ("x+": x moving forward) drives."""
-    i, sign = ACTION_DIMENSIONS.index(name[:-1]), SIGNS[name[-1]]
-    return samples.valid & samples.risk[:, i] & (samples.sign[:, i] == sign)
+    """bool [Q]: valid queries before an event that `name` ("x+": x moving forward) drives."""
+    return samples.valid & samples.risk[:, SIGNED_MOTIONS.index(name)]
 
 
 def contrast_means(data: Contrasts, risky: Sequence[np.ndarray]) -> np.ndarray:
@@ -108,7 +107,7 @@ def extract(
     data = contrasts(samples, columns)
     absent: dict[str, str] = {}
     enough: dict[str, np.ndarray] = {}
-    for name in DIRECTION_NAMES:
+    for name in SIGNED_MOTIONS:
         risky = risky_queries(samples, name)
         matched = risky & data.matched
         scenes = len(np.unique(samples.scene[matched]))
@@ -145,7 +144,7 @@ def random_directions(names: Sequence[str], layers: int, width: int, seed: int) 
     A name's vector depends on the seed and the name alone.
     """
     rows = [
-        np.random.default_rng([seed, DIRECTION_NAMES.index(name)]).standard_normal((layers, width))
+        np.random.default_rng([seed, SIGNED_MOTIONS.index(name)]).standard_normal((layers, width))
         for name in names
     ]
     unit = unit_rows(np.asarray(rows).reshape(-1, layers, width))
@@ -155,11 +154,9 @@ def random_directions(names: Sequence[str], layers: int, width: int, seed: int) 
 
 def _strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
     """int [Q]: task, and fifth of the queries of that task in time."""
-    tasks = [facts.task for facts in samples.episodes]
-    number = {task: i for i, task in enumerate(sorted(set(tasks)))}
-    task = np.asarray([number[t] for t in tasks])[samples.episode]
+    task = samples.task
     phase = np.zeros(len(samples), int)
-    for value in range(len(number)):
+    for value in np.unique(task):
         rows = task == value
         edges = np.quantile(samples.step[rows], np.linspace(0, 1, phases + 1)[1:-1])
         phase[rows] = np.searchsorted(edges, samples.step[rows], side="right")

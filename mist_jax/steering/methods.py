@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.extensions import Table
 from mist_jax.intervention.site import DEFAULT_SITE
-from mist_jax.steering.bank import DIRECTION_NAMES, Directions
+from mist_jax.steering.bank import Directions
 from mist_jax.steering.extraction import contrast_means, extract, probe_normals, random_directions
 from mist_jax.steering.method import MethodInputs, SteeringMethod
 from mist_jax.steering.readout import action_readout, value_vectors_of
@@ -52,7 +53,7 @@ def find_value_vectors(inputs: MethodInputs) -> Directions:
 def find_random(inputs: MethodInputs) -> Directions:
     """A control for every name that another method found; for all where it is the only method."""
     wanted = {name for directions in inputs.found for name in directions.names}
-    names = [n for n in DIRECTION_NAMES if n in wanted or not inputs.found]
+    names = [n for n in SIGNED_MOTIONS if n in wanted or not inputs.found]
     width = inputs.samples.activation.shape[-1]
     return random_directions(names, len(inputs.columns), width, inputs.seed)
 

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
-from mist_jax.steering.bank import DIRECTION_NAMES, SIGNS, Directions, unit_rows
+from mist_jax.axes import SIGNED_MOTIONS, Array, Float
+from mist_jax.signed import DIMENSION, SIGN
+from mist_jax.steering.bank import Directions, unit_rows
 
 DEFAULT_TOP = 20
 
@@ -40,8 +41,7 @@ def value_vector_directions(
     absent: dict[str, str] = {}
     facts: dict[str, dict[str, float]] = {}
     names, units = [], []
-    for name in DIRECTION_NAMES:
-        i, sign = ACTION_DIMENSIONS.index(name[:-1]), SIGNS[name[-1]]
+    for name, i, sign in zip(SIGNED_MOTIONS, DIMENSION, SIGN, strict=True):
         opposes = np.maximum(-sign * effect[:, :, i], 0.0)
         chosen = np.argsort(-opposes, axis=1, kind="stable")[:, :top]  # [L, top]
         weight = np.take_along_axis(opposes, chosen, axis=1)

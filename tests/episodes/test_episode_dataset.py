@@ -175,6 +175,36 @@ def test_an_episode_of_another_dataset_is_not_stored(change, what):
         encode_episode(dataclasses.replace(random_episode(), **change), INFO)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_activations_are_read_at_the_precision_they_are_stored_in(tmp_path: Path, dtype):
+    info = dataclasses.replace(INFO, activation_dtype=dtype)
+    episode = random_episode(info)
+    with EpisodeWriter(tmp_path, info) as writer:
+        writer.append(episode)
+    (read,) = load_episodes(tmp_path)
+    for name, values in read.queries.activations.items():
+        assert values.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(values, episode.queries.activations[name].astype(dtype))
+
+
+def test_several_folders_are_read_as_one_dataset(tmp_path: Path):
+    episodes = [random_episode(seed=seed) for seed in range(5)]
+    for name, some in {"all": episodes, "a": episodes[:2], "b": episodes[2:]}.items():
+        with EpisodeWriter(tmp_path / name, INFO) as writer:
+            for episode in some:
+                writer.append(episode)
+    a, b = tmp_path / "a", tmp_path / "b"
+    for read, written in zip(read_episodes(a, b), episodes, strict=True):
+        assert_equal(read, written)
+    assert dataset_hash(a, b) == dataset_hash(b, a) == dataset_hash(tmp_path / "all")
+    assert dataset_hash(a) != dataset_hash(a, b)
+    for use in (dataset_hash, load_episodes):
+        with pytest.raises(UserError, match=r"is in .*all and in .*a; name only one"):
+            use(tmp_path / "all", a)
+        with pytest.raises(UserError, match="name only one"):
+            use(a, a)
+
+
 def test_the_hash_follows_content_not_order_or_shards(tmp_path: Path):
     def stored(name: str, seeds, **change) -> str:
         with EpisodeWriter(tmp_path / name, dataclasses.replace(INFO, **change)) as writer:

@@ -1,6 +1,7 @@
 """Episodes with a known answer: contacts where we put them, activations that know it or do not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,15 +55,17 @@ def episode(
     activation: np.ndarray | None = None,
     layers: tuple[int, ...] = (0,),
     model: str = "toy@1",
+    suite: str = "libero_spatial",
+    instruction: str = "",
 ) -> Episode:
-    """`activation` is [Q, L, D]."""
+    """`activation` is [Q, L, D]; without an `instruction` every task has its own."""
     steps = np.arange(length)
     query_steps = steps[::CHUNK].astype(np.int32)
     if activation is None:
         activation = np.zeros((len(query_steps), len(layers), 4), np.float32)
     return Episode(
-        key=EpisodeKey("libero_spatial", task, state, 0),
-        instruction="pick up the bowl",
+        key=EpisodeKey(suite, task, state, 0),
+        instruction=instruction or f"pick up bowl {task}",
         outcome=outcome,  # type: ignore[arg-type]
         max_steps=220,
         assets="lite",
@@ -92,6 +95,12 @@ def episode(
     )
 
 
+def perturbed(made: Episode, steps: Collection[int]) -> Episode:
+    """The episode with a perturbation at these control steps."""
+    marks = np.isin(np.arange(len(made.steps)), list(steps))
+    return replace(made, steps=replace(made.steps, perturbed=marks))
+
+
 def study_episodes(
     when: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray],
     *,
@@ -104,8 +113,9 @@ def study_episodes(
     """Gaussian activations; `when(activation [Q, L, D], step [Q], rng)` says at which queries a
     contact driven by x (share 1, moving along +x or -x) begins 3 steps later: bool [Q].
 
-    Contacts last one step and queries are 8 steps apart, so with a horizon of 8 a query's label is
-    exactly its own `when`.
+    Contacts last one step, each is of another pair of bodies, and queries are 8 steps apart: with a
+    horizon of 8 a query's label about all events is exactly its own `when`, one about the first
+    event is the first of those.
     """
     rng = np.random.default_rng(seed)
     made = []
@@ -117,7 +127,10 @@ def study_episodes(
         way = 1.0 if scene % 2 else -1.0
         made.append(
             episode(
-                [contact(int(s) + 3, {0: 1.0}, way=way) for s in step[risky]],
+                [
+                    contact(int(s) + 3, {0: 1.0}, way=way, pair=("hand", f"object {s}"))
+                    for s in step[risky]
+                ],
                 length=length,
                 task=scene % 5,
                 state=scene // 5,

@@ -29,9 +29,11 @@ from tests.helpers.tiny import (
     tiny_policy,
     tiny_policy_inputs,
 )
+from tests.helpers.toy_reader import risk_of_stored
 
 BATCH, LENGTHS = 3, [5, 12, 8]
 EVERY = tuple(TINY_MODEL.sites)
+OF_TOKENS = tuple(name for name, site in TINY_MODEL.sites.items() if "tokens" in site.pools)
 PLACES = ("llm.resid", "llm.attn", "llm.mlp")
 
 
@@ -58,13 +60,15 @@ def pooled(parameters):
 
 @pytest.fixture(scope="module")
 def tokens(parameters):
-    return run(parameters, pool="tokens").activations
+    return run(parameters, sites=OF_TOKENS, pool="tokens").activations
 
 
 def test_sites_have_the_shapes_that_they_say(pooled, tokens):
     for name, site in TINY_MODEL.sites.items():
         assert pooled[name].shape == (BATCH, site.layers, site.width), name
         assert pooled[name].dtype == jnp.float32
+    for name in OF_TOKENS:
+        site = TINY_MODEL.sites[name]
         assert tokens[name].shape[:2] == (BATCH, site.layers), name
         assert tokens[name].shape[3] == site.width, name
     assert set(mist_jax.SITES) == set(PRESETS["mist-nano"].sites)
@@ -136,6 +140,47 @@ def test_every_variant_has_the_sites_that_it_says(changes):
         assert taps[name].shape == (BATCH, site.layers, site.width), name
     assert ("action_head" in model.sites) == (model.config.action_head != "tokens")
     assert ("llm.resid:proprio" in model.sites) == (model.config.proprio_dim > 0)
+    assert ("llm.lens" in model.sites) == (model.config.action_head == "l1")
+
+
+def test_the_lens_at_the_last_layer_is_the_policys_answer(parameters):
+    output = run(parameters)
+    lens = np.asarray(output.activations["llm.lens"]).reshape(BATCH, TINY.layers, TINY.chunk, -1)
+    np.testing.assert_array_equal(lens[:, -1], output.actions)
+    assert np.abs(lens[:, 0] - lens[:, -1]).max() > 1e-3, "earlier layers would say otherwise"
+
+
+def test_the_lens_is_the_answer_of_a_model_that_ends_there(parameters):
+    lens = np.asarray(run(parameters).activations["llm.lens"])
+    for layers in (1, 3):
+        shorter = OpenVLAOFTModel(dataclasses.replace(TINY, layers=layers))
+        cut = dict(parameters, language=dict(parameters["language"]))
+        cut["language"]["blocks"] = jax.tree.map(
+            lambda leaf, end=layers: leaf[:end], parameters["language"]["blocks"]
+        )
+        answer = forward(shorter, cut, tiny_inputs(LENGTHS), None).actions
+        np.testing.assert_allclose(
+            lens[:, layers - 1], answer.reshape(BATCH, -1), atol=1e-5, err_msg=str(layers)
+        )
+
+
+def test_steps_are_the_action_tokens_step_by_step(pooled, tokens):
+    each = np.asarray(tokens["llm.resid"])  # [B, L, C*A, D]
+    steps = np.asarray(pooled["llm.resid:steps"]).reshape(BATCH, TINY.layers, TINY.chunk, -1)
+    for step in range(TINY.chunk):
+        mine = each[:, :, step * TINY.action_dim : (step + 1) * TINY.action_dim]
+        np.testing.assert_allclose(steps[:, :, step], mine.mean(2), atol=1e-5)
+
+
+@pytest.mark.parametrize("site", ["llm.lens", "llm.resid:steps"])
+def test_what_is_about_steps_has_no_single_tokens_and_is_not_steered(site):
+    policy, inputs = tiny_policy(), tiny_policy_inputs(1)
+    with pytest.raises(UserError, match="not about single tokens"):
+        policy.predict_inputs(inputs, sites=(site,), pool="tokens")
+    width = policy.sites[site].width
+    push = Steering.of(np.zeros((1, TINY.layers, width)), np.zeros((1, 1)))
+    with pytest.raises(UserError, match="nothing can steer at"):
+        policy.predict_inputs(inputs, steering=push.replace(site=site))
 
 
 def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):
@@ -159,6 +204,8 @@ def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):
         "llm.resid:image",
         "llm.attn:prompt",
         "llm.resid:all",
+        "llm.resid:steps",
+        "llm.lens",
         "vision.dino",
         "vision.siglip",
         "vision.projector",
@@ -168,8 +215,8 @@ def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):
 def test_a_head_reads_its_site_and_its_layer_and_then_opens(site, parameters, pooled):
     there = TINY_MODEL.sites[site]
     layer = there.layers - 1 if there.stage != "within" else 1
-    head = RiskHead.initial(jax.random.key(1), width=there.width, hidden=8, layer=layer, site=site)
-    expected = head.probability(pooled[site][:, layer])
+    head = RiskHead.initial(jax.random.key(1), sites={site: there.width}, hidden=8, layer=layer)
+    expected = risk_of_stored(head, pooled, tiny_inputs(LENGTHS).proprio)
     plain = run(parameters, risk_head=head)
     np.testing.assert_allclose(plain.risk, expected, atol=1e-5)
     off = dataclasses.replace(head, layer=jnp.asarray(-1))
@@ -177,7 +224,7 @@ def test_a_head_reads_its_site_and_its_layer_and_then_opens(site, parameters, po
     if there.stage == "after":
         return  # refused with a gate that listens: see test_gate.py
     dimension = 4
-    threshold = np.full((BATCH, 7), 2.0)
+    threshold = np.full((BATCH, 14), 2.0)
     threshold[:, dimension] = (
         float(expected[:, dimension].min()) + float(expected[:, dimension].max())
     ) / 2
@@ -228,10 +275,10 @@ def test_a_policy_refuses_sites_that_do_not_fit_in_one_line():
             r"nothing can steer at vision\.dino; choose llm\.resid, llm\.attn, llm\.mlp",
         ),
         (
-            {"risk_head": RiskHead.off(width=TINY.width, site="vision.dino")},
+            {"risk_head": RiskHead.off(sites={"vision.dino": TINY.width})},
             r"the risk head reads width 32, vision\.dino has 16",
         ),
-        ({"risk_head": RiskHead.off(width=TINY.width, site="elsewhere")}, "unknown site"),
+        ({"risk_head": RiskHead.off(sites={"elsewhere": TINY.width})}, "unknown site"),
     ]
     for arguments, message in refused:
         with pytest.raises(UserError, match=message):

@@ -1,326 +1,430 @@
-"""Risk learning on constructed data whose answer is known."""
+"""Hazard heads learn what was planted, from their own rows alone, within a stated memory."""
 
-import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead, risk_probability
-from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.judging.metrics import auroc, cluster_weights, interval
-from mist_jax.risk.judging.scorecard import scorecard
-from mist_jax.risk.perceptron.head import RISK_HEAD
-from mist_jax.risk.perceptron.training import fit_heads, head_logits
-from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig, last_layer
-from mist_jax.risk.splits import Rows
-from mist_jax.risk.study.checkpoint import (
-    from_optional,
-    restore_risk_head,
-    restore_trained,
-    save_risk_head,
-)
-from mist_jax.risk.study.crossfit import cross_fit
-from mist_jax.risk.study.figures import draw_all
-from mist_jax.risk.study.judge import judge
-from mist_jax.risk.study.registry import DETECTORS, registry_of
-from mist_jax.risk.study.train import train_risk
-from tests.helpers.synthetic_episodes import SITE, contact, episode, study_episodes
+from mist_jax.risk.calibration.platt import Platt
+from mist_jax.risk.features import Samples, StoredSite, gather_samples
+from mist_jax.risk.perceptron import training
+from mist_jax.risk.perceptron.batches import PaddedRows, shuffled
+from mist_jax.risk.perceptron.choices import MIXTURE, Choice, fixed_choices, mixture_choice
+from mist_jax.risk.perceptron.detector import HazardDetector, Perceptron
+from mist_jax.risk.perceptron.epochs import Recipe
+from mist_jax.risk.perceptron.head import HEADS, LINEAR_HEAD, RECURRENT_HEAD, RISK_HEAD
+from mist_jax.risk.perceptron.loss import class_weight, hazard_loss
+from mist_jax.risk.perceptron.normaliser import floored, moments, normaliser
+from mist_jax.risk.perceptron.training import Lesson, fit_choices
+from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
+from mist_jax.risk.splits import CALIBRATE, THRESHOLD, Rows
+from tests.helpers.synthetic_episodes import SITE, study_episodes
 
-QUICK = TrainConfig(hidden=16)
+QUICK = TrainConfig(hidden=16, epochs=8, learning_rate=1e-2, weight_decay=0.1, batch=64)
 HORIZON = 8
+MOTIONS = len(SIGNED_MOTIONS)
+
+
+def quietly(epochs: int) -> None:
+    """Nobody watches."""
 
 
 def signal(activation, step, rng):
-    """The middle stored layer (3) knows: logit 2 h_0 - 1.5."""
-    return rng.random(len(step)) < 1 / (1 + np.exp(-(2 * activation[:, 1, 0] - 1.5)))
+    """The middle stored layer (3) knows: logit 3 h_0 - 4."""
+    return rng.random(len(step)) < expit(3 * activation[:, 1, 0] - 4)
 
 
-def clock(activation, step, rng):
-    return rng.random(len(step)) < np.where(step > 56, 0.6, 0.05)
-
-
-def chance(activation, step, rng):
-    return rng.random(len(step)) < 0.25
+def remembered(activation, step, rng):
+    """Known at the episode's first query, and only then: whether it will end badly."""
+    del rng
+    return (step == step[-1]) & (activation[0, 1, 0] > 0)
 
 
 def samples_of(when, **options) -> Samples:
-    return gather_samples(study_episodes(when, **options), SITE, horizon=HORIZON)
+    return gather_samples(study_episodes(when, **options), (SITE,), horizon=HORIZON)
+
+
+def plan_of(samples: Samples, train: TrainConfig = QUICK) -> Plan:
+    return Plan.of(samples, StudyConfig(train=train))
+
+
+def auroc_of(detector: HazardDetector, samples: Samples, plan: Plan, fit) -> float:
+    """Mean over folds, of x either way, on the queries that the fold tests."""
+    found = []
+    for k, member in enumerate(fit.members):
+        assert member is not None
+        rows = plan.folds.test(k, samples) & samples.valid
+        score = detector.score(member, samples)[rows]
+        found += [roc_auc_score(samples.risk[rows, m], score[:, m]) for m in (0, 1)]
+    return float(np.mean(found))
 
 
 @pytest.fixture(scope="module")
 def planted():
-    samples = samples_of(signal)
-    trained = train_risk(samples, "hash", StudyConfig(train=QUICK))
-    return samples, trained
+    samples = samples_of(signal, scenes=120)
+    plan = plan_of(samples)
+    return samples, plan, RISK_HEAD.fit(samples, plan, quietly)
 
 
-def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted):
-    samples, trained = planted
-    assert trained.metadata.layer == 3
-    card = scorecard(judge(trained, samples), replicates=200)
-    found = card["detectors"]["head"]["dimensions"]["x"]["auroc"]
-    bayes = roc_auc_score(samples.risk[:, 0], samples.activation[:, 1, 0])
-    assert bayes - 0.05 < found["value"] < bayes + 0.02
-    assert card["head_minus"]["clock"]["x"]["verdict"] == "better"
-    assert card["detectors"]["head"]["dimensions"]["x"]["ece"]["value"] < 0.08
-
-
-def test_dimensions_without_contacts_report_base_rate_null_and_never_alarm(planted):
-    samples, trained = planted
-    card = scorecard(judge(trained, samples), replicates=50)
-    yaw = card["detectors"]["head"]["dimensions"]["yaw"]
-    assert yaw["auroc"]["value"] is None
-    assert "too few positives" in yaw["auroc"]["reason"]
-    assert card["n_positive"]["yaw"] == 0
-    assert "yaw" in card["fallback_to_base_rate"]
-    assert trained.metadata.threshold[5] is None
-    assert np.isinf(trained.metadata.alarm_threshold[5])
-    risk = np.asarray(risk_probability(trained.head, jnp.asarray(samples.activation[:, 1])))
-    np.testing.assert_allclose(risk[:, 5], 0.5 / samples.valid.sum(), rtol=1e-4)
-    json.dumps(card, allow_nan=False)
-
-
-def test_checkpoint_judges_again_alike_and_restores_the_head(planted, tmp_path):
-    samples, trained = planted
-    save_risk_head(tmp_path, trained)
-    save_risk_head(tmp_path, trained)  # again, over the first
-    restored = restore_trained(tmp_path)
-    before, after = judge(trained, samples), judge(restored, samples)
-    for name, forecast in before.forecasts.items():
-        np.testing.assert_array_equal(forecast.risk, after.forecasts[name].risk)
-        np.testing.assert_array_equal(forecast.threshold, after.forecasts[name].threshold)
-    head, metadata = restore_risk_head(tmp_path / "risk_head")
-    jax.tree.map(np.testing.assert_array_equal, head, trained.head)
-    assert metadata == trained.metadata
-    card = scorecard(after, replicates=20)
-    drawn = draw_all(tmp_path / "plots", after, card, metadata)
-    assert all(path.stat().st_size > 5000 for path in drawn)
-
-
-def test_members_never_saw_the_scenes_they_judge(planted):
-    """Normalisers tell who was trained on: each member's mean is that of its training queries."""
-    samples, trained = planted
-    meta, members = trained.metadata, trained.members["head"]
-    fold = np.array([meta.fold_of[f"libero_spatial/{f.key.task_id}/{f.key.initial_state}"]
-                     for f in samples.episodes])[samples.episode]  # fmt: skip
-    for k in range(5):
-        train = (fold != k) & (fold != (k + 1) % 5) & samples.valid
-        at = samples.layers.index(int(members["layer"][k]))
-        expected = samples.activation[train, at].astype(np.float64).mean(axis=0)
-        np.testing.assert_allclose(members["mean"][k], expected, atol=1e-6)
-
-
-def moved_to_new_scenes(samples: Samples) -> Samples:
-    moved = [
-        type(facts)(**{**vars(facts), "key": type(facts.key)("libero_goal", 0, i, 0)})
-        for i, facts in enumerate(samples.episodes)
-    ]
-    return Samples(**{**vars(samples), "episodes": tuple(moved)})
-
-
-def test_new_scenes_are_judged_by_the_head_that_ships(planted):
-    _, trained = planted
-    new = moved_to_new_scenes(samples_of(signal, scenes=20, seed=9))
-    evidence = judge(trained, new)
-    at = new.layers.index(trained.metadata.layer)
-    expected = risk_probability(trained.head, jnp.asarray(new.activation[:, at]))
-    np.testing.assert_allclose(evidence.forecasts["head"].risk, expected, atol=1e-6)
-    assert (evidence.forecasts["head"].threshold == trained.metadata.alarm_threshold).all()
-
-
-def test_on_new_scenes_the_baselines_too_are_fitted_to_all_training_scenes(planted):
-    """Normalisers tell who was trained on; no baseline is that of one fold."""
-    samples, trained = planted
-    new = moved_to_new_scenes(samples_of(signal, scenes=20, seed=9))
-    evidence = judge(trained, new)
-    inputs = {"clock": "step", "state": "state", "action": "action"}
-    for name, column in inputs.items():
-        members = trained.members[name]
-        everyone = np.asarray(getattr(samples, column), np.float64)[samples.valid]
-        mean = everyone.reshape(len(everyone), -1).mean(axis=0)
-        np.testing.assert_allclose(members["mean"][-1], mean, rtol=1e-5, atol=1e-6)
-        detector = DETECTORS[name]
-        whole = {key: np.asarray(leaf)[-1] for key, leaf in members.items()}
-        scale, shift = whole.pop("platt_scale"), whole.pop("platt_shift")
-        expected = 1 / (1 + np.exp(-(scale * detector.score(whole, new) + shift)))
-        np.testing.assert_allclose(evidence.forecasts[name].risk, expected, atol=1e-5)
-        above = from_optional(trained.metadata.member_threshold[name][-1])
-        assert (evidence.forecasts[name].threshold == above).all()
-
-
-def test_a_head_reads_a_layer_that_leaves_later_ones_to_steer():
-    """The last stored layer (5) knows best; a head there could open no push."""
-    samples = samples_of(
-        lambda activation, step, rng: (
-            rng.random(len(step))
-            < 1 / (1 + np.exp(-(3 * activation[:, 2, 0] + activation[:, 0, 0] - 1.5)))
-        )
+@pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
+def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, detector):
+    samples, plan, fit = planted
+    fit = fit if detector is RISK_HEAD else detector.fit(samples, plan, quietly)
+    assert fit.choices == ("layer 1", "layer 3", MIXTURE)
+    assert (fit.loss[1] < fit.loss[0]).all()
+    assert "layer 1" not in fit.chosen
+    assert np.argmax(np.nan_to_num(fit.layer_auroc)) == 1
+    valid = samples.valid
+    bayes = np.mean(
+        [roc_auc_score(samples.risk[valid, m], samples.activation[valid, 1, 0]) for m in (0, 1)]
     )
-    few = registry_of([RISK_HEAD])
-    quick = TrainConfig(hidden=8, epochs=20)
-    meta = train_risk(samples, "h", StudyConfig(train=quick), detectors=few).metadata
-    assert (meta.layer, meta.last_layer) == (1, 3)
-    known = [value for value in meta.validation_auroc if value is not None]
-    assert np.argmax(known) == 2, "layers that may not be read are reported all the same"
-    asked = StudyConfig(train=quick, max_layer=5)
-    assert train_risk(samples, "h", asked, detectors=few).metadata.layer == 5
-    with pytest.raises(UserError, match=r"--max_layer=0: the first stored layer .* is 1"):
-        train_risk(samples, "h", StudyConfig(max_layer=0), detectors=few)
+    # A half of the scenes moves along x+, the other along x-, and nothing tells which.
+    assert auroc_of(detector, samples, plan, fit) > bayes - 0.16
+
+
+def test_no_layer_is_read_that_risk_leaves_to_steering(planted):
+    _, plan, fit = planted
+    assert plan.last_layer == 3
+    for member in fit.members:
+        assert not member["gain"][4:].any()
+        assert member["gain"][3].any()
+        assert member["layer"] == 3
+    assert np.isnan(fit.layer_auroc[2])
+
+
+def test_only_the_recurrent_head_knows_what_was_said_at_the_beginning():
+    samples = samples_of(remembered, scenes=120)
+    plan = plan_of(samples, replace(QUICK, epochs=24))
+    late = replace(samples, sites={SITE: StoredSite((1, 3), samples.activation[:, :2])})
+    found = {}
+    for detector in (RECURRENT_HEAD, RISK_HEAD):
+        fit = detector.fit(late, plan, quietly)
+        found[detector.name] = []
+        for k, member in enumerate(fit.members):
+            assert member is not None
+            rows = plan.folds.test(k, late) & (late.step == late.step.max())
+            score = detector.score(member, late)[rows].max(axis=1)
+            found[detector.name].append(roc_auc_score(late.risk[rows].any(axis=1), score))
+    assert np.mean(found["head recurrent"]) > 0.85
+    assert np.mean(found["head"]) < 0.7
+
+
+@pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
+def test_members_depend_on_their_own_rows_alone_to_the_last_bit(planted, detector):
+    """Everything that fold 0's member may not see is replaced by noise and other labels."""
+    samples, plan, _ = planted
+    plan = replace(plan, train=replace(QUICK, epochs=5))
+    rows = plan.folds.labelled(0, samples)
+    mine = np.isin(samples.episode, samples.episode[rows.train | rows.select])
+    assert not mine[np.isin(plan.folds.fold, (0, CALIBRATE, THRESHOLD))[samples.episode]].any()
+    rng = np.random.default_rng(1)
+    values = samples.activation.copy()
+    values[~mine] = rng.normal(5, 9, size=values[~mine].shape)
+    label = samples.label
+    steps = np.where(mine[:, None], label.steps_to_event, np.inf).astype(np.float32)
+    other = replace(
+        samples,
+        sites={SITE: StoredSite(samples.layers, values)},
+        labels={**samples.labels, "first": replace(label, steps_to_event=steps)},
+    )
+    before, after = (detector.fit(s, plan, quietly) for s in (samples, other))
+    jax.tree.map(np.testing.assert_array_equal, before.members[0], after.members[0])
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, before.members[1], after.members[1])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_other_heads(planted):
+    samples, plan, fit = planted
+    again = RISK_HEAD.fit(samples, plan, quietly)
+    jax.tree.map(np.testing.assert_array_equal, fit.members, again.members)
+    other = replace(plan, train=replace(QUICK, seed=1))
+    seeded = RISK_HEAD.fit(samples, other, quietly)
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, seeded.members[0], fit.members[0])
+
+
+@pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
+def test_what_ships_says_query_by_query_what_its_members_say_together(planted, detector):
+    """Online, in the forward's protocol, against the offline scores and the agreed formula."""
+    samples, plan, fit = planted
+    if detector is not RISK_HEAD:
+        fit = detector.fit(samples, replace(plan, train=replace(QUICK, epochs=2)), quietly)
+    rng = np.random.default_rng(0)
+    platts = [Platt(*rng.normal(1, 0.3, (2, MOTIONS)).astype(np.float32)) for _ in fit.members]
+    ensemble = Platt(*rng.normal(1, 0.3, (2, MOTIONS)).astype(np.float32))
+    head = detector.ship(fit.members, platts, ensemble, samples, plan)
+    assert (head.layer, head.sites, head.widths) == (3, (SITE,), (16,))
+    scores = [detector.score(member, samples) for member in fit.members]
+    mean = np.mean([platt(score) for platt, score in zip(platts, scores, strict=True)], axis=0)
+    expected = ensemble(np.log(mean) - np.log1p(-mean))
+
+    @jax.jit
+    def query(x, memory):
+        reading = head.start(1)
+        for at, layer in enumerate(samples.layers):
+            absorbed = head.absorb(reading, SITE, jnp.asarray(layer), x[:, at])
+            reads = head.reads(SITE, jnp.asarray(layer))
+            reading = {SITE: jnp.where(reads, absorbed[SITE], reading[SITE])}
+        return head.forecast(reading, jnp.zeros((1, 8)), memory)
+
+    for episode in (0, 7):
+        memory = head.no_memory(1)
+        for row in np.flatnonzero(samples.episode == episode):
+            x = jnp.asarray(samples.activation[row : row + 1], jnp.float32)
+            risk, memory = query(x, memory)
+            np.testing.assert_allclose(risk[0], expected[row], rtol=1e-3, atol=1e-5)
+
+
+def toy_lesson(queries: int = 400, seed: int = 0, layers: int = 3, width: int = 8):
+    """Sites, choices and a lesson of two folds whose first motion a feature of layer 1 drives."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(queries, layers, width)).astype(np.float32)
+    event = np.zeros((queries, 2, MOTIONS), bool)
+    event[:, 0, 0] = values[:, min(1, layers - 1), 0] > 0.8
+    at_risk = np.ones_like(event)
+    at_risk[:, 1] = ~event[:, 0]
+    episode = np.arange(queries) // 10
+    half = episode % 2 == 0
+    members = [Rows(half, ~half), Rows(~half, half)]
+    risk = np.asarray(event.any(axis=1))
+    lesson = Lesson(event, at_risk, risk, np.ones(queries, bool), members, episode)
+    sites = {SITE: StoredSite(tuple(range(layers)), values)}
+    return sites, [Choice(f"layer {i}", ((i,),)) for i in range(layers)], lesson
+
+
+TOY = TrainConfig(hidden=8, epochs=5, batch=64, learning_rate=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "recurrent"])
+def test_heads_fitted_in_turns_are_those_fitted_at_once(kind):
+    sites, choices, lesson = toy_lesson()
+    told: list[float] = []
+    whole = fit_choices(sites, choices, lesson, Recipe(kind, False, TOY), told.append)
+    assert sum(told) == pytest.approx(1)
+    alone = [fit_choices(sites, [one], lesson, Recipe(kind, False, TOY)) for one in choices]
+    for c, one in enumerate(alone):
+        np.testing.assert_allclose(one.loss[0], whole.loss[c], rtol=1e-4)
+    tight = replace(TOY, memory_limit=smallest_limit(sites, choices, lesson, kind))
+    told.clear()
+    turns = fit_choices(sites, choices, lesson, Recipe(kind, False, tight), told.append)
+    assert sum(told) == pytest.approx(1)
+    assert len(told) > 3, "several turns"
+    np.testing.assert_allclose(turns.loss, whole.loss, rtol=1e-4)
+
+
+def smallest_limit(sites, choices, lesson, kind: str) -> int:
+    """Bytes of one choice and one fold."""
+    recipe = Recipe(kind, False, TOY)
+    rows = training.sequences_of(lesson, recipe)
+    sizes = training.sizes_of(sites, choices[0], lesson, recipe, rows)
+    return sizes.fixed + sizes.data + sizes.per_fold
+
+
+def test_a_memory_limit_that_holds_no_head_is_one_line():
+    sites, choices, lesson = toy_lesson()
+    tight = replace(TOY, memory_limit=10_000)
+    with pytest.raises(UserError, match=r"one layer of 400 queries of width 8 needs 0\.00 GiB"):
+        fit_choices(sites, choices, lesson, Recipe("linear", False, tight))
 
 
 @pytest.mark.parametrize(
-    ("layers", "site", "last"),
+    ("kind", "remembers", "layers", "noise"),
     [
-        (tuple(range(32)), "llm.resid", 21),
-        (tuple(range(6)), "llm.attn", 3),
-        ((0, 1), "llm.resid", 0),
-        ((5,), "llm.resid", 5),
-        (tuple(range(6)), "vision.dino", None),
+        ("linear", False, 1, (0.0,)),
+        ("perceptron", True, 1, (0.0, 1.0)),
+        ("perceptron", False, 3, (0.0, 0.5, 1.0)),
+        ("recurrent", False, 1, (0.0, 1.0)),
     ],
 )
-def test_two_thirds_of_the_depth_may_be_read_and_of_other_sites_every_layer(
-    planted, layers, site, last
+def test_peak_memory_stays_within_the_limit_as_the_compiler_counts_it(
+    monkeypatch, kind, remembers, layers, noise
 ):
-    samples = Samples(**{**vars(planted[0]), "layers": layers, "site": site})
-    assert last_layer(samples) == last
+    sites, choices, lesson = toy_lesson(3000, layers=6, width=96)
+    if layers > 1:
+        mixture = mixture_choice(choices, layers)
+        assert mixture is not None
+        choices = [mixture]
+    limit = 24 * 2**20
+    config = TrainConfig(hidden=32, epochs=1, input_noise=noise, memory_limit=limit)
+    peaks = []
+    real = training.compiled
+
+    def measured(*static):
+        run = real(*static)
+
+        def train(*arguments):
+            counted = run.train.lower(*arguments).compile().memory_analysis()
+            peaks.append(
+                counted.argument_size_in_bytes
+                + counted.output_size_in_bytes
+                + counted.temp_size_in_bytes
+                - counted.alias_size_in_bytes
+            )
+            return run.train(*arguments)
+
+        return run._replace(train=train)
+
+    monkeypatch.setattr(training, "compiled", measured)
+    fit_choices(sites, choices, lesson, Recipe(kind, remembers, config))
+    assert max(peaks) <= limit
+    assert max(peaks) > limit / 8, "an estimate far too careful wastes the device"
 
 
-def few_scenes(samples: Samples, count: int) -> Samples:
-    """The queries of the first scenes, under the same names."""
-    first = np.unique(samples.scene)[:count]
-    keep = np.isin(samples.scene, first)
-    episodes, number = np.unique(samples.episode[keep], return_inverse=True)
-    columns = {
-        name: value[keep] for name, value in vars(samples).items() if isinstance(value, np.ndarray)
-    }
-    columns["episode"] = number.astype(np.int32)
-    chosen = tuple(samples.episodes[e] for e in episodes)
-    return Samples(**{**vars(samples), **columns, "episodes": chosen})
-
-
-def test_two_scenes_cannot_judge_whom_the_head_beats(planted):
-    samples, trained = planted
-    two = few_scenes(samples, 2)
-    card = scorecard(judge(trained, two), replicates=100)
-    against = card["head_minus"]["clock"]["x"]
-    assert against["verdict"] == "cannot be judged"
-    assert "are needed" in against["reason"] or against["interval"] is None
-    assert not any("beats the clock" in line for line in card["verdict"] if "Whether" not in line)
-    assert not any("NOT" in line for line in card["verdict"])
-
-
-def test_an_undefined_difference_is_not_a_defeat(planted):
-    samples, trained = planted
-    without = Samples(**{**vars(samples), "risk": np.zeros_like(samples.risk)})
-    card = scorecard(judge(trained, without), replicates=20)
-    against = card["head_minus"]["clock"]["x"]
-    assert (against["value"], against["verdict"]) == (None, "cannot be judged")
-    said = [line for line in card["verdict"] if " x" in line]
-    assert said
-    assert all("cannot be judged in x" in line for line in said)
-
-
-def test_pure_clock_is_reported_as_not_beating_the_clock():
-    samples = samples_of(clock)
-    trained = train_risk(samples, "h", StudyConfig(train=QUICK))
-    card = scorecard(judge(trained, samples), replicates=300)
-    against = card["head_minus"]["clock"]["x"]
-    assert against["verdict"] == "not better"
-    assert any("NOT beat the clock baseline in x" in line for line in card["verdict"])
-    clock_auroc = card["detectors"]["clock"]["dimensions"]["x"]["auroc"]["value"]
-    bayes = roc_auc_score(samples.risk[:, 0], samples.step > 56)
-    assert clock_auroc == pytest.approx(bayes, abs=0.03)
-
-
-def test_without_signal_intervals_cover_a_half_and_nothing_leans():
-    values, covered = [], 0
-    for seed in range(4):
-        samples = samples_of(chance, seed=seed)
-        plan = Plan.of(samples, StudyConfig(train=QUICK))
-        fit = RISK_HEAD.fit(samples, plan, lambda epochs: None)
-        crossed = cross_fit(RISK_HEAD, fit, samples, plan)
-        scored = (crossed.risk[:, 0], samples.risk[:, 0])
-        fold = plan.folds.fold[samples.episode]
-        values.append(auroc(*scored, stratum=fold)[0])
-        bounds = interval(auroc(*scored, cluster_weights(samples.scene, 200, 0), fold))
-        assert bounds is not None
-        covered += bounds[0] < 0.5 < bounds[1]
-    assert covered >= 3
-    assert abs(np.mean(values) - 0.5) < 0.035
-
-
-def test_split_by_task_judges_each_task_by_a_stranger():
-    samples = samples_of(signal)
-    config = StudyConfig(split="task", train=TrainConfig(epochs=2, hidden=4))
-    trained = train_risk(samples, "h", config)
-    assert set(trained.metadata.fold_of) == {f"libero_spatial/{task}" for task in range(5)}
-    assert sorted(trained.metadata.fold_of.values()) == list(range(5))
-
-
-def test_with_no_contact_at_all_nothing_is_claimed(tmp_path):
-    samples = samples_of(lambda activation, step, rng: np.zeros(len(step), bool), scenes=12)
-    quick = TrainConfig(epochs=2, hidden=4)
-    trained = train_risk(samples, "h", StudyConfig(train=quick))
-    card = scorecard(judge(trained, samples), replicates=20)
-    assert card["verdict"][0].startswith("No dimension has enough harmful contacts")
-    assert trained.metadata.threshold == (None,) * 7
-    evidence = judge(trained, samples)
-    draw_all(tmp_path, evidence, card, trained.metadata)
-
-
-def test_layers_fitted_together_are_those_fitted_alone():
+def test_hazard_loss_is_the_likelihood_of_survival_and_its_gradient():
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(300, 2, 8)).astype(np.float32)
-    labels = np.zeros((300, 7), bool)
-    labels[:, 0] = features[:, 1, 0] > 0.5
-    half = np.arange(300) < 150
-    both = [Rows(half, ~half), Rows(~half, half)]
-    config = TrainConfig(epochs=5, hidden=8)
+    hazard = rng.normal(size=(6, 3, 2))
+    steps = np.asarray([[0, 9], [1, 2], [9, 9], [2, 0], [9, 1], [9, 9]])  # window of the event
+    window = np.arange(3)[None, :, None]
+    event, at_risk = steps[:, None] == window, steps[:, None] >= window
+    at_risk[5] = False  # censored
+    weight = np.ones((2, 2), np.float32)
 
-    def logits(columns: list[int], layers: tuple[int, ...]) -> np.ndarray:
-        fitted = fit_heads(features[:, columns], labels, both, layers, config)
-        heads = jax.tree.map(lambda leaf: leaf[:, :, 0], fitted.heads)
-        return head_logits(heads, features[:, columns])
+    def loss(hazard):
+        parts = [jnp.asarray(p) for p in (event, at_risk, weight)]
+        return hazard_loss(jnp.asarray(hazard, jnp.float32), *parts)
 
-    together, alone = logits([0, 1], (4, 7)), logits([1], (7,))
-    np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
-
-
-def test_another_models_data_and_missing_layers_are_refused(planted):
-    samples, trained = planted
-    with pytest.raises(UserError, match="was trained on 'toy@1'"):
-        judge(trained, Samples(**{**vars(samples), "model": "other@2"}))
-    with pytest.raises(UserError, match=r"reads layer 3 of llm\.resid"):
-        judge(trained, Samples(**{**vars(samples), "layers": (0, 2, 4)}))
-
-
-def test_a_damaged_or_absent_checkpoint_is_one_line(planted, tmp_path):
-    with pytest.raises(UserError, match=r"not a risk head: it has no metadata\.json"):
-        restore_risk_head(tmp_path)
-    save_risk_head(tmp_path, planted[1])
-    for file in (tmp_path / "risk_head" / "arrays").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
-    with pytest.raises(UserError, match="cannot be read"):
-        restore_risk_head(tmp_path)
+    expected = np.zeros(6)
+    for row in range(5):
+        for motion in range(2):
+            log = 0.0
+            for w in range(min(steps[row, motion], 2) + 1):
+                p = expit(hazard[row, w, motion])
+                log += np.log(p) if w == steps[row, motion] else np.log(1 - p)
+            expected[row] -= log
+    np.testing.assert_allclose(loss(hazard), expected, rtol=1e-5)
+    gradient = jax.grad(lambda h: loss(h).sum())(jnp.asarray(hazard, jnp.float32))
+    for at in [(0, 0, 0), (0, 1, 0), (1, 2, 1), (5, 0, 0), (2, 2, 1)]:
+        up, down = hazard.copy(), hazard.copy()
+        up[at] += 1e-2
+        down[at] -= 1e-2
+        slope = (np.sum(loss(up)) - np.sum(loss(down))) / 2e-2
+        assert gradient[at] == pytest.approx(slope, abs=2e-3)
 
 
-def test_restore_on_other_devices_than_saved_on(planted, tmp_path):
-    """Saved here on one device, restored replicated over a mesh of all there are."""
-    save_risk_head(tmp_path, planted[1])
-    mesh = jax.make_mesh((jax.device_count(),), ("all",))
-    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    head, _ = restore_risk_head(tmp_path, place)
-    assert isinstance(head, RiskHead)
-    assert head.mean.sharding == place
+def test_events_weigh_as_much_as_their_absence_and_absent_classes_nothing():
+    rng = np.random.default_rng(0)
+    event = rng.random((500, 2, 4)) < np.asarray([0.1, 0.4, 0.001, 0.0])
+    at_risk = rng.random(event.shape) < 0.8
+    weight = class_weight(event, at_risk, most=20.0)
+    cells = np.where(event, weight[1], weight[0])
+    for motion in range(3):
+        here = at_risk[..., motion]
+        assert cells[..., motion][here].mean() == pytest.approx(1, abs=1e-5)
+        positive = cells[..., motion][here & event[..., motion]].sum()
+        negative = cells[..., motion][here & ~event[..., motion]].sum()
+        assert positive == pytest.approx(negative, rel=1e-4) or weight[1, motion] / weight[
+            0, motion
+        ] == pytest.approx(20)
+    assert not weight[:, 3].any()
 
 
-def test_a_masked_query_enters_neither_training_nor_scores():
-    running = [contact(8, {0: 1.0})] + [contact(s, onset=False) for s in range(9, 60)]
-    samples = gather_samples([episode(running, state=s) for s in range(3)], SITE)
-    assert (~samples.valid).sum() == 3 * 6
-    assert not samples.risk[~samples.valid].any()
+def test_an_epoch_holds_every_row_of_a_member_once():
+    members = [np.arange(3, 40), np.arange(5)]
+    order, present = shuffled(members, 8, 3, np.random.default_rng(0))
+    for k, rows in enumerate(members):
+        for epoch in range(3):
+            assert sorted(order[k, epoch][present[k, epoch]]) == list(rows)
+    assert (order[0, 0] != order[0, 1]).any()
+
+
+def test_padded_episodes_hold_their_queries_in_order():
+    whole = PaddedRows.episodes(np.asarray([0, 0, 0, 1, 2, 2]))
+    assert whole.rows[whole.here].tolist() == [0, 1, 2, 3, 4, 5]
+    assert whole.rows.tolist() == [[0, 1, 2], [3, 0, 0], [4, 5, 0]]
+    assert whole.within(np.asarray([1, 0, 0, 0, 0, 1], bool)).tolist() == [0, 2]
+
+
+def test_the_normaliser_on_the_device_is_that_of_the_host_without_cancellation():
+    rng = np.random.default_rng(0)
+    x = rng.normal([1000.0, 0.0, 5.0], [0.5, 2.0, 0.0], size=(5000, 3)).astype(np.float32)
+    rows = rng.permutation(5000)[:3000]
+    padded = np.append(rows, np.zeros(200, int)).reshape(-1, 128)
+    present = (np.arange(3200) < 3000).reshape(padded.shape)
+    mean, spread = moments(jnp.asarray(x[:, None]), jnp.asarray(padded), jnp.asarray(present))
+    expected = normaliser(x[rows])
+    np.testing.assert_allclose(mean[0], expected[0], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(floored(np.asarray(spread))[0], expected[1], rtol=1e-3)
+
+
+def test_choices_take_other_sites_as_early_and_outside_ones_whole():
+    def site(*layers: int) -> StoredSite:
+        return StoredSite(layers, np.zeros((2, len(layers), 3), np.float16))
+
+    samples = samples_of(signal, scenes=20)
+    plan = replace(plan_of(samples), last_layer=4)
+    sites = {"llm.resid": site(1, 3, 4, 5), "llm.attn": site(2, 3), "vision.dino": site(0, 7)}
+    fixed = fixed_choices(sites, "llm.resid", plan)
+    assert [choice.name for choice in fixed] == ["layer 1", "layer 3", "layer 4"]
+    assert [choice.at for choice in fixed] == [
+        ((0,), (0,), (1,)), ((1,), (1,), (1,)), ((2,), (1,), (1,))
+    ]  # fmt: skip
+    mixture = mixture_choice(fixed, 2)
+    assert mixture is not None
+    assert mixture.at == ((0, 2), (0, 1), (1, 1))
+    assert mixture.features(sites).shape == (2, 2, 9)
+    assert mixture.features(sites).dtype == np.float16
+    with pytest.raises(UserError, match=r"of llm\.attn only layers \[5\] are stored"):
+        fixed_choices({**sites, "llm.attn": site(5)}, "llm.resid", plan)
+
+
+def test_features_kept_in_half_precision_teach_the_same(planted):
+    samples, plan, fit = planted
+    half = {SITE: StoredSite(samples.layers, samples.activation.astype(np.float16))}
+    halved = RISK_HEAD.fit(replace(samples, sites=half), plan, quietly)
+    np.testing.assert_allclose(halved.loss, fit.loss, rtol=0.03)
+
+
+def test_several_sites_are_read_side_by_side(planted):
+    """Two sites that know nothing alone: the signal is the sum of theirs."""
+    samples, plan, _ = planted
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 3, size=samples.activation.shape).astype(np.float32)
+    sites = {
+        SITE: StoredSite(samples.layers, samples.activation + noise),
+        "llm.attn": StoredSite(samples.layers, noise[:, :, :4]),
+    }
+    both = replace(samples, sites=sites)
+    alone = replace(samples, sites={SITE: sites[SITE]})
+    scores = []
+    for given in (both, alone):
+        fit = LINEAR_HEAD.fit(given, plan, quietly)
+        scores.append(auroc_of(LINEAR_HEAD, given, plan, fit))
+    assert scores[0] > scores[1] + 0.1
+
+
+def test_data_that_lack_what_a_member_reads_are_refused_in_a_line(planted):
+    samples, _, fit = planted
+    fewer = replace(samples, sites={SITE: StoredSite((0, 2, 4), samples.activation)})
+    with pytest.raises(UserError, match=r"head reads layer \d of llm\.resid, .* \[0, 2, 4\]"):
+        RISK_HEAD.score(fit.members[0], fewer)
+    narrow = replace(samples, sites={SITE: StoredSite((1, 3, 5), samples.activation[..., :5])})
+    with pytest.raises(UserError, match=r"trained on 16 features, .* llm\.resid \(5\)"):
+        RISK_HEAD.score(fit.members[0], narrow)
+
+
+def test_a_baseline_learns_from_a_plain_matrix(planted):
+    samples, plan, _ = planted
+    oracle = Perceptron("oracle", inputs=lambda samples: samples.activation[:, 1, :1])
+    nothing = Perceptron("nothing", inputs=lambda samples: samples.activation[:, 1, 1:2])
+    scores = [
+        auroc_of(one, samples, plan, one.fit(samples, plan, quietly)) for one in (oracle, nothing)
+    ]
+    assert scores[0] > 0.8
+    assert abs(scores[1] - 0.5) < 0.15
+
+
+def test_motions_that_are_not_usable_carry_no_loss(planted):
+    samples, plan, _ = planted
+    assert plan.usable.tolist() == [True, True] + [False] * (MOTIONS - 2)
+    loud = replace(plan, train=replace(QUICK, epochs=2))
+    fit = LINEAR_HEAD.fit(samples, loud, quietly)
+    for member in fit.members:
+        assert member is not None
+        assert not member["output_kernel"][..., 2:].any()
+        assert member["output_kernel"][..., :2].any()

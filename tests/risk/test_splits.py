@@ -1,4 +1,4 @@
-"""No scene is on two sides of a split, and every query is tested once."""
+"""Five roles: no scene (or instruction) plays two of them, and every query plays one."""
 
 import numpy as np
 import pytest
@@ -6,58 +6,112 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mist_jax.errors import UserError
-from mist_jax.risk.features import gather_samples
-from mist_jax.risk.splits import make_folds
+from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.risk.plan import usable_motions
+from mist_jax.risk.splits import ROLES, Folds, make_folds
 from tests.helpers.synthetic_episodes import SITE, contact, episode
 
-keys = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=3, max_size=40)
+SUITES = ("libero_spatial", "libero_spatial_cluttered")
+keys = st.lists(
+    st.tuples(st.sampled_from(SUITES), st.integers(0, 6), st.integers(0, 3)),
+    min_size=3,
+    max_size=40,
+)
+
+
+def samples_of(drawn) -> Samples:
+    """Tasks of the two suites that have the same number have the same instruction."""
+    made = [
+        episode([contact(40, {t % 7: 1.0})] if s else [], suite=suite, task=t, state=s)
+        for suite, t, s in drawn
+    ]
+    return gather_samples(made, SITE)
+
+
+def roles(folds: Folds, k: int, samples: Samples) -> dict[str, np.ndarray]:
+    return {
+        "test": folds.test(k, samples),
+        "select": folds.select(k, samples),
+        "train": folds.train(k, samples),
+        "calibrate": folds.calibrate(samples),
+        "threshold": folds.threshold(samples),
+    }
 
 
 @settings(deadline=None, max_examples=40)
 @given(keys, st.integers(3, 6), st.sampled_from(["episode", "task"]), st.integers(0, 9))
-def test_groups_stay_together_and_each_query_is_tested_once(drawn, count, split, seed):
-    episodes = [episode([contact(40, {t: 1.0})] if s else [], task=t, state=s) for t, s in drawn]
-    samples = gather_samples(episodes, SITE)
-    groups = {t if split == "task" else (t, s) for t, s in drawn}
-    if len(groups) < 3:
-        with pytest.raises(UserError, match="at least 3"):
+def test_roles_are_disjoint_and_cover_and_groups_stay_together(drawn, count, split, seed):
+    samples = samples_of(drawn)
+    groups = {t if split == "task" else (suite, t, s) for suite, t, s in drawn}
+    if len(groups) < ROLES:
+        with pytest.raises(UserError, match=f"at least {ROLES}"):
             make_folds(samples, split, count, seed)
         return
     folds = make_folds(samples, split, count, seed)
-    assert folds.count == min(count, len(groups))
-    assert set(folds.fold) == set(range(folds.count)), "no fold is empty"
+    group = np.asarray(
+        [
+            hash(f.instruction if split == "task" else (f.key.suite, f.key.task_id, f.scene[2]))
+            for f in samples.episodes
+        ]
+    )[samples.episode]
     tested = np.zeros(len(samples), int)
     for k in range(folds.count):
-        test, check, train = (
-            part(k, samples) for part in (folds.test, folds.validation, folds.train)
-        )
-        assert ((test.astype(int) + check + train) == 1).all()
-        tested += test
-
-        def group(rows):
-            found = [samples.episodes[e].key for e in samples.episode[rows]]
-            return {k.task_id if split == "task" else (k.task_id, k.initial_state) for k in found}
-
-        assert not group(test) & group(train)
-        assert not group(check) & group(train)
-        assert not group(test) & group(check)
-    assert (tested == 1).all()
+        parts = roles(folds, k, samples)
+        assert (np.sum(list(parts.values()), axis=0) == 1).all()
+        assert all(part.any() for part in parts.values()), "every role has somebody"
+        owners = [set(group[part]) for part in parts.values()]
+        assert sum(len(owner) for owner in owners) == len(set(group)), "no group has two roles"
+        tested += parts["test"]
+        rows = folds.labelled(k, samples)
+        assert (rows.train <= parts["train"]).all()
+        assert (rows.select <= parts["select"]).all()
+        assert (rows.train == parts["train"] & samples.label.open).all()
+    assert (tested == folds.tested(samples)).all(), "once each, or never"
 
 
-def test_positives_of_a_rare_dimension_are_spread_over_folds():
+def test_a_plain_and_a_cluttered_task_of_one_instruction_share_a_role():
+    samples = samples_of([(suite, t, s) for suite in SUITES for t in range(10) for s in range(3)])
+    folds = make_folds(samples, "task", 5, 0)
+    by_instruction: dict[str, set[int]] = {}
+    for facts, role in zip(samples.episodes, folds.fold.tolist(), strict=True):
+        by_instruction.setdefault(facts.instruction, set()).add(role)
+    assert len(by_instruction) == 10
+    assert all(len(found) == 1 for found in by_instruction.values())
+
+
+def test_positives_of_a_rare_motion_are_spread_over_all_roles():
     episodes = [
-        episode([contact(40, {1: 1.0})] if s < 5 else [], task=s % 5, state=s) for s in range(40)
+        episode([contact(40, {1: 1.0})] if s < 16 else [], task=s % 5, state=s) for s in range(80)
     ]
     samples = gather_samples(episodes, SITE)
     folds = make_folds(samples, "episode", 5, 0)
-    positives = [samples.risk[folds.test(k, samples), 1].sum() for k in range(5)]
-    assert positives == [2] * 5
+    positive = samples.risk[:, 2]
+    assert [positive[part(samples)].sum() for part in (folds.calibrate, folds.threshold)] == [4, 4]
+    spread = [positive[folds.test(k, samples)].sum() for k in range(5)]
+    assert sum(spread) == 24
+    assert max(spread) - min(spread) <= 2, "an episode has two positive queries"
 
 
-def test_episodes_of_two_models_do_not_mix():
-    with pytest.raises(UserError, match="one model per dataset"):
-        gather_samples([episode(), episode(model="other@2")], SITE)
-    with pytest.raises(UserError, match=r"no activations of 'llm\.mlp'"):
-        gather_samples([episode()], "llm.mlp")
-    with pytest.raises(UserError, match="no policy queries"):
-        gather_samples([], SITE)
+def test_an_eighth_calibrates_and_an_eighth_sets_thresholds():
+    samples = gather_samples([episode(task=s % 5, state=s) for s in range(80)], SITE)
+    folds = make_folds(samples, "episode", 5, 0)
+    for part in (folds.calibrate(samples), folds.threshold(samples)):
+        assert part.mean() == 1 / 8
+    assert [folds.test(k, samples).mean() for k in range(5)] == [12 / 80] * 5
+
+
+def test_fewer_than_three_folds_are_refused():
+    samples = gather_samples([episode(state=s) for s in range(8)], SITE)
+    with pytest.raises(UserError, match="--folds=2: it takes at least 3"):
+        make_folds(samples, "episode", 2, 0)
+
+
+@pytest.mark.parametrize(("split", "usable"), [("episode", True), ("task", False)])
+def test_a_motion_needs_positives_in_five_groups_of_the_split(split, usable):
+    """Positives of x+ are in six scenes, but of one instruction."""
+    episodes = [episode([contact(40, {0: 1.0})], state=s) for s in range(6)]
+    episodes += [episode(task=t) for t in range(1, 8)]
+    found, count = usable_motions(gather_samples(episodes, SITE), min_positive=10, split=split)
+    assert count[0] == 12
+    assert found[0] == usable
+    assert not found[1:].any()

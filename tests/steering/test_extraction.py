@@ -29,13 +29,18 @@ FINDERS = {"contrast": contrast_means, "linear": probe_normals}
 def planted(shift: float, *, seed: int = 0, nuisance: bool = False) -> Samples:
     """Before a contact along +x, axis 2 of layer 3 moves up by `shift`; along -x, down."""
     episodes = study_episodes(lambda a, s, rng: rng.random(len(s)) < 0.25, scenes=80, seed=seed)
-    samples = gather_samples(episodes, SITE, horizon=8)
+    samples = gather_samples(episodes, SITE, horizon=8, target="all")
     activation = samples.activation.copy()
-    activation[:, 1, 2] += shift * samples.sign[:, 0] * samples.risk[:, 0]
+    forward, backward = samples.risk[:, 0], samples.risk[:, 1]
+    activation[:, 1, 2] += shift * (forward.astype(int) - backward)
     if nuisance:  # tasks and time move the activations far more
         task = np.array([facts.key.task_id for facts in samples.episodes])[samples.episode]
         activation[..., 5] += 10.0 * task[:, None] + 0.2 * samples.step[:, None]
-    return replace(samples, activation=activation)
+    return with_activation(samples, activation)
+
+
+def with_activation(samples: Samples, activation: np.ndarray) -> Samples:
+    return replace(samples, sites={SITE: replace(samples.sites[SITE], values=activation)})
 
 
 @pytest.mark.parametrize("method", ["contrast", "linear"])
@@ -111,7 +116,13 @@ def test_the_probe_is_sklearns_logistic_regression():
 
 def test_directions_of_a_site_that_cannot_be_steered_are_refused():
     policy = tiny_policy()
-    samples = replace(planted(1.0), model=policy.identity, site="vision.dino")
+    samples = planted(1.0)
+    samples = replace(
+        samples,
+        model=policy.identity,
+        site="vision.dino",
+        sites={"vision.dino": samples.sites[SITE]},
+    )
     with pytest.raises(UserError, match=r"nothing can steer at vision\.dino; extract at one of"):
         extract_bank(samples, "hash", policy, ExtractionConfig())
 

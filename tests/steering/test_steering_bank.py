@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_controller
 from mist_jax.intervention.gate import ThresholdGate
@@ -15,7 +15,7 @@ from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.risk.study.checkpoint import restore_risk_head
-from mist_jax.steering.bank import DIRECTION_NAMES, BankMetadata, Directions, SteeringBank
+from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from mist_jax.steering.figures import draw_bank
@@ -36,14 +36,14 @@ def test_a_coefficient_is_a_fraction_of_the_residual_norm_at_steered_layers_only
     np.testing.assert_allclose(bank().residual_norm, [0, 2, 0, 5, 0, 0])
 
 
-def test_only_its_own_dimension_opens_a_directions_gate():
+def test_only_its_own_signed_motion_opens_a_directions_gate():
     steering = Steering.of(
         bank().vectors, np.ones((1, 6)), gates=np.asarray(bank().gates), threshold=0.5
     )
-    for i, dim in enumerate(ACTION_DIMENSIONS):
-        risk = jnp.asarray(np.eye(7)[i : i + 1])
+    for i, motion in enumerate(SIGNED_MOTIONS):
+        risk = jnp.asarray(np.eye(14)[i : i + 1])
         opened = np.asarray(steering.gate.opened(risk))[0]
-        assert opened.tolist() == [name[:-1] == dim for name in bank().names]
+        assert opened.tolist() == [name == motion for name in bank().names]
 
 
 def test_a_bank_is_steered_at_the_site_it_was_made_at():
@@ -57,7 +57,9 @@ def test_a_bank_is_steered_at_the_site_it_was_made_at():
     np.testing.assert_array_equal(steering.vectors, made.vectors)
     assert isinstance(steering.gate, ThresholdGate)
     np.testing.assert_array_equal(steering.gate.listens, made.gates)
-    controller = build_controller(["mist"], RiskHead.off(width=8), sites={}, bank=made)
+    controller = build_controller(
+        ["mist"], RiskHead.off(sites={"llm.resid": 8}), sites={}, bank=made
+    )
     assert controller.site == "llm.attn:image"
 
 
@@ -111,9 +113,9 @@ def test_one_method_alone():
 
 
 def test_random_directions_depend_on_seed_and_name_alone():
-    all_of_them = random_directions(DIRECTION_NAMES, 2, 8, seed=0)
+    all_of_them = random_directions(SIGNED_MOTIONS, 2, 8, seed=0)
     some = random_directions(("z-",), 2, 8, seed=0)
-    np.testing.assert_array_equal(some.unit[0], all_of_them.unit[DIRECTION_NAMES.index("z-")])
+    np.testing.assert_array_equal(some.unit[0], all_of_them.unit[SIGNED_MOTIONS.index("z-")])
     assert not np.allclose(some.unit, random_directions(("z-",), 2, 8, seed=1).unit)
 
 

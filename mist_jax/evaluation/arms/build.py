@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.evaluation.arms.row import RunNumbers
@@ -29,7 +29,7 @@ def run_numbers(
         alarm_threshold=np.asarray(alarm_threshold, np.float32),
         coefficient=coefficient,
         bank=bank,
-        gate_rate=np.zeros(len(ACTION_DIMENSIONS)) if gate_rate is None else gate_rate,
+        gate_rate=np.zeros(len(SIGNED_MOTIONS)) if gate_rate is None else gate_rate,
         rotations=_rotations(names),
     )
 
@@ -54,7 +54,7 @@ def build_controller(
     if bank is None:
         name, site = next((name, site) for name, site in sites.items() if site.steerable)
         nothing = np.zeros((1, site.layers, site.width), np.float32)
-        listens = np.ones((1, len(ACTION_DIMENSIONS)), np.float32)
+        listens = np.ones((1, len(SIGNED_MOTIONS)), np.float32)
         return Controller(nothing, listens, risk_head, site=name)
     vectors, count = np.asarray(bank.vectors), _rotations(names)
     blocks = [vectors, *(rotated(vectors, seed) for seed in range(count))]

@@ -14,7 +14,7 @@ from mist_jax.rollout.arm import Arm
 _LACKING: dict[Need, str] = {
     "risk": "listens to alarms: give --risk_head",
     "bank": "pushes along directions: give --steering_vectors",
-    "rate": "needs --gate_rate, the share of queries at which each dimension alarms; summary.json "
+    "rate": "needs --gate_rate, the share of queries at which each motion alarms; summary.json "
     "of a run with an arm that listens to alarms gives it as alarm_rate",
 }
 
@@ -40,7 +40,7 @@ def check_acting(
     arms: Mapping[str, Arm],
     numbers: RunNumbers,
     reader: RiskReader | None,
-    site: ModelSite | None,
+    sites: Mapping[str, ModelSite],
     depth: int,
 ) -> None:
     """Checks that what a run was given lets each arm act at some query.
@@ -51,33 +51,36 @@ def check_acting(
         arms: those of the run.
         numbers: what they were built of.
         reader: reads risk; None without a risk head.
-        site: that risk is read at.
+        sites: of the model.
         depth: layers that can be steered.
 
     Raises:
         UserError: an arm that would leave every episode as the unsteered policy's.
     """
-    first = _first_open(reader, site, depth)
+    first = _first_open(reader, sites, depth)
     for name, arm in arms.items():
         needs = find_arm(name).needs
         why = ""
         if "risk" in needs and not np.isfinite(numbers.alarm_threshold).any():
-            why = "the risk head never alarms in any dimension; train it on more contacts, or give "
+            why = "the risk head never alarms of any motion; train it on more contacts, or give "
             why += "--risk_threshold"
         elif "bank" in needs:
             why = _idle_push(numbers, needs, first)
         elif arm.shrink > 0 and first >= depth:
             why = "there is no later layer to act at; train the risk head with a lower --max_layer"
         if why:
-            read = "" if reader is None else f" (risk is read at layer {int(reader.layer)})"
+            read = "" if reader is None else f" (risk is read up to layer {int(reader.layer)})"
             raise UserError(f"--interventions={name} cannot act{read}: {why}")
 
 
-def _first_open(reader: RiskReader | None, site: ModelSite | None, depth: int) -> int:
+def _first_open(reader: RiskReader | None, sites: Mapping[str, ModelSite], depth: int) -> int:
     """The first layer at which a gate that waits for risk can be open; `depth`: none."""
-    if reader is None or site is None or int(reader.layer) < 0 or site.stage == "after":
+    if reader is None or int(reader.layer) < 0:
         return depth
-    return 0 if site.stage == "before" else int(reader.layer) + 1
+    stages = {sites[site].stage for site in reader.sites}
+    if "after" in stages:
+        return depth
+    return int(reader.layer) + 1 if "within" in stages else 0
 
 
 def _idle_push(numbers: RunNumbers, needs: Collection[Need], first: int) -> str:
@@ -95,9 +98,9 @@ def _idle_push(numbers: RunNumbers, needs: Collection[Need], first: int) -> str:
             "--max_layer"
         )
     if not gates.any():
-        return "no direction of the bank listens to any dimension; extract the bank again"
+        return "no direction of the bank listens to any motion; extract the bank again"
     if "risk" in needs and not gates[:, np.isfinite(numbers.alarm_threshold)].any():
-        return "no direction of the bank listens to a dimension that alarms; extract more of them"
+        return "no direction of the bank listens to a motion that alarms; extract more of them"
     if "rate" in needs and not gates[:, numbers.gate_rate > 0].any():
-        return "--gate_rate is 0 for every dimension that a direction of the bank listens to"
+        return "--gate_rate is 0 for every motion that a direction of the bank listens to"
     return ""

@@ -37,7 +37,7 @@ MIST_UNGATED = ArmRow(
 )
 MIST = ArmRow(
     name="mist",
-    what="at a dimension's alarm, a push away from the harm of its present motion",
+    what="at the alarm of a motion one way, a push away from its harm",
     colour="#0f766e",
     make=partial(RecipeArm, Recipe(push="bank")),
     needs=("risk", "bank"),

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.evaluation.arms.row import RunNumbers
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.episode_spec import Turn
@@ -24,9 +24,9 @@ class Recipe:
     Attributes:
         push: which directions: none, the bank's, or the bank turned by a random rotation, which
             keeps every norm and every angle between directions.
-        when: the push's gate: at a dimension's alarm, always, or at random times.
-        shrink: part of the residual stream that is taken away at an alarm of any dimension.
-        keep: factor on translation and rotation at an alarm of any dimension.
+        when: the push's gate: at a signed motion's alarm, always, or at random times.
+        shrink: part of the residual stream that is taken away at an alarm of any motion.
+        keep: factor on translation and rotation at an alarm of any motion.
     """
 
     push: Literal["nothing", "bank", "random"] = "nothing"
@@ -39,10 +39,11 @@ class Recipe:
 class RecipeArm:
     """A recipe with the numbers of a run; an `Arm` of `mist_jax.rollout.arm`.
 
-    The push opposes the present motion: of a bank's two directions of a dimension, "x+" (moving
-    along +x was harmful) or "x-", the one whose sign the mean action of the last chunk has. What
-    this query will command is not known before the forward that steering acts in. The first query
-    of an episode has no motion and is left alone.
+    Of a bank's two directions of a dimension, "x+" (moving along +x was harmful) or "x-", an alarm
+    opens the one whose own signed motion is in danger, and random times draw each at its own rate.
+    Where a push is always on there is nothing to tell them apart but the present motion: the one
+    whose sign the mean action of the last chunk has. What this query will command is not known
+    before the forward that steering acts in, so an episode's first query is then left alone.
     """
 
     recipe: Recipe
@@ -56,32 +57,36 @@ class RecipeArm:
 
     @property
     def threshold(self) -> np.ndarray:
-        """Float32 [A]; without alarms coefficients alone say when, at the layers of an alarm."""
+        """Float32 [M]; without alarms coefficients alone say when, at the layers of an alarm."""
         if self.recipe.when == "alarm":
             return self.numbers.alarm_threshold
-        return np.full(len(ACTION_DIMENSIONS), WHEN_READ, np.float32)
+        return np.full(len(SIGNED_MOTIONS), WHEN_READ, np.float32)
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray:
         """Float32 [V]: the bank's directions, then each rotation's; one block is used."""
         bank, rate = self.numbers.bank, self.numbers.gate_rate
         strength = np.zeros(self.numbers.directions, np.float32)
-        if bank is None or self.recipe.push == "nothing" or turn.motion is None:
+        if bank is None or self.recipe.push == "nothing":
             return strength
-        against = bank.against(turn.motion[None], self.numbers.coefficient)[0]
+        pushes = np.full(len(bank.names), self.numbers.coefficient, np.float32)
         if self.recipe.when == "random":
             drawn = np.random.default_rng([_number(turn.key), query]).random(len(rate))
-            against = against * (np.asarray(bank.gates) @ (drawn < rate) > 0)
+            pushes *= np.asarray(bank.gates) @ (drawn < rate) > 0
+        elif self.recipe.when == "always":
+            if turn.motion is None:
+                return strength
+            pushes = bank.against(turn.motion[None], self.numbers.coefficient)[0]
         block = 0
         if self.recipe.push == "random":
             block = 1 + _number(turn.key) % self.numbers.rotations
-        first = block * len(against)
-        strength[first : first + len(against)] = against
+        first = block * len(pushes)
+        strength[first : first + len(pushes)] = pushes
         return strength
 
     def edit(
         self, actions: np.ndarray, risk: np.ndarray, turn: Turn, rng: np.random.Generator
     ) -> np.ndarray:
-        """Scales translation and rotation while any dimension's risk is above its threshold."""
+        """Scales translation and rotation while any motion's risk is above its threshold."""
         if self.recipe.keep == 1.0 or not (risk > self.numbers.alarm_threshold).any():
             return actions
         edited = actions.copy()

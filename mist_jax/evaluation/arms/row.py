@@ -21,10 +21,10 @@ class RunNumbers:
     """The numbers that all arms of a run share.
 
     Attributes:
-        alarm_threshold: float32 [A], the risk above which a dimension alarms; inf never.
+        alarm_threshold: float32 [M], the risk above which a signed motion alarms; inf never.
         coefficient: length of a push as a fraction of the residual stream's norm.
         bank: its directions push; None without one.
-        gate_rate: float [A], share of queries at which random times open a dimension.
+        gate_rate: float [M], share of queries at which random times open a motion.
         rotations: random counterparts of the bank that follow it among the controller's directions.
     """
 

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
+from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention, ReadSoFar
 from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention, scan_blocks
-from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role
+from mist_jax.policy.openvla_oft.readouts import LENS, STEPS, Decode, read_out
+from mist_jax.policy.openvla_oft.sequence import SequenceLayout, pool_role, read_actions
 from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS
 
 PLACES = ("llm.resid", "llm.attn", "llm.mlp")
@@ -23,11 +24,11 @@ PLACES = ("llm.resid", "llm.attn", "llm.mlp")
 
 @struct.dataclass
 class LanguageOutput:
-    """`activations` per site: [B, L, D], or [B, L, tokens, D]. `risk` is as gates see it."""
+    """`activations` per site: [B, L, D], or [B, L, tokens, D]."""
 
     hidden: Float[Array, "B T D"]
     activations: dict[str, Array]
-    risk: Float[Array, "B A"]
+    read: ReadSoFar
     gate: Float[Array, "B L"] | None
 
 
@@ -112,24 +113,31 @@ class LanguageModel(nnx.Module):
         embeddings: Float[Array, "B T D"],
         layout: SequenceLayout,
         intervention: Intervention = NO_INTERVENTION,
-        risk: Float[Array, "B A"] | None = None,
+        begun: ReadSoFar | None = None,
         watch: Watch = NOTHING,
+        decode: Decode | None = None,
     ) -> LanguageOutput:
+        """Hidden states after the final norm, and what was read on the way.
+
+        `begun` is what the risk reader has before the first layer; it need not be given where there
+        is none. `decode` makes actions of a layer's action tokens: only `llm.lens` needs it.
+        """
         config = self.config
         rotation = rotary(embeddings.shape[1], config.width // config.heads, config.rope_theta)
         cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
-        tapped = [site for site in watch.sites if split_site(site)[0] in PLACES]
-        read = intervention.reads
-        unread = intervention.unread(len(embeddings), config.action_dim)
-        risk = unread if risk is None else risk
+        tapped = [site for site in watch.sites if split_site(site)[0] in (*PLACES, LENS)]
+        read = [site for site in intervention.reads if split_site(site)[0] in (*PLACES, LENS)]
+        if begun is None:
+            assert not intervention.reads
+            begun = intervention.begin(jnp.zeros((len(embeddings), 0)))
 
         def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
-            hidden, risk = carry
+            hidden, so_far = carry
             layer, parts = scanned
             amounts = []
 
             def edit(place: str, x: Array) -> Array:
-                x, amount = intervention.edit(place, x, parts, risk, layout.role)
+                x, amount = intervention.edit(place, x, parts, so_far.risk, layout.role)
                 amounts.append(amount)
                 return x
 
@@ -140,6 +148,9 @@ class LanguageModel(nnx.Module):
             values = {"llm.resid": hidden, "llm.attn": mixed, "llm.mlp": fed}
 
             def pooled(site: str, pool: Pool) -> Array:
+                if site in (LENS, STEPS):
+                    tokens = read_actions(hidden, layout, config.action_tokens)
+                    return read_out(site, tokens, config, decode)
                 place, role = split_site(site)
                 if role in TOKEN_GROUPS:
                     at = TOKEN_GROUPS[role].positions(layout, config)
@@ -148,20 +159,21 @@ class LanguageModel(nnx.Module):
                     return tokens if pool == "tokens" else tokens.mean(axis=1)
                 return pool_role(values[place], layout, config, role, pool)
 
-            if read is not None and split_site(read)[0] in PLACES:
-                risk = intervention.read(read, layer, partial(pooled, read, "mean"), risk)
+            for site in read:
+                so_far = intervention.read(site, layer, partial(pooled, site, "mean"), so_far)
+            so_far = intervention.forecast(layer, so_far)
             seen = {site: pooled(site, watch.pool) for site in tapped}
-            return (hidden, risk), (seen, sum(amounts))
+            return (hidden, so_far), (seen, sum(amounts))
 
         (hidden, final), (seen, amount) = scan_blocks(
             self.blocks,
             body,
-            (embeddings, risk),
+            (embeddings, begun),
             (jnp.arange(config.layers), intervention.layered()),
         )
         return LanguageOutput(
             hidden=self.norm(hidden),
             activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
-            risk=final,
+            read=final,
             gate=amount.T if intervention.steers else None,
         )

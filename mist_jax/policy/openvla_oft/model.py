@@ -98,12 +98,11 @@ class OpenVLAOFT(nnx.Module):
         watch = Watch(sites, pool, intervention.reads)
         layout = layout_of(config, inputs.prompt_length, inputs.token_ids.shape[1])
         embeddings, seen = self.embed(inputs, layout, watch)
-        risk = intervention.unread(len(embeddings), config.action_dim)
-        if watch.reader in seen:
-            risk = intervention.read_stack(watch.reader, seen[watch.reader]["mean"], risk)
+        known = {site: seen[site]["mean"] for site in intervention.reads if site in seen}
+        begun = intervention.begin(inputs.proprio, known)
 
         def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
-            output = self.language(x, layout, intervention, risk, watch)
+            output = self.language(x, layout, intervention, begun, watch, self._decode)
             return output, read_actions(output.hidden, layout, config.action_tokens)
 
         head_pools = watch.pools("action_head")
@@ -124,18 +123,23 @@ class OpenVLAOFT(nnx.Module):
                 assert lm_head is not None
                 actions, head = token_actions(lm_head(hidden), config), {}
         seen["action_head"] = head
-        final = output.risk
-        if watch.reader == "action_head":
-            final = intervention.read_stack("action_head", head["mean"], final)
+        late = {"action_head": head["mean"]} if "action_head" in intervention.reads else {}
+        final = intervention.finish(output.read, late)
         return ModelOutputs(
             actions=actions.astype(jnp.float32),
             activations={
                 **output.activations,
                 **{site: seen[site][pool] for site in sites if site in seen},
             },
-            risk=intervention.reported(final),
+            risk=None if intervention.risk_head is None else final.risk,
+            memory=final.memory,
             gate=output.gate,
         )
+
+    def _decode(self, tokens: Float[Array, "B CA D"]) -> Float[Array, "B C A"]:
+        """The chunk of an L1 head, had the last layer left its action tokens so."""
+        assert self.action_head is not None
+        return self.action_head(self.language.norm(tokens))[0]
 
     def _predict_noise(
         self, run, embeddings, layout, noisy, step, head_pools

@@ -8,6 +8,7 @@ from mist_jax.intervention.site import ModelSite
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
 from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.language import PLACES
+from mist_jax.policy.openvla_oft.readouts import readout_sites
 from mist_jax.policy.openvla_oft.sequence import role_tokens
 from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS
 
@@ -25,7 +26,7 @@ def sites_of(config: OpenVLAOFTConfig) -> Mapping[str, ModelSite]:
     one before the padding. `vision.dino` and `vision.siglip` are their blocks' outputs over the
     patches of all images, `vision.projector` what the language model gets of them. `action_head`
     is its residual blocks' outputs over the steps of the chunk. Groups of `TOKEN_GROUPS` are roles
-    that can be read and not steered.
+    that can be read and not steered, as are the sites of `readout_sites`.
     """
     return _sites(config, tuple(TOKEN_GROUPS))
 
@@ -39,6 +40,7 @@ def _sites(config: OpenVLAOFTConfig, groups: tuple[str, ...]) -> Mapping[str, Mo
         found |= dict.fromkeys([f"{place}:{role}" for role in (*roles, ALL_TOKENS)], within)
     reading = ModelSite(config.layers, config.width, "within")
     found |= {f"{place}:{group}": reading for place in PLACES for group in groups}
+    found |= readout_sites(config)
     found["vision.dino"] = ModelSite(config.dino.blocks, config.dino.width, "before")
     found["vision.siglip"] = ModelSite(config.siglip.blocks, config.siglip.width, "before")
     found["vision.projector"] = ModelSite(1, config.width, "before")

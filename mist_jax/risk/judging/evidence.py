@@ -1,40 +1,88 @@
 """Everything a scorecard is a function of: out-of-sample forecasts and what really happened."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mist_jax.risk.features import Samples
 
 CLOCK = "clock"  # the step index: a detector that does not beat it is reported as such
+ANY = "any event"  # the subject's probability that any usable motion drives an event
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One detector's out-of-sample word on every query."""
+    """One detector's out-of-sample word on every query.
 
-    risk: np.ndarray  # float [Q, A]
-    threshold: np.ndarray  # float [Q, A], from data that the query's scene is not part of
+    `threshold` comes from data that the query's scene is not part of. `excess`, what alarm rules
+    saw, `alarms`, what each rule raised at the nominal rate, and `at_rates`, the same at other
+    rates, are empty where thresholds alone are known. `score` is a failure detector's own.
+    """
+
+    risk: np.ndarray  # float [Q, M]
+    threshold: np.ndarray  # float [Q, M]
+    excess: np.ndarray | None = None  # float [Q]
+    alarms: Mapping[str, np.ndarray] = field(default_factory=dict)  # bool [Q]
+    at_rates: Mapping[float, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    score: np.ndarray | None = None  # float [Q]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Forecast"], order: np.ndarray) -> "Forecast":
+        """Forecasts of several parts of the queries as one, its rows put in `order` (int [Q])."""
+
+        def whole(values: Sequence[np.ndarray]) -> np.ndarray:
+            return np.concatenate(values)[order]
+
+        first = parts[0]
+        return cls(
+            risk=whole([part.risk for part in parts]),
+            threshold=whole([part.threshold for part in parts]),
+            excess=_optional([part.excess for part in parts], order),
+            alarms={rule: whole([part.alarms[rule] for part in parts]) for rule in first.alarms},
+            at_rates={
+                rate: {rule: whole([part.at_rates[rate][rule] for part in parts]) for rule in rules}
+                for rate, rules in first.at_rates.items()
+            },
+            score=_optional([part.score for part in parts], order),
+        )
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Forecasts of contacts by the detector in question, `subject`, and by those beside it.
+    """Forecasts of events by the detector in question, `subject`, and by those beside it.
 
-    `stratum` is int [Q]: which model (fold) judged a query; scores are compared within it.
+    `stratum` is int [Q]: which model (fold) judged a query; scores are compared within it. `rate`
+    is the nominal share of clean episodes that may be alarmed.
     """
 
     samples: Samples
     forecasts: Mapping[str, Forecast]
     subject: str
     stratum: np.ndarray
-    usable: np.ndarray  # bool [A]
-    n_positive: np.ndarray  # int [A]
+    usable: np.ndarray  # bool [M]
+    n_positive: np.ndarray  # int [M]
+    rate: float = 0.15
 
     @property
-    def largest_risk(self) -> np.ndarray:
-        """float [Q]: of the subject, over dimensions; nan where nothing was learnt."""
+    def any_risk(self) -> np.ndarray:
+        """float [Q]: the subject's risk of any event; nan where nothing was learnt."""
         if self.subject not in self.forecasts:
             return np.full(len(self.samples), np.nan)
-        return self.forecasts[self.subject].risk.max(axis=1)
+        return any_event(self.forecasts[self.subject].risk, self.usable)
+
+
+def any_event(risk: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """float [Q]: 1 - prod_m (1 - risk_m) over usable motions (bool [M]) of `risk` [Q, M].
+
+    Motions are taken as independent given what is known; nan where none is usable.
+    """
+    if not usable.any():
+        return np.full(len(risk), np.nan)
+    kept = np.clip(risk[:, usable].astype(np.float64), 0.0, 1 - 1e-12)
+    return -np.expm1(np.log1p(-kept).sum(axis=1))
+
+
+def _optional(values: Sequence[np.ndarray | None], order: np.ndarray) -> np.ndarray | None:
+    known = [value for value in values if value is not None]
+    return np.concatenate(known)[order] if len(known) == len(values) else None

@@ -1,9 +1,9 @@
-"""Failure detectors beside the subject's largest risk and the clock: a part of `metrics.json`.
+"""Failure detectors beside the subject's risk of any event and the clock: a part of `metrics.json`.
 
 `failure` is SAFE's figure: ROC-AUC over episodes of the largest score so far, each task's episodes
 cut at the length of its shortest, for failures run to the cap and the clock would win for nothing.
 So cut, the clock is the same in all episodes of a task; what is left to it are tasks that differ.
-`contact` is the AUROC over queries of a harmful contact in any dimension within the horizon.
+`contact` is the AUROC over queries of any event within the horizon.
 """
 
 from collections.abc import Mapping
@@ -12,35 +12,31 @@ from typing import Any
 import numpy as np
 
 from mist_jax.risk.features import Samples
-from mist_jax.risk.judging.evidence import CLOCK, Evidence
-from mist_jax.risk.judging.metrics import auroc, cluster_weights
-from mist_jax.risk.judging.scorecard import (
-    LARGEST,
-    REPLICATES,
-    blocked,
-    described,
-    judge_difference,
-)
+from mist_jax.risk.judging.described import described, judge_difference
+from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence
+from mist_jax.risk.judging.ranking import Ranking
+from mist_jax.risk.judging.resampling import Resampling
+from mist_jax.risk.judging.scorecard import NOTHING, REPLICATES
 from mist_jax.risk.judging.verdict import CANNOT, Verdict, clusters_of_both
 
 
 def failure_card(
     evidence: Evidence,
-    scores: Mapping[str, np.ndarray],
     *,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """JSON-ready figures of `scores` (name to float [Q], nan where there is none) and the verdict.
+    """JSON-ready figures of the detectors that give a score of failure, and the verdict.
 
-    All detectors are judged on the queries and episodes that every one of `scores` speaks of.
+    All are judged on the episodes that ended, that is did not crash.
     """
     samples = evidence.samples
-    ended, failed = samples.ended, samples.failed
-    judged = np.isfinite(list(scores.values())).all(axis=0) & ended[samples.episode]
+    scores = {n: f.score for n, f in evidence.forecasts.items() if f.score is not None}
+    failed = samples.failed
+    judged = samples.ended[samples.episode]
     learnt = evidence.subject in evidence.forecasts and evidence.usable.any()
-    largest = evidence.largest_risk if learnt else np.full(len(samples), np.nan)
-    every = {**scores, LARGEST: largest, CLOCK: samples.step.astype(float)}
+    either = evidence.any_risk if learnt else np.full(len(samples), np.nan)
+    every = {**scores, ANY: either, CLOCK: samples.step.astype(float)}
     values = {
         "failure": _failure(evidence, every, judged, replicates, seed),
         "contact": _contact(evidence, every, judged, replicates, seed),
@@ -50,8 +46,8 @@ def failure_card(
     def figure(claim: str, *names: str) -> dict[str, Any]:
         """One detector's AUROC, or what it has more than a second one on the same resamples."""
         first, *second = (values[claim][name] for name in names)
-        unlearnt = LARGEST in names and not learnt and judged.any()
-        reason = "no dimension has enough positives" if unlearnt else reasons[claim]
+        unlearnt = ANY in names and not learnt and judged.any()
+        reason = NOTHING if unlearnt else reasons[claim]
         if not second:
             return described(first, reason)
         gap = described(first - second[0], reason)
@@ -66,9 +62,7 @@ def failure_card(
         "failure_minus_clock": {
             name: figure("failure", name, CLOCK) for name in every if name != CLOCK
         },
-        "contact_head_minus": {
-            name: figure("contact", LARGEST, name) for name in every if name != LARGEST
-        },
+        "contact_head_minus": {name: figure("contact", ANY, name) for name in every if name != ANY},
     }
     return {**card, "verdict": _verdict(card, list(scores), evidence.subject)}
 
@@ -88,16 +82,13 @@ def _failure(
         shortest[tasks[episode]] = min(shortest.get(tasks[episode], queries), queries)
     episodes = np.unique(samples.episode[judged])
     rows = start[episodes]
-    weights = _weights(samples.scene[rows], replicates, seed)
-    return {
-        name: _auroc(
-            np.asarray([score[start[e] : start[e] + shortest[tasks[e]]].max() for e in episodes]),
-            failed[episodes],
-            weights,
-            evidence.stratum[rows],
-        )
-        for name, score in every.items()
-    }
+    ranking = _ranking(evidence, rows, failed[episodes], replicates, seed)
+
+    def largest(score: np.ndarray) -> np.ndarray:
+        cut = [score[start[e] : start[e] + shortest[tasks[e]]] for e in episodes]
+        return np.asarray([part.max() for part in cut])
+
+    return {name: _auroc(ranking, largest(score)) for name, score in every.items()}
 
 
 def _contact(
@@ -106,28 +97,22 @@ def _contact(
     """AUROC [1 + replicates] of each detector over the queries that have a label."""
     samples = evidence.samples
     rows = np.flatnonzero(judged & samples.valid)
-    label = np.asarray(samples.risk[rows].any(axis=1))
-    weights = _weights(samples.scene[rows], replicates, seed)
-    return {
-        name: _auroc(score[rows], label, weights, evidence.stratum[rows])
-        for name, score in every.items()
-    }
+    ranking = _ranking(evidence, rows, samples.label.any_risk[rows], replicates, seed)
+    return {name: _auroc(ranking, score[rows]) for name, score in every.items()}
 
 
-def _weights(scene: np.ndarray, replicates: int, seed: int) -> np.ndarray:
-    """Bootstrap weights of whole scenes, the plain figure's first."""
-    once = np.ones((1, len(scene)), np.float32)
-    if len(scene) == 0:
-        return once
-    return np.concatenate([once, cluster_weights(scene, replicates, seed)])
+def _ranking(
+    evidence: Evidence, rows: np.ndarray, label: np.ndarray, replicates: int, seed: int
+) -> Ranking:
+    scene = evidence.samples.scene
+    resampling = Resampling.draw(int(scene.max()) + 1, replicates, seed)
+    return Ranking(label, scene[rows], evidence.stratum[rows], resampling)
 
 
-def _auroc(
-    score: np.ndarray, label: np.ndarray, weights: np.ndarray, stratum: np.ndarray
-) -> np.ndarray:
+def _auroc(ranking: Ranking, score: np.ndarray) -> np.ndarray:
     if not np.isfinite(score).all():
-        return np.full(len(weights), np.nan)
-    return blocked(lambda w: auroc(score, label, w, stratum), weights)
+        return np.full(len(ranking.resampling.weight), np.nan)
+    return ranking.auroc(score)
 
 
 def _scenes(samples: Samples, judged: np.ndarray) -> dict[str, int]:
@@ -136,21 +121,17 @@ def _scenes(samples: Samples, judged: np.ndarray) -> dict[str, int]:
     failed = samples.failed[samples.episode[judged]]
     return {
         "failure": clusters_of_both(failed, samples.scene[judged]),
-        "contact": clusters_of_both(
-            np.asarray(samples.risk[labelled].any(axis=1)), samples.scene[labelled]
-        ),
+        "contact": clusters_of_both(samples.label.any_risk[labelled], samples.scene[labelled]),
     }
 
 
 def _reasons(judged: np.ndarray) -> dict[str, str]:
     """Why a figure is null, if it is."""
     if not judged.any():
-        return dict.fromkeys(
-            ("failure", "contact"), "no fold has failures and successes to train on"
-        )
+        return dict.fromkeys(("failure", "contact"), "no episode ended, by success or failure")
     return {
         "failure": "failures and successes are both needed in one fold",
-        "contact": "queries with and without a harmful contact ahead are both needed in one fold",
+        "contact": "queries with and without an event ahead are both needed in one fold",
     }
 
 
@@ -161,7 +142,7 @@ def _verdict(card: Mapping[str, Any], published: list[str], subject: str) -> lis
     beats = [f"beats {better}"] * bool(better)
     fails = [f"does NOT beat {worse}"] * bool(worse)
     neither = [f"cannot be judged against {unclear}"] * bool(unclear)
-    contacts = f"the {subject}'s largest risk {' and '.join(beats + fails + neither)}"
+    contacts = f"the {subject}'s risk of any event {' and '.join(beats + fails + neither)}"
     ahead = card["failure_minus_clock"]
     winners, losers, unclear = _sorted(ahead)
     nobody = "NO detector that can be judged" if unclear else "NO detector, published or ours"

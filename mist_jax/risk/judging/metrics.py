@@ -1,7 +1,8 @@
 """How good a score is: AUROC, AUPRC, calibration error, and their cluster bootstrap intervals.
 
 Every metric takes weights [R, Q], one row per bootstrap replicate, and returns [R]; the plain
-metric is the replicate whose weights are all 1. Undefined (one class only) is nan here and null in
+metric is the replicate whose weights are all 1. Scorecards of many detectors go by scenes instead
+(`ranking.py`, `resampling.py`). Undefined (one class only) is nan here and null in
 files.
 """
 
@@ -28,7 +29,7 @@ def auroc(
         below = np.cumsum(negative, axis=1) - 0.5 * negative
         won += (positive * below).sum(axis=1)
         pairs += positive.sum(axis=1) * negative.sum(axis=1)
-    return _ratio(won, pairs)
+    return ratio(won, pairs)
 
 
 def mean_auroc(score: np.ndarray, label: np.ndarray) -> float:
@@ -56,7 +57,7 @@ def average_precision(
         precision = hits / np.maximum(raised, 1e-12)
         total += (precision * positive[:, ::-1]).sum(axis=1)
         positives += positive.sum(axis=1)
-    return _ratio(total, positives)
+    return ratio(total, positives)
 
 
 def calibration_error(
@@ -67,13 +68,13 @@ def calibration_error(
     bin_of = np.clip((probability * bins).astype(int), 0, bins - 1)
     member = (bin_of[:, None] == np.arange(bins)).astype(np.float64)
     gap = weight @ (member * (probability - label)[:, None])
-    return _ratio(np.abs(gap).sum(axis=1), weight.sum(axis=1))
+    return ratio(np.abs(gap).sum(axis=1), weight.sum(axis=1))
 
 
 def base_rate(label: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Share of positives."""
     weight = np.ones((1, len(label))) if weight is None else weight
-    return _ratio(weight @ label.astype(np.float64), weight.sum(axis=1))
+    return ratio(weight @ label.astype(np.float64), weight.sum(axis=1))
 
 
 def cluster_weights(cluster: np.ndarray, replicates: int, seed: int) -> np.ndarray:
@@ -95,12 +96,13 @@ def interval(values: np.ndarray, coverage: float = 0.95) -> tuple[float, float] 
     return float(low), float(high)
 
 
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, nan where the denominator is not positive."""
+    return np.where(denominator > 0, numerator / np.maximum(denominator, 1e-12), np.nan)
+
+
 def _ones(score: np.ndarray) -> np.ndarray:
     return np.ones((1, len(score)))
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.where(denominator > 0, numerator / np.maximum(denominator, 1e-12), np.nan)
 
 
 def _strata(score: np.ndarray, stratum: np.ndarray | None) -> list[np.ndarray]:

@@ -1,240 +1,297 @@
-"""All that is said about forecasts of contacts, from out-of-sample ones alone: `metrics.json`.
+"""All that is said about forecasts of events, from out-of-sample ones alone: `metrics.json`.
 
 In keys and sentences "head" is the part of the subject: the detector that ships and is in question.
+Headline figures are about first events and compare queries within one task and fold, where neither
+the task's difficulty nor another model's scale helps.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
-from mist_jax.risk.judging.evidence import CLOCK, Evidence, Forecast
-from mist_jax.risk.judging.metrics import (
-    auroc,
-    average_precision,
-    base_rate,
-    calibration_error,
-    cluster_weights,
-    interval,
+from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.risk.calibration.registry import ALARM_RULES, SPLIT_CONFORMAL
+from mist_jax.risk.judging.announcing import (
+    AHEAD_STEPS,
+    announced_at,
+    announcing,
+    first_event_step,
 )
-from mist_jax.risk.judging.verdict import (
-    CANNOT,
-    MIN_CLUSTERS,
-    Verdict,
-    clusters_of_both,
-    verdict_of,
+from mist_jax.risk.judging.described import described, judge_difference
+from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, Forecast, any_event
+from mist_jax.risk.judging.metrics import average_precision
+from mist_jax.risk.judging.ranking import Ranking
+from mist_jax.risk.judging.resampling import Resampling
+from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS, Verdict, clusters_of_both
+from mist_jax.risk.judging.views import (
+    ANY_EVENT,
+    FIRST,
+    MEAN,
+    WITHIN_FOLD,
+    WITHIN_TASK,
+    Aurocs,
+    View,
+    aurocs,
+    views_of,
 )
 
-LARGEST = "largest risk"  # of the subject, over dimensions
 REPLICATES = 1000
-REPLICATES_AT_ONCE = 100  # bounds memory: weights are [replicates, queries]
+NOTHING = "no motion has enough positives"
+ROWS = (*SIGNED_MOTIONS, MEAN, ANY_EVENT)
 
 
 def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
-    """The metrics of every detector, per dimension and on average, JSON-ready.
+    """The metrics of every detector, per signed motion, on average and of any event, JSON-ready.
 
     A value is {"value", "interval"} with a 95% cluster bootstrap over (suite, task, initial state),
     or {"value": null, "reason"}. Every difference has a `verdict` (`judging/verdict.py`); that of
     the card says the same in words.
     """
-    samples = evidence.samples
-    rows = np.flatnonzero(samples.valid)
-    resampled = cluster_weights(samples.scene[rows], replicates, seed)
-    weights = np.concatenate([np.ones((1, len(rows)), np.float32), resampled])
-    aurocs = {
-        name: _all_dimensions(auroc, p, evidence, rows, weights)
-        for name, p in evidence.forecasts.items()
+    samples, scene = evidence.samples, evidence.samples.scene
+    resampling = Resampling.draw(int(scene.max()) + 1, replicates, seed)
+    of_episode = np.zeros(len(samples.episodes), int)
+    of_episode[samples.episode] = scene
+    task = samples.task
+    strata = {
+        WITHIN_TASK: evidence.stratum * (int(task.max()) + 1) + task,
+        WITHIN_FOLD: evidence.stratum,
     }
-    detectors = {
-        name: _detector(p, evidence, rows, weights, aurocs[name])
-        for name, p in evidence.forecasts.items()
+    views = views_of(samples)
+    ranked = {
+        (view, how): aurocs(evidence, chosen, stratum, scene, resampling)
+        for view, chosen in views.items()
+        for how, stratum in strata.items()
+    }
+    first = views[FIRST]
+    alarms = {
+        name: _alarms(forecast, evidence, of_episode, resampling)
+        for name, forecast in evidence.forecasts.items()
     }
     card: dict[str, Any] = {
-        "queries": len(rows),
-        "queries_masked": int((~samples.valid).sum()),
+        "queries": len(first.rows),
+        "queries_masked": len(samples) - len(first.rows),
         "episodes": len(samples.episodes),
         "clean_episodes": int(samples.clean.sum()),
-        "scenes": len(np.unique(samples.scene)),
+        "first_events": int(np.isfinite(first_event_step(samples)).sum()),
+        "scenes": len(np.unique(scene)),
+        "tasks": len(np.unique(task)),
         "horizon_steps": samples.horizon,
+        "target": samples.target,
         "share": samples.share,
+        "alarm_rate": evidence.rate,
+        "ahead_steps": AHEAD_STEPS,
         "n_positive": _named(evidence.n_positive.tolist()),
         "fallback_to_base_rate": [
-            name for name, ok in zip(ACTION_DIMENSIONS, evidence.usable, strict=True) if not ok
+            name for name, ok in zip(SIGNED_MOTIONS, evidence.usable, strict=True) if not ok
         ],
-        "base_rate": _named(
-            [
-                described(base_rate(samples.risk[rows, i], weights), "")
-                for i in range(len(ACTION_DIMENSIONS))
-            ]
-        ),
-        "detectors": detectors,
+        "base_rate": _base_rate(first, scene, resampling),
+        "detectors": {
+            name: {
+                **_calibration(forecast, first, evidence, scene, resampling),
+                **{view: _ranking(ranked, view, name, evidence) for view in views},
+                "alarms": {
+                    rule: {figure: described(value, "no such episodes")
+                           for figure, value in figures.items()}
+                    for rule, figures in alarms[name].items()
+                },
+                "announced_at_rate": _at_rate(forecast, evidence),
+            }
+            for name, forecast in evidence.forecasts.items()
+        },
         "failure_within_horizon": _failure(evidence),
-    }
-    if evidence.subject in aurocs:
+    }  # fmt: skip
+    if evidence.subject in evidence.forecasts:
+        card["coverage"] = _coverage(evidence, of_episode, resampling)
+        others = [name for name in evidence.forecasts if name != evidence.subject]
         card["head_minus"] = {
-            name: _difference(aurocs[evidence.subject], other, evidence)
-            for name, other in aurocs.items()
-            if name != evidence.subject
+            view: {
+                how: {
+                    other: _difference(ranked[view, how], other, evidence, views[view], scene)
+                    for other in others
+                }
+                for how in strata
+            }
+            for view in views
         }
-        card["verdict"] = _verdict(card["head_minus"], evidence)
+        card["head_minus_announced"] = {
+            other: _announced_more(alarms, other, evidence, of_episode) for other in others
+        }
+        card["verdict"] = _verdict(card["head_minus"][FIRST][WITHIN_TASK], evidence)
     return card
 
 
-def _detector(
-    forecast: Forecast,
-    evidence: Evidence,
-    rows: np.ndarray,
-    weights: np.ndarray,
-    aurocs: np.ndarray,
+def _ranking(
+    ranked: Mapping[tuple[str, str], Aurocs], view: str, name: str, evidence: Evidence
 ) -> dict[str, Any]:
-    precisions = _all_dimensions(average_precision, forecast, evidence, rows, weights)
-    samples = evidence.samples
-    raised = raise_alarms(forecast.risk, forecast.threshold, samples)
-    result: dict[str, Any] = {"dimensions": {}}
-    for i, name in enumerate(ACTION_DIMENSIONS):
-        reason = _reason(evidence, i)
-        error = blocked(
-            lambda w, i=i: calibration_error(forecast.risk[rows, i], samples.risk[rows, i], w),
-            weights,
-        )
-        one = np.arange(len(ACTION_DIMENSIONS)) == i
-        result["dimensions"][name] = {
-            "auroc": described(aurocs[i], reason),
-            "auprc": described(precisions[i], reason),
-            "ece": described(error, ""),
-            "alarms": _plain(alarm_figures(raised, samples, one)),
-        }
-    nothing = "no dimension has enough positives"
-    result["mean"] = {
-        "auroc": described(_mean_over(aurocs, evidence.usable), nothing),
-        "auprc": described(_mean_over(precisions, evidence.usable), nothing),
-        "alarms": _plain(alarm_figures(raised, samples, evidence.usable)),
+    """{"mean", "any", "motions"} of one detector, each compared both ways."""
+    tables = {how: values[name] for (of, how), values in ranked.items() if of == view}
+    every = {
+        row: {how: described(table[i], _reason(evidence, i)) for how, table in tables.items()}
+        for i, row in enumerate(ROWS)
     }
+    return {
+        MEAN: every.pop(MEAN),
+        ANY_EVENT: every.pop(ANY_EVENT),
+        "motions": every,
+    }
+
+
+def _calibration(
+    forecast: Forecast, view: View, evidence: Evidence, scene: np.ndarray, resampling: Resampling
+) -> dict[str, Any]:
+    """Calibration error and Brier score per motion and of any event, and areas under PR."""
+    cluster = scene[view.rows]
+    risk = forecast.risk[view.rows].astype(np.float64)
+    either = any_event(risk, evidence.usable)
+    columns = [(name, risk[:, i], view.risk[:, i], True) for i, name in enumerate(SIGNED_MOTIONS)]
+    if evidence.usable.any():
+        columns.append((ANY_EVENT, either, view.any, False))
+    stratum = evidence.stratum[view.rows]
+    result: dict[str, Any] = {}
+    for i, (name, said, label, motion) in enumerate(columns):
+        error = resampling.calibration_error(said, label, cluster)
+        square = resampling.share((said - label) ** 2, np.ones(len(said)), cluster)
+        if motion and not evidence.usable[i]:
+            area = np.full(1, np.nan)
+        elif motion:
+            area = average_precision(said, label, stratum=stratum)
+        else:
+            area = Ranking(label, cluster, stratum, resampling).average_precision(said)
+        result[name] = {
+            "ece": described(error, "no queries"),
+            "brier": described(square, "no queries"),
+            "auprc": described(area, _reason(evidence, i if motion else len(ROWS) - 1)),
+        }
+        if motion and result[name]["auprc"]["value"] is not None:
+            result[name]["auprc"]["reason"] = "not resampled"
+    return {"calibration": result}
+
+
+def _alarms(
+    forecast: Forecast, evidence: Evidence, of_episode: np.ndarray, resampling: Resampling
+) -> dict[str, dict[str, np.ndarray]]:
+    """Figures [1 + replicates] of every alarm rule; thresholds are split conformal's."""
+    samples = evidence.samples
+    above = (forecast.risk > forecast.threshold).any(axis=1) & samples.label.open
+    raised = {SPLIT_CONFORMAL.name: above, **forecast.alarms}
+    return {
+        rule: announcing(samples, rows, of_episode).figures(resampling)
+        for rule, rows in raised.items()
+    }
+
+
+def _at_rate(forecast: Forecast, evidence: Evidence) -> float | None:
+    """First events announced ahead at the level that alarms the nominal share of these episodes."""
+    if forecast.excess is None:
+        return None
+    value = announced_at(evidence.samples, forecast.excess, evidence.rate)
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def _coverage(
+    evidence: Evidence, of_episode: np.ndarray, resampling: Resampling
+) -> dict[str, list[dict[str, Any]]]:
+    """Of the subject and every rule: the share of clean episodes alarmed beside the nominal one."""
+    forecast = evidence.forecasts[evidence.subject]
+    result: dict[str, list[dict[str, Any]]] = {}
+    for rule in ALARM_RULES:
+        for rate, raised in forecast.at_rates.items():
+            told = announcing(evidence.samples, raised[rule], of_episode).figures(resampling)
+            alarmed = described(told["clean_episodes_alarmed"], "no clean episodes")
+            result.setdefault(rule, []).append({"nominal": rate, "alarmed": alarmed})
     return result
 
 
-def _all_dimensions(metric, forecast: Forecast, evidence: Evidence, rows, weights) -> np.ndarray:
-    """`metric` of each dimension [A, R]; nan for those that report only their base rate."""
-    values = np.full((len(ACTION_DIMENSIONS), len(weights)), np.nan)
-    stratum = evidence.stratum[rows]
-    for i in np.flatnonzero(evidence.usable):
-        score, label = forecast.risk[rows, i], evidence.samples.risk[rows, i]
-        values[i] = blocked(lambda w, s=score, y=label: metric(s, y, w, stratum), weights)
-    return values
-
-
-def blocked(metric, weights: np.ndarray) -> np.ndarray:
-    """`metric` of weights [R, Q], a part of the replicates at a time."""
-    blocks = range(0, len(weights), REPLICATES_AT_ONCE)
-    return np.concatenate([metric(weights[start : start + REPLICATES_AT_ONCE]) for start in blocks])
-
-
-def _mean_over(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Mean over the usable dimensions, in each replicate [R]."""
-    if not usable.any():
-        return np.full(values.shape[1], np.nan)
-    return values[usable].mean(axis=0)
-
-
-def _difference(head: np.ndarray, other: np.ndarray, evidence: Evidence) -> dict[str, Any]:
+def _difference(
+    ranked: Aurocs, other: str, evidence: Evidence, view: View, scene: np.ndarray
+) -> dict[str, Any]:
     """Paired AUROC differences: both detectors are scored on the same resampled scenes."""
-    gap = head - other
-    values = {
-        name: described(gap[i], _reason(evidence, i)) for i, name in enumerate(ACTION_DIMENSIONS)
-    }
-    values["mean"] = described(
-        _mean_over(gap, evidence.usable), "no dimension has enough positives"
-    )
-    samples, rows = evidence.samples, evidence.samples.valid
-    scenes = [
-        clusters_of_both(samples.risk[rows, i], samples.scene[rows])
-        for i in range(len(ACTION_DIMENSIONS))
-    ]
+    gap = ranked[evidence.subject] - ranked[other]
+    values = {row: described(gap[i], _reason(evidence, i)) for i, row in enumerate(ROWS)}
+    cluster = scene[view.rows]
+    scenes = [clusters_of_both(column, cluster) for column in view.risk.T]
     of_mean = min((scenes[i] for i in np.flatnonzero(evidence.usable)), default=0)
-    for value, clusters in zip(values.values(), [*scenes, of_mean], strict=True):
+    every = [*scenes, of_mean, clusters_of_both(view.any, cluster)]
+    for value, clusters in zip(values.values(), every, strict=True):
         judge_difference(value, clusters)
     return values
 
 
-def judge_difference(value: dict[str, Any], clusters: int) -> None:
-    """Adds the `verdict` on a described difference, and the `reason` why there is none."""
-    low, _ = value.get("interval") or (None, None)
-    value["verdict"] = verdict_of(low, clusters)
-    if value["verdict"] == CANNOT and low is not None:
-        value["reason"] = (
-            f"{clusters} scenes hold the rarer of the two classes; {MIN_CLUSTERS} are needed"
-        )
+def _announced_more(
+    alarms: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
+    other: str,
+    evidence: Evidence,
+    of_episode: np.ndarray,
+) -> dict[str, Any]:
+    """First events that the subject announces ahead and the other does not, by split conformal."""
+    one, two = (alarms[name][SPLIT_CONFORMAL.name] for name in (evidence.subject, other))
+    gap = described(one["announced_ahead"] - two["announced_ahead"], "no first events")
+    events = np.isfinite(first_event_step(evidence.samples))
+    judge_difference(gap, len(np.unique(of_episode[events])))
+    return gap
 
 
 def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[str]:
     """One sentence per comparison, the clock first."""
     usable, subject = evidence.usable, evidence.subject
     if not usable.any():
-        return ["No dimension has enough harmful contacts: nothing was learnt, nothing is claimed."]
+        return ["No motion has enough harmful events: nothing was learnt, nothing is claimed."]
     lines = []
-    named = [n for n, ok in zip(ACTION_DIMENSIONS, usable, strict=True) if ok]
+    words = {MEAN: "the mean", ANY_EVENT: "any event"}
+    alive = [name for name, ok in zip(SIGNED_MOTIONS, usable, strict=True) if ok]
     for other in sorted(differences, key=lambda name: (name != CLOCK, name)):
         said: dict[Verdict, list[str]] = {"better": [], "not better": [], CANNOT: []}
-        for name in named:
-            said[differences[other][name]["verdict"]].append(name)
+        for row in (MEAN, ANY_EVENT, *alive):
+            said[differences[other][row]["verdict"]].append(words.get(row, row))
         better, worse, open_ = (", ".join(names) for names in said.values())
         if better:
-            lines.append(f"The {subject} beats the {other} baseline in {better}.")
+            lines.append(f"Within tasks the {subject} beats {other} in {better}.")
         if worse:
-            lines.append(f"The {subject} does NOT beat the {other} baseline in {worse}.")
+            lines.append(f"Within tasks the {subject} does NOT beat {other} in {worse}.")
         if open_:
             lines.append(
-                f"Whether the {subject} beats the {other} baseline cannot be judged in {open_}: "
-                f"undefined, or fewer than {MIN_CLUSTERS} scenes with a contact or without."
+                f"Whether the {subject} beats {other} within tasks cannot be judged in {open_}: "
+                f"undefined, or fewer than {MIN_CLUSTERS} scenes with an event or without."
             )
     return lines
 
 
 def _failure(evidence: Evidence) -> dict[str, Any]:
-    """The subject's largest risk as a detector of failure within the horizon, beside the clock."""
+    """The subject's risk of any event and the clock as detectors of failure within the horizon."""
     samples = evidence.samples
     rows = np.flatnonzero(samples.ended[samples.episode])
-    label, stratum = samples.fail_within[rows], evidence.stratum[rows]
     scores = {CLOCK: samples.step.astype(float)}
-    if evidence.subject in evidence.forecasts:
-        scores[LARGEST] = evidence.largest_risk
-    weights = cluster_weights(samples.scene[rows], 200, 0)
-    weights = np.concatenate([np.ones((1, len(rows)), np.float32), weights])
+    if evidence.subject in evidence.forecasts and evidence.usable.any():
+        scores[ANY] = evidence.any_risk
+    cluster = samples.scene
+    resampling = Resampling.draw(int(cluster.max()) + 1, 200, 0)
+    ranking = Ranking(samples.fail_within[rows], cluster[rows], evidence.stratum[rows], resampling)
     reason = "failures and successes are both needed"
     return {
-        name: {"auroc": described(auroc(score[rows], label, weights, stratum), reason)}
+        name: {"auroc": described(ranking.auroc(score[rows]), reason)}
         for name, score in scores.items()
     }
 
 
-def described(values: np.ndarray, reason: str) -> dict[str, Any]:
-    """The plain value and its interval from values [1 + replicates]."""
-    if not np.isfinite(values[0]):
-        return {"value": None, "reason": reason}
-    bounds = interval(values[1:])
-    result: dict[str, Any] = {"value": round(float(values[0]), 6)}
-    if bounds is None:
-        return {**result, "interval": None, "reason": "undefined in too many resamples"}
-    return {**result, "interval": [round(bound, 6) for bound in bounds]}
-
-
-def _reason(evidence: Evidence, dimension: int) -> str:
-    positives = int(evidence.n_positive[dimension])
-    if not evidence.usable[dimension]:
-        return f"too few positives to learn from ({positives}): the base rate is reported instead"
-    return f"one class only in every fold ({positives} positives)"
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    """A dataclass of numbers with nan as null."""
+def _base_rate(view: View, scene: np.ndarray, resampling: Resampling) -> dict[str, Any]:
+    cluster, one = scene[view.rows], np.ones(len(view.rows))
+    labels = [*view.risk.T, view.any]
+    shares = [resampling.share(label.astype(float), one, cluster) for label in labels]
     return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in dataclasses.asdict(record).items()
+        name: described(share, "no queries")
+        for name, share in zip((*SIGNED_MOTIONS, ANY_EVENT), shares, strict=True)
     }
 
 
+def _reason(evidence: Evidence, row: int) -> str:
+    if row >= len(SIGNED_MOTIONS):
+        return NOTHING if not evidence.usable.any() else "one class only in every task and fold"
+    positives = int(evidence.n_positive[row])
+    if not evidence.usable[row]:
+        return f"too few positives to learn from ({positives}): the base rate is reported instead"
+    return f"one class only in every task and fold ({positives} positives)"
+
+
 def _named(values: list[Any]) -> dict[str, Any]:
-    return dict(zip(ACTION_DIMENSIONS, values, strict=True))
+    return dict(zip(SIGNED_MOTIONS, values, strict=True))

@@ -1,150 +1,161 @@
-"""A perceptron as a detector of contacts: one per fold, at the layer its validation fold likes."""
+"""Hazard heads as detectors of contacts: one per fold, of the layers its select rows like best."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.risk.detector import Claim, Fit, Member, Progress, Refit
-from mist_jax.risk.features import Samples
-from mist_jax.risk.judging.metrics import mean_auroc
-from mist_jax.risk.perceptron.training import Fitted, fit_heads, head_logits
+from mist_jax.risk.detector import Claim, Fit, Member, Progress
+from mist_jax.risk.features import Samples, StoredSite
+from mist_jax.risk.perceptron.choices import (
+    Choice,
+    fixed_choices,
+    gains,
+    mixture_choice,
+    read_until,
+)
+from mist_jax.risk.perceptron.scoring import features_of, head_of, head_scores
+from mist_jax.risk.perceptron.training import (
+    Fitted,
+    Lesson,
+    Recipe,
+    fit_choices,
+    layers_that_fit,
+)
 from mist_jax.risk.plan import Plan
-from mist_jax.risk.splits import Rows
 
-CALIBRATION = ("platt_scale", "platt_shift")  # of a head; a member's stands beside it
+INPUTS = "inputs"  # the only site of a detector that looks at none of the model's
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFit(Fit):
+    """The members, and the choices of layers that they were made of.
+
+    `loss` is float [C, K]: of each choice's best trial on the select rows of each fold.
+    """
+
+    choices: tuple[str, ...]
+    loss: np.ndarray
+    chosen: tuple[str, ...]  # [K]
 
 
 @dataclass(frozen=True)
-class PerceptronFit(Fit):
-    """The members, and the heads of all layers that they were chosen from."""
+class HazardDetector:
+    """A head per fold; `kind` is its trunk's name.
 
-    layers: tuple[int, ...]
-    validation_auroc: np.ndarray  # float [L, K], mean over the usable dimensions
-    fitted: Fitted  # one trial per layer and member: leaves [L, K, ...]
-    trial: np.ndarray  # int [L, K], index into TrainConfig.trials
-
-
-@dataclass(frozen=True)
-class Perceptron:
-    """`inputs` gives what is read of the table: features [Q, L, D], and the names of the layers."""
+    With `remembers` it sees how the features changed since the query before; with `mixes` a learned
+    mixture of layers is tried beside each fixed one.
+    """
 
     name: str
-    inputs: Callable[[Samples], tuple[np.ndarray, tuple[int, ...]]]
+    kind: str = "perceptron"
+    remembers: bool = False
+    mixes: bool = False
     claims: Claim = "contact"
+
+    def read(self, samples: Samples) -> Mapping[str, StoredSite]:
+        """What it reads of the table, the main site first: every stored site."""
+        return samples.sites
 
     @property
     def learner(self) -> str:
+        """Its own."""
         return self.name
 
     def epochs(self, plan: Plan) -> int:
+        """Those of all layers together; that they go in turns does not count."""
         return plan.train.epochs
 
-    def fit(self, samples: Samples, plan: Plan, progress: Progress) -> PerceptronFit:
-        """Heads of all layers, folds and trials at once; validation rows stop and choose."""
-        features, layers = self.inputs(samples)
+    def fit(self, samples: Samples, plan: Plan, progress: Progress) -> HeadFit:
+        """Heads of all layers, folds and trials at once; select rows stop and choose."""
+        sites = self.read(samples)
+        event, at_risk = samples.label.hazard(plan.train.windows)
         rows = [plan.folds.labelled(k, samples) for k in range(plan.folds.count)]
-        labels = samples.risk & plan.usable
-        every_trial = fit_heads(features, labels, rows, layers, plan.train, progress)
-        fitted, trial = _best_trial(every_trial)
-        logits = head_logits(fitted.heads, features)
-        validation = np.asarray(
-            [
-                [
-                    mean_auroc(logits[i, k][r.validation], labels[r.validation])
-                    for k, r in enumerate(rows)
-                ]
-                for i in range(len(layers))
-            ]
-        )
-        allowed = self.may_read(layers, plan)[:, None]
-        chosen = best_layer(validation, fitted.validation_loss, allowed)  # [K]
-        members = [_member(fitted.heads, (int(at), k)) for k, at in enumerate(chosen)]
-        return PerceptronFit(members, tuple(layers), validation, fitted, trial)
-
-    def may_read(self, layers: Sequence[int], plan: Plan) -> np.ndarray:
-        """bool [L]: the layers to choose from; what only judges may read all there are."""
-        return np.ones(len(layers), bool)
-
-    def refit(self, fit: PerceptronFit, samples: Samples, plan: Plan) -> Refit:
-        """Refits the best layer to every scene for as many epochs as the folds needed.
-
-        What calibrates it are the folds' out-of-sample logits at that layer.
-        """
-        crossed, config, folds = fit, plan.train, plan.folds
-        per_layer = np.asarray(
-            [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan
-             for row in crossed.validation_auroc]
+        lesson = Lesson(
+            event & plan.usable, at_risk & plan.usable, samples.risk & plan.usable, samples.valid,
+            rows, samples.episode,
         )  # fmt: skip
-        loss = crossed.fitted.validation_loss.mean(1)
-        allowed = self.may_read(crossed.layers, plan)
-        at = int(best_layer(per_layer[:, None], loss[:, None], allowed[:, None])[0])
-        noise, seed = config.trials[int(np.median(crossed.trial[at]))]
-        epochs = max(1, int(np.median(crossed.fitted.best_epoch[at])))
-        again = replace(
-            config, epochs=epochs, input_noise=(noise,), seeds=1, seed=config.seed + 1 + seed
+        recipe = Recipe(self.kind, self.remembers, plan.train)
+        main = samples.site if samples.site in sites else next(iter(sites))
+        groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, recipe)
+        told = _Told(progress, self.epochs(plan) / len(groups))
+        every: list[tuple[Choice, Fitted, int]] = []
+        for group in groups:
+            fitted = fit_choices(sites, group, lesson, recipe, told)
+            every += [(choice, fitted, c) for c, choice in enumerate(group)]
+        loss = np.stack([fitted.loss[c].min(axis=-1) for _, fitted, c in every])  # [C, K]
+        depth = max(max(sites[name].layers) for name in sites) + 1
+        members = []
+        for k, best in enumerate(np.argmin(loss, axis=0)):
+            choice, fitted, c = every[best]
+            at = (c, k, int(np.argmin(fitted.loss[c, k])))
+            members.append(_member(sites, choice, fitted, at, depth))
+        names = tuple(choice.name for choice, _, _ in every)
+        chosen = tuple(names[at] for at in np.argmin(loss, axis=0))
+        return HeadFit(
+            members=members,
+            choices=names,
+            loss=loss,
+            chosen=chosen,
         )
-        features, _ = self.inputs(samples)
-        labels, here = samples.risk & plan.usable, features[:, at : at + 1]
-        everyone = Rows(samples.valid, np.zeros(len(samples), bool))
-        fitted = fit_heads(here, labels, [everyone], [crossed.layers[at]], again)
-        members = jax.tree.map(lambda leaf: leaf[at : at + 1], crossed.fitted.heads)
-        logits = head_logits(members, here)[0]  # [K, Q, A]
-        outside = logits[folds.fold[samples.episode], np.arange(len(samples))]
-        return Refit(_member(fitted.heads, (0, 0, 0)), outside, per_layer)
 
     def score(self, member: Member, samples: Samples) -> np.ndarray:
-        """Uncalibrated logits [Q, A]."""
-        features, layers = self.inputs(samples)
-        at = layers.index(int(member["layer"]))
-        return one_logits(head_of(member), features[:, at])
+        """Uncalibrated logits [Q, M] of an event within the horizon."""
+        sites = self.read(samples)
+        features = features_of(sites, member, self.name)
+        head = head_of([member], sites, self.kind, self.remembers)
+        return head_scores(head, features, samples.episode)
+
+    def _groups(
+        self,
+        sites: Mapping[str, StoredSite],
+        fixed: list[Choice],
+        lesson: Lesson,
+        recipe: Recipe,
+    ) -> list[list[Choice]]:
+        """Choices that read equally many layers are fitted together."""
+        if not self.mixes or len(fixed) < 2:
+            return [fixed]
+        mixture = mixture_choice(fixed, layers_that_fit(sites, fixed, lesson, recipe))
+        return [fixed] if mixture is None else [fixed, [mixture]]
 
 
-def head_of(member: Member) -> RiskHead:
-    """The head that a member's arrays are, without its calibration."""
-    dims = np.shape(member["output_bias"])[-1]
-    return RiskHead(**member, platt_scale=jnp.ones(dims), platt_shift=jnp.zeros(dims))
+@dataclass(frozen=True)
+class Perceptron(HazardDetector):
+    """The same learner on what needs no look inside the model: `inputs` gives float [Q, F]."""
+
+    inputs: Callable[[Samples], np.ndarray] = lambda samples: samples.state
+
+    def read(self, samples: Samples) -> Mapping[str, StoredSite]:
+        """The inputs, as a site of one layer."""
+        return {INPUTS: StoredSite((0,), self.inputs(samples)[:, None])}
 
 
-def one_logits(head: RiskHead, features: np.ndarray) -> np.ndarray:
-    """Uncalibrated logits [Q, A] of one head on `features` [Q, D]."""
-    one = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], head)
-    return head_logits(one, features[:, None])[0, 0]
+class _Told:
+    """Passes shares of the work on as whole epochs."""
+
+    def __init__(self, progress: Progress, epochs: float):
+        self._progress, self._epochs = progress, epochs
+        self._done, self._said = 0.0, 0
+
+    def __call__(self, share: float) -> None:
+        self._done += share * self._epochs
+        whole = int(self._done + 1e-6) - self._said
+        if whole:
+            self._progress(whole)
+            self._said += whole
 
 
-def best_layer(score: np.ndarray, loss: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Of the `allowed` layers (bool [L, 1]) the one of highest validation AUROC [L, K], int [K].
-
-    Where none is defined, that of least validation `loss` [L, K].
-    """
-    undefined = ~(np.isfinite(score) & allowed).any(axis=0, keepdims=True)
-    filled = np.where(undefined, -loss, np.where(np.isfinite(score), score, -np.inf))
-    return np.argmax(np.where(allowed, filled, -np.inf), axis=0)
-
-
-def pick(heads: RiskHead, index: Sequence[int]) -> RiskHead:
-    """One of many heads whose leaves start alike."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[tuple(index)], heads)
-
-
-def _member(heads: RiskHead, index: Sequence[int]) -> Member:
-    head = pick(heads, index)
-    leaves = [field.name for field in fields(head) if field.metadata.get("pytree_node", True)]
-    return {name: getattr(head, name) for name in leaves if name not in CALIBRATION}
-
-
-def _best_trial(fitted: Fitted) -> tuple[Fitted, np.ndarray]:
-    """The trial with the least validation loss, per layer and member."""
-    trial = np.argmin(fitted.validation_loss, axis=-1)  # [L, K]
-
-    def take(leaf):
-        index = trial.reshape(*trial.shape, *(1,) * (np.ndim(leaf) - 2))
-        return np.take_along_axis(np.asarray(leaf), index, axis=2)[:, :, 0]
-
-    heads = jax.tree.map(take, fitted.heads)
-    numbers = (fitted.validation_loss, fitted.best_epoch, fitted.history)
-    loss, epoch, history = (take(part) for part in numbers)
-    return Fitted(heads, loss, epoch, history), trial
+def _member(
+    sites: Mapping[str, StoredSite],
+    choice: Choice,
+    fitted: Fitted,
+    at: tuple[int, int, int],
+    depth: int,
+) -> Member:
+    """One head's arrays, its normaliser and its layers folded into gain and offset."""
+    c, k, _ = at
+    mixture = np.broadcast_to(fitted.mixture(*at), (len(sites), choice.layers))
+    gain, offset = gains(sites, choice, fitted.mean[c, k], fitted.scale[c, k], mixture, depth)
+    layer = np.int32(read_until(sites, choice))
+    return {"gain": gain, "offset": offset, "layer": layer, **fitted.trunk(*at)}

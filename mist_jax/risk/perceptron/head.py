@@ -1,49 +1,39 @@
-"""The risk head as a detector: the perceptron that reads the policy's activations, and ships."""
+"""The risk head as a detector: it reads the policy's activations, and ships as a `RiskHead`."""
 
-from dataclasses import replace
-
-import jax
-import jax.numpy as jnp
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.risk.calibration import Platt
-from mist_jax.risk.detector import Shipped, activation_at
+from mist_jax.risk.calibration.platt import Platt
+from mist_jax.risk.detector import Member
 from mist_jax.risk.features import Samples
-from mist_jax.risk.perceptron.detector import (
-    Perceptron,
-    PerceptronFit,
-    head_of,
-    one_logits,
-)
+from mist_jax.risk.perceptron.detector import HazardDetector
+from mist_jax.risk.perceptron.scoring import head_of
 from mist_jax.risk.plan import Plan
 
 HEAD = "head"
 
 
-class RiskHeadDetector(Perceptron):
-    """Reads one of the stored layers of the samples' site."""
+@dataclass(frozen=True)
+class RiskHeadDetector(HazardDetector):
+    """Reads layers of all the samples' sites that leave later ones to steer."""
 
     reader = RiskHead
 
-    def score(self, member, samples: Samples) -> np.ndarray:
-        activation = activation_at(samples, int(member["layer"]), "the risk head")
-        return one_logits(head_of(member), activation)
-
-    def may_read(self, layers, plan: Plan) -> np.ndarray:
-        """Those that leave later ones to steer."""
-        return plan.may_read(layers)
-
-    def ship(self, fit: PerceptronFit, samples: Samples, plan: Plan) -> Shipped:
-        """The refit, calibrated by what the folds said of scenes that they did not see."""
-        refit = self.refit(fit, samples, plan)
-        head = replace(head_of(refit.member), site=samples.site)
-
-        def calibrated(platt: Platt) -> RiskHead:
-            whole = replace(head, platt_scale=platt.scale, platt_shift=platt.shift)
-            return jax.tree.map(jnp.asarray, whole)
-
-        return Shipped(refit.outside, calibrated, refit.validation_auroc)
+    def ship(
+        self,
+        members: Sequence[Member],
+        platts: Sequence[Platt],
+        ensemble: Platt,
+        samples: Samples,
+        plan: Plan,
+    ) -> RiskHead:
+        """The members as one ensemble, calibrated; nothing is fitted again."""
+        del plan  # members were chosen of the layers that it allows
+        return head_of(members, self.read(samples), self.kind, self.remembers, platts, ensemble)
 
 
-RISK_HEAD = RiskHeadDetector(HEAD, lambda samples: (samples.activation, samples.layers))
+RISK_HEAD = RiskHeadDetector(HEAD, remembers=True, mixes=True)
+LINEAR_HEAD = RiskHeadDetector("head linear", "linear", remembers=True, mixes=True)
+RECURRENT_HEAD = RiskHeadDetector("head recurrent", "recurrent", mixes=True)
+HEADS = (RISK_HEAD, LINEAR_HEAD, RECURRENT_HEAD)

@@ -1,239 +1,257 @@
-"""Fits many risk heads at once: every layer, fold, regulariser and seed in one compiled loop.
+"""Fits many hazard heads at once: layers, folds and trials in one compiled, vectorised epoch.
 
-AdamW on the sigmoid cross-entropy of each dimension, rare dimensions weighted up. The normaliser
-comes from the training rows alone. A head keeps the epoch that was best on its validation rows.
+AdamW with a cosine schedule on the hazard loss, rare events weighted up. Each head sees the rows of
+its own fold alone, by gathers from data that stay on the device as they are stored: no float32 copy
+of them is made. What does not fit the memory limit goes in turns. A head keeps the epoch that was
+best on its select rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.risk_head import RiskHead, risk_logits
+from mist_jax.axes import Array
+from mist_jax.intervention.risk_trunk import Weights
+from mist_jax.risk.features import StoredSite
+from mist_jax.risk.judging.metrics import mean_auroc
+from mist_jax.risk.perceptron.batches import PaddedRows, blocks, shuffled
+from mist_jax.risk.perceptron.choices import Choice
+from mist_jax.risk.perceptron.epochs import (
+    MIX,
+    FoldRows,
+    Recipe,
+    TrainTable,
+    compiled,
+    fresh_states,
+    fresh_weights,
+)
+from mist_jax.risk.perceptron.loss import class_weight
+from mist_jax.risk.perceptron.memory import Sizes
+from mist_jax.risk.perceptron.normaliser import floored, moments
 from mist_jax.risk.plan import TrainConfig
 from mist_jax.risk.splits import Rows
 
-FITTED = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
-EPOCHS_PER_CALL = 10
+EPOCHS_PER_CALL = 4
+STEPS_OF_AN_EPOCH = 32  # at least, as long as a batch holds SMALLEST_BATCH queries
+SMALLEST_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt, and by whom; only usable motions are at risk."""
+
+    event: np.ndarray  # bool [Q, W, M]
+    at_risk: np.ndarray  # bool [Q, W, M]
+    risk: np.ndarray  # bool [Q, M], an event within the horizon
+    judged: np.ndarray  # bool [Q], whether that is known
+    members: Sequence[Rows]
+    episode: np.ndarray  # int [Q]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Heads of every layer L, member K and trial S: leaves of `heads` start with [L, K, S]."""
+    """Heads of every choice of layers C, member K and trial S; leaves of `weights` [C, K, S, ...].
 
-    heads: RiskHead
-    validation_loss: np.ndarray  # float32 [L, K, S], at the epoch kept
-    best_epoch: np.ndarray  # int [L, K, S], epochs trained to get it
-    history: np.ndarray  # float32 [L, K, S, epochs], nan after the stop
+    The trunk's weights and, of a mixture, its logits [site, L].
+    """
+
+    weights: Weights
+    mean: np.ndarray  # float32 [C, K, L, D]
+    scale: np.ndarray  # float32 [C, K, L, D]
+    loss: np.ndarray  # float32 [C, K, S], on the select rows at the epoch kept
+    best_epoch: np.ndarray  # int [C, K, S], epochs trained to get it
+    auroc: np.ndarray  # float [C, K, S], on the select rows, mean over motions; nan: undefined
+
+    def mixture(self, c: int, k: int, s: int) -> np.ndarray:
+        """Weights of the layers of one head, [site, L]; [1, L] of a fixed choice."""
+        if MIX not in self.weights:
+            return np.ones((1, self.mean.shape[2]))
+        logits = np.asarray(self.weights[MIX][c, k, s], np.float64)
+        grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return grown / grown.sum(axis=-1, keepdims=True)
+
+    def trunk(self, c: int, k: int, s: int) -> Weights:
+        """The trunk's weights of one head."""
+        return {name: leaf[c, k, s] for name, leaf in self.weights.items() if name != MIX}
 
 
-class _State(NamedTuple):
-    weights: dict[str, Array]
-    moments: optax.OptState
-    best: dict[str, Array]
-    best_loss: Float[Array, ""]
-    best_epoch: Int[Array, ""]
-
-
-def fit_heads(
-    features: np.ndarray,
-    labels: np.ndarray,
-    members: Sequence[Rows],
-    layers: Sequence[int],
-    config: TrainConfig,
-    progress: Callable[[int], None] = lambda epochs: None,
+def fit_choices(
+    sites: Mapping[str, StoredSite],
+    choices: Sequence[Choice],
+    lesson: Lesson,
+    recipe: Recipe,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Fitted:
-    """Fits a head to each layer of `features` [Q, L, D] for each of `members`.
+    """Fits the heads of `choices`, which read equally many layers, in turns that fit the memory.
 
-    `labels` is bool [Q, A]; `layers` names the layers in the heads. `progress` is told how many
-    more epochs are over. Dimensions without a positive in a member's training rows carry no loss.
+    `progress` is told what further share of the whole is over. A motion without an event in a
+    member's training rows, or without its absence, carries no loss.
     """
-    stacked = jnp.asarray(np.moveaxis(features, 1, 0))
-    target = jnp.asarray(labels, jnp.float32)
-    train = [np.flatnonzero(rows.train) for rows in members]
-    validation = jnp.asarray(np.stack([rows.validation for rows in members]), jnp.float32)
-    batch = min(config.batch, max(len(rows) for rows in train))
-    weight = jnp.asarray(
-        np.stack([_class_weight(labels[rows], config.max_class_weight) for rows in train])
+    config, widths = recipe.config, [site.values.shape[-1] for site in sites.values()]
+    sequences = sequences_of(lesson, recipe)
+    sizes = sizes_of(sites, choices[0], lesson, recipe, sequences)
+    per_turn, folds = sizes.turns(len(choices), len(lesson.members), config.memory_limit)
+    table = TrainTable(
+        *(jnp.asarray(part) for part in (lesson.event, lesson.at_risk, _previous(lesson.episode))),
+        *(jnp.asarray(part) for part in (sequences.rows, sequences.here)),
     )
+    share = 1 / (-(-len(choices) // per_turn) * -(-len(lesson.members) // folds))
+    parts: list[Fitted] = []
+    for some in _slices(len(choices), per_turn):
+        data = jnp.asarray(np.stack([choice.features(sites) for choice in choices[some]]))
+        turns = [
+            _fit_turn(data, widths, table, lesson, members, sequences, recipe,
+                      lambda part: progress(part * share))
+            for members in _slices(len(lesson.members), folds)
+        ]  # fmt: skip
+        parts.append(_joined(turns, axis=1))
+        del data  # before the next comes
+    return _joined(parts, axis=0)
+
+
+def sequences_of(lesson: Lesson, recipe: Recipe) -> PaddedRows:
+    """Whole episodes for a trunk that keeps a state, else single queries."""
+    if recipe.kind == "recurrent":
+        return PaddedRows.episodes(lesson.episode)
+    return PaddedRows.queries(len(lesson.episode))
+
+
+def sizes_of(
+    sites: Mapping[str, StoredSite],
+    choice: Choice,
+    lesson: Lesson,
+    recipe: Recipe,
+    sequences: PaddedRows,
+) -> Sizes:
+    """What the memory of a turn follows from."""
+    config = recipe.config
+    width = sum(site.values.shape[-1] for site in sites.values())
+    weights = jax.eval_shape(
+        partial(fresh_weights, recipe, width, (len(sites), choice.layers), lesson.event.shape[1:]),
+        jax.random.key(0),
+    )
+    longest = sequences.rows.shape[1]
+    batch = _batch(config, longest, lesson)
+    rows = max(rows.train.sum() for rows in lesson.members)
+    gates = 8 if recipe.kind == "recurrent" else 1  # numbers of a unit that the way back needs
+    return Sizes(
+        queries=len(lesson.event),
+        layers=choice.layers,
+        width=width,
+        itemsize=max(site.values.dtype.itemsize for site in sites.values()),
+        inputs=width * (1 + recipe.remembers),
+        hidden=0 if recipe.kind == "linear" else config.hidden * gates,
+        outputs=int(np.prod(lesson.event.shape[1:])),
+        parameters=sum(int(np.prod(leaf.shape)) for leaf in weights.values()),
+        batch=batch * longest,
+        order=EPOCHS_PER_CALL * (int(rows) + batch),
+        trials=len(config.trials),
+        remembers=recipe.remembers,
+    )
+
+
+def layers_that_fit(
+    sites: Mapping[str, StoredSite], fixed: Sequence[Choice], lesson: Lesson, recipe: Recipe
+) -> int:
+    """Layers that a mixture of those of `fixed` can have within the memory limit."""
+    sequences = sequences_of(lesson, recipe)
+    one = sizes_of(sites, fixed[0], lesson, recipe, sequences)
+    for layers in range(len(fixed), 1, -1):
+        if replace(one, layers=layers).fits(recipe.config.memory_limit):
+            return layers
+    return 1
+
+
+def _fit_turn(
+    data: Array,
+    widths: Sequence[int],
+    table: TrainTable,
+    lesson: Lesson,
+    members: slice,
+    sequences: PaddedRows,
+    recipe: Recipe,
+    progress: Callable[[float], None],
+) -> Fitted:
+    """All heads of some choices (data [C, Q, L, D]) and some members."""
+    config, rows = recipe.config, lesson.members[members]
+    learners = [np.flatnonzero(one.train) for one in rows]
+    mean, scale = _normalisers(data, learners, config.batch)
+    batch = _batch(config, sequences.rows.shape[1], lesson)
+    train = [sequences.within(one.train) for one in rows]
+    selecting = [sequences.within(one.select) for one in rows]
+    weights = np.stack(
+        [class_weight(lesson.event[at], lesson.at_risk[at], config.max_class_weight)
+         for at in learners]
+    )  # fmt: skip
+    select, select_present = blocks(selecting, batch)
+    steps = config.epochs * blocks(train, batch)[0].shape[1]
+    site_of = tuple(np.repeat(np.arange(len(widths)), widths).tolist())
+    run = compiled(recipe, site_of, steps)
+    numbers = range(len(lesson.members))[members]
+    state = fresh_states(recipe, data.shape, len(widths), numbers, lesson.event.shape[1:])
     noise = jnp.asarray([noise for noise, _ in config.trials], jnp.float32)
-    heads, state = _start(features, train, layers, config)
-    run = _compiled(batch, config)
-    shape = (len(layers), len(members), len(config.trials), config.epochs)
-    history = np.full(shape, np.nan, np.float32)
-    rng = np.random.default_rng(config.seed)
-    key = jax.random.key(config.seed)
+    key, rng = jax.random.key(config.seed), np.random.default_rng(config.seed)
+    done = 0
     for start in range(0, config.epochs, EPOCHS_PER_CALL):
-        count = min(EPOCHS_PER_CALL, config.epochs - start)
-        epochs = jnp.arange(start, start + count)
-        rows, present = _shuffled(train, batch, count, rng)
-        state, losses = run(
-            state, heads, stacked, target, rows, present, validation, weight, key, noise, epochs
-        )
-        history[..., start : start + count] = np.asarray(losses)
-        progress(count)
-        waited = start + count - np.asarray(state.best_epoch)
-        if validation.any() and (waited > config.patience).all():
+        epochs = np.arange(start, min(start + EPOCHS_PER_CALL, config.epochs))
+        order, present = shuffled(train, batch, len(epochs), rng)
+        fold = FoldRows(order, present, select, select_present, weights)  # type: ignore[arg-type]
+        state = run.train(state, data, mean, scale, table, fold, key, noise, epochs)
+        progress(len(epochs) / config.epochs)
+        done = start + len(epochs)
+        waited = done - np.asarray(state.best_epoch)
+        if select_present.any() and (waited > config.patience).all():
             break
-    return Fitted(
-        heads=jax.device_get(replace(heads, **state.best)),
-        validation_loss=np.asarray(state.best_loss),
-        best_epoch=np.asarray(state.best_epoch),
-        history=history,
-    )
+    progress(1 - done / config.epochs)
+    logits = np.asarray(run.judge(state.best, data, mean, scale, table, select))
+    auroc = np.full(logits.shape[:3], np.nan)
+    for k, (numbers, here) in enumerate(zip(select, select_present, strict=True)):
+        within = (sequences.here[numbers] & here[..., None]).reshape(-1)
+        at = sequences.rows[numbers].reshape(-1)[within]
+        judged = rows[k].select[at] & lesson.judged[at]
+        for c, s in np.ndindex(len(auroc), len(config.trials)):
+            found = logits[c, k, s].reshape(-1, logits.shape[-1])[within][judged]
+            auroc[c, k, s] = mean_auroc(found, lesson.risk[at][judged])
+    best, loss, epoch = jax.device_get((state.best, state.best_loss, state.best_epoch))
+    return Fitted(best, mean, scale, loss, epoch, auroc)
 
 
-def head_logits(heads: RiskHead, features: np.ndarray) -> np.ndarray:
-    """Uncalibrated logits [L, K, Q, A] of heads [L, K] on `features` [Q, L, D]."""
-    return np.asarray(_logits(heads, jnp.asarray(np.moveaxis(features, 1, 0))))
-
-
-_logits = jax.jit(jax.vmap(jax.vmap(risk_logits, in_axes=(0, None))))
-
-
-def _shuffled(
-    train: Sequence[np.ndarray], batch: int, epochs: int, rng: np.random.Generator
+def _normalisers(
+    data: Array, learners: Sequence[np.ndarray], batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row indices [K, epochs, batches, batch] in fresh order, and 1/0 presence (padding is 0)."""
-    batches = -(-max(len(rows) for rows in train) // batch)
-    order = np.zeros((len(train), epochs, batches * batch), np.int32)
-    present = np.zeros(order.shape, np.float32)
-    for member, rows in enumerate(train):
-        # Presence is shuffled along, so that every batch of a small member holds some of its rows.
-        padded = np.zeros(batches * batch, np.int32)
-        padded[: len(rows)] = rows
-        for epoch in range(epochs):
-            shuffled = rng.permutation(batches * batch)
-            order[member, epoch] = padded[shuffled]
-            present[member, epoch] = shuffled < len(rows)
-    shape = (len(train), epochs, batches, batch)
-    return order.reshape(shape), present.reshape(shape)
+    """Mean and scale [C, K, L, D] of each member's training rows."""
+    rows, present = blocks(learners, batch)
+    found = [[moments(x, at, here) for at, here in zip(rows, present, strict=True)] for x in data]
+    mean, spread = np.moveaxis(np.asarray(jax.device_get(found), np.float32), 2, 0)
+    return mean, floored(spread).astype(np.float32)
 
 
-def _class_weight(labels: np.ndarray, most: float) -> np.ndarray:
-    """Float32 [2, A]: the weight of a negative and of a positive; zeros where one class is absent.
-
-    Scaled so that the mean weight of a row is 1, whatever the base rate.
-    """
-    positive = labels.mean(axis=0)
-    up = np.clip((1 - positive) / np.maximum(positive, 1e-9), 1.0, most)
-    both = np.stack([np.ones_like(up), up]) / (1 - positive + positive * up)
-    return np.where((positive > 0) & (positive < 1), both, 0.0).astype(np.float32)
+def _batch(config: TrainConfig, longest: int, lesson: Lesson) -> int:
+    """Padded rows of a minibatch: about `config.batch` queries, fewer where an epoch has few."""
+    fewest = min(rows.train.sum() for rows in lesson.members)
+    queries = min(config.batch, max(fewest // STEPS_OF_AN_EPOCH, SMALLEST_BATCH))
+    return int(max(1, queries // longest))
 
 
-def _start(
-    features: np.ndarray,
-    train: Sequence[np.ndarray],
-    layers: Sequence[int],
-    config: TrainConfig,
-) -> tuple[RiskHead, _State]:
-    """Fresh heads and states [L, K, S], with the normaliser of each member's training rows."""
-    width, shape = features.shape[-1], (len(layers), len(train), len(config.trials))
-    normalisers = [
-        [normaliser(features[rows, layer]) for rows in train] for layer in range(len(layers))
-    ]
-    mean, scale = np.moveaxis(np.asarray(normalisers), 2, 0)
-    root, optimiser = jax.random.key(config.seed), _optimiser(config)
-
-    def start(member: Array, seed: Array) -> tuple[RiskHead, _State]:
-        key = jax.random.fold_in(jax.random.fold_in(root, member), seed)
-        head = RiskHead.initial(key, width=width, hidden=config.hidden, layer=0)
-        weights = {name: getattr(head, name) for name in FITTED}
-        moments = optimiser.init(weights)
-        return head, _State(weights, moments, weights, jnp.float32(jnp.inf), jnp.int32(0))
-
-    every = jax.vmap(jax.vmap(start, in_axes=(None, 0)), in_axes=(0, None))
-    seeds = jnp.asarray([seed for _, seed in config.trials])
-    # Layers start alike: what differs between them is what they know.
-    heads, state = jax.jit(
-        lambda: jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (len(layers), *leaf.shape)),
-            every(jnp.arange(len(train)), seeds),
-        )
-    )()
-    numbers = np.broadcast_to(np.asarray(layers, np.int32)[:, None, None], shape)
-    return replace(
-        heads,
-        mean=np.broadcast_to(mean[:, :, None], (*shape, width)),
-        scale=np.broadcast_to(scale[:, :, None], (*shape, width)),
-        layer=numbers,
-    ), state
+def _previous(episode: np.ndarray) -> np.ndarray:
+    rows = np.arange(len(episode), dtype=np.int32)
+    first = np.diff(episode, prepend=-1) != 0
+    return np.where(first, rows, rows - 1)
 
 
-def normaliser(rows: np.ndarray) -> np.ndarray:
-    """Mean and scale [2, D], float32; a nearly constant feature is not blown up."""
-    rows = rows.astype(np.float64)
-    scale = rows.std(axis=0)
-    floor = 1e-2 * np.median(scale) if np.median(scale) > 0 else scale.max()
-    return np.stack([rows.mean(axis=0), np.maximum(scale, floor or 1.0)]).astype(np.float32)
+def _slices(count: int, size: int) -> Iterator[Any]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    def kernels(weights: dict[str, Array]) -> dict[str, bool]:
-        return {name: name.endswith("kernel") for name in weights}
+def _joined(parts: Sequence[Fitted], axis: int) -> Fitted:
+    def join(*leaves: np.ndarray) -> np.ndarray:
+        return np.concatenate(leaves, axis=axis)
 
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(config.learning_rate, weight_decay=config.weight_decay, mask=kernels),
-    )
-
-
-@lru_cache(maxsize=16)
-def _compiled(batch: int, config: TrainConfig):
-    """The train loop over a block of epochs, for all layers, members and trials."""
-    optimiser = _optimiser(config)
-
-    def loss(weights, head, x, y, row_weight, class_weight):
-        entropy = optax.sigmoid_binary_cross_entropy(risk_logits(replace(head, **weights), x), y)
-        cost = entropy * jnp.where(y > 0, class_weight[1], class_weight[0])
-        return (cost.sum(-1) * row_weight).sum() / jnp.maximum(row_weight.sum(), 1.0)
-
-    def train_epoch(state, head, data, rows, validation, class_weight, key, noise, epoch):
-        x, y = data
-
-        def step(carry, batch_of):
-            weights, moments, count = carry
-            at, here = batch_of
-            # Signs have the covariance of normal noise and cost a tenth of it.
-            seed = jax.random.fold_in(jax.random.fold_in(key, epoch), count)
-            signs = jax.random.rademacher(seed, (batch, x.shape[-1]), x.dtype)
-            seen = x[at] + noise * head.scale * signs
-            gradient = jax.grad(loss)(weights, head, seen, y[at], here, class_weight)
-            updates, moments = optimiser.update(gradient, moments, weights)
-            return (optax.apply_updates(weights, updates), moments, count + 1), None
-
-        (weights, moments, _), _ = jax.lax.scan(step, (state.weights, state.moments, 0), rows)
-        validated = loss(weights, head, x, y, validation, class_weight)
-        # Without validation rows the last epoch is the one to keep.
-        last = epoch == config.epochs - 1
-        better = jnp.where(validation.any(), validated < state.best_loss, last)
-
-        def keep(new, old):
-            return jnp.where(better, new, old)
-
-        best = jax.tree.map(keep, weights, state.best)
-        best_loss, best_epoch = keep(validated, state.best_loss), keep(epoch + 1, state.best_epoch)
-        return _State(weights, moments, best, best_loss, best_epoch), validated
-
-    def train(state, head, x, y, order, present, validation, class_weight, key, noise, epochs):
-        def body(carry, this):
-            order, present, epoch = this
-            return train_epoch(
-                carry, head, (x, y), (order, present), validation, class_weight, key, noise, epoch
-            )
-
-        return jax.lax.scan(body, state, (order, present, epochs))
-
-    #            state, head, x, y, order, present, validation, class weight, key, noise, epochs
-    per_trial = (0, 0, None, None, None, None, None, None, None, 0, None)
-    per_member = (0, 0, None, None, 0, 0, 0, 0, None, None, None)
-    per_layer = (0, 0, 0, None, None, None, None, None, None, None, None)
-    for axes in (per_trial, per_member, per_layer):
-        train = jax.vmap(train, in_axes=axes)
-    return jax.jit(train)
+    names = ("weights", "mean", "scale", "loss", "best_epoch", "auroc")
+    columns = ([getattr(part, name) for part in parts] for name in names)
+    return Fitted(*(jax.tree.map(join, *column) for column in columns))

@@ -1,8 +1,8 @@
 """A trained risk head on disk, with what is needed to judge it again without training data leaks.
 
 A risk head here is the reader of any gating detector; `RiskMetadata.detector` says of which. Beside
-the reader that ships, the checkpoint keeps the cross-validation members of every detector of
-contacts and the fold of every scene, so that any scene can be judged by one that never saw it.
+the reader that ships, the checkpoint keeps the fold ensemble of every detector and the role of
+every scene, so that any scene can be judged by members that never saw it.
 """
 
 import dataclasses
@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from jax.sharding import Sharding
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
 from mist_jax.intervention.reader import RiskReader
-from mist_jax.risk.detector import Member
+from mist_jax.risk.calibration.paths import ScorePaths
+from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
+from mist_jax.risk.labels import Target
 from mist_jax.risk.perceptron.head import HEAD
-from mist_jax.risk.plan import TrainConfig
+from mist_jax.risk.plan import SAFE_EPOCHS, TrainConfig
+from mist_jax.risk.study.ensemble import Ensemble
 from mist_jax.risk.study.registry import DETECTORS, Registry, gating
 
 KIND = "risk head"
@@ -32,63 +35,77 @@ FOLDER = "risk_head"
 class RiskMetadata:
     """What a risk head is, JSON-ready; `detector` is the registry's name of what reads.
 
-    `threshold` is per dimension, None where no alarm is ever raised; at most `false_alarm_rate` of
-    clean units (`threshold_unit`: "episode", "query" or "none") cross it in any dimension.
-    `fold_of` maps "suite/task/initial state" to the fold that tested it. `member_threshold` gives,
-    per detector, the alarm threshold of each member [K][A]; beside the one that ships, detectors
-    have a last member more, fitted to all scenes.
+    `sites` are what the detectors of the study were given, the main one first, with `widths`;
+    `static` is what of the reader is no array (the sites that it reads itself among it). `target`
+    says which events it forecasts. `threshold` [M] is the ensemble's, None where no alarm is ever
+    raised; at most `false_alarm_rate` of clean units (`threshold_unit`: "episode", "query" or
+    "none") cross it in any motion. `role_of` maps "suite/task/initial state" (or an instruction,
+    split by task) to the fold that tested it, or to splits.CALIBRATE or THRESHOLD. `alarm_rule`
+    sets the thresholds that gates hold.
     """
 
-    site: str
+    sites: tuple[str, ...]
+    widths: tuple[int, ...]
     layer: int
-    width: int
     horizon: int
     share: float
+    target: Target
     model: str
     dataset_hash: str
     split: str
+    folds: int
     threshold: tuple[float | None, ...]
     false_alarm_rate: float
     threshold_unit: str
     clean_units: int
     usable: tuple[bool, ...]
     n_positive: tuple[int, ...]
-    stored_layers: tuple[int, ...]
-    validation_auroc: tuple[float | None, ...]  # of each stored layer, mean over folds
-    fold_of: Mapping[str, int]
-    member_threshold: Mapping[str, tuple[tuple[float | None, ...], ...]]
+    stored_layers: tuple[int, ...]  # of the main site
+    role_of: Mapping[str, int]
+    # Loss where heads are selected, mean over folds, of each layer or mixture that was tried.
+    choices: Mapping[str, float] = field(default_factory=dict)
+    static: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)  # detectors left out, and why
     last_layer: int | None = None  # the last that could be chosen, to leave later ones to steer
     detector: str = HEAD
+    alarm_rule: str = SPLIT_CONFORMAL.name
     train: TrainConfig = field(default_factory=TrainConfig)
-    dimensions: tuple[str, ...] = ACTION_DIMENSIONS
+    safe_epochs: int = SAFE_EPOCHS  # for as long SAFE's networks beside it were trained
+    motions: tuple[str, ...] = SIGNED_MOTIONS
     normaliser: str = "mean and standard deviation of the training queries, in the arrays"
     code_version: str = ""
 
     @property
+    def site(self) -> str:
+        """The main site."""
+        return self.sites[0]
+
+    @property
     def alarm_threshold(self) -> np.ndarray:
-        """Float32 [A]: the risk above which an alarm is raised; inf where it never is."""
+        """Float32 [M]: the risk above which an alarm is raised; inf where it never is."""
         return from_optional(self.threshold).astype(np.float32)
 
 
 @dataclass(frozen=True, repr=False)
 class TrainedRisk:
-    """The reader that ships, the stacked members [K, ...] of every detector of contacts, the rest.
+    """The reader that ships, the ensembles of every detector, and what sets their thresholds.
 
-    Beside the one that ships they have K + 1 members: the last, fitted to all scenes, is for new
-    ones. Members hold their detector's arrays and `platt_scale` and `platt_shift` [K, A].
+    `quiet` are the clean queries of the scenes that set thresholds, without scores: those are in
+    each ensemble.
     """
 
     head: RiskReader
-    members: Mapping[str, Member]
+    ensembles: Mapping[str, Ensemble]
+    quiet: ScorePaths
     metadata: RiskMetadata
 
     def __repr__(self) -> str:
         meta = self.metadata
-        usable = [n for n, ok in zip(meta.dimensions, meta.usable, strict=True) if ok]
+        usable = [n for n, ok in zip(meta.motions, meta.usable, strict=True) if ok]
         return (
-            f"TrainedRisk({meta.detector!r} at layer {meta.layer} of {meta.site}, model "
-            f"{meta.model!r}, horizon {meta.horizon}, dimensions {', '.join(usable) or 'none'}, "
-            f"members of {', '.join(self.members) or 'none'})"
+            f"TrainedRisk({meta.detector!r} up to layer {meta.layer} of {', '.join(meta.sites)}, "
+            f"model {meta.model!r}, {meta.target} events within {meta.horizon} steps, motions "
+            f"{', '.join(usable) or 'none'}, ensembles of {', '.join(self.ensembles) or 'none'})"
         )
 
 
@@ -98,7 +115,7 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     Raises:
         UserError: something else is there.
     """
-    tree = arrays_of(trained.head, trained.members)
+    tree = arrays_of(trained.head, trained.ensembles, trained.quiet)
     described = dataclasses.asdict(trained.metadata)
     del described["code_version"]
     path = folder / FOLDER
@@ -106,9 +123,24 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     return path
 
 
-def arrays_of(head: RiskReader, members: Mapping[str, Member]) -> dict[str, Any]:
+def arrays_of(
+    head: RiskReader, ensembles: Mapping[str, Ensemble], quiet: ScorePaths
+) -> dict[str, Any]:
     """What the checkpoint's arrays are."""
-    return {"head": _arrays(head), "members": {name: dict(m) for name, m in members.items()}}
+    return {
+        "head": _arrays(head),
+        "ensembles": {name: ensemble.arrays() for name, ensemble in ensembles.items()},
+        "quiet": {
+            "episode": np.asarray(quiet.episode, np.int32),
+            "query": np.asarray(quiet.query, np.int32),
+        },
+    }
+
+
+def static_of(reader: Any) -> dict[str, Any]:
+    """What of a reader is no array, JSON-ready."""
+    fields = (f for f in dataclasses.fields(reader) if not f.metadata.get("pytree_node", True))
+    return {field.name: getattr(reader, field.name) for field in fields}
 
 
 def restore_risk_head(
@@ -129,7 +161,7 @@ def restore_risk_head(
 def restore_trained(
     folder: Path, sharding: Sharding | None = None, detectors: Registry = DETECTORS
 ) -> TrainedRisk:
-    """The reader with cross-validation members; arguments and errors as `restore_risk_head`."""
+    """The reader with all ensembles; arguments and errors as `restore_risk_head`."""
     path = checkpoint_path(Path(folder), FOLDER)
     described = read_metadata(path, KIND)
     del described["kind"]
@@ -138,9 +170,11 @@ def restore_trained(
         described["train"] = TrainConfig(**described["train"])
         metadata = RiskMetadata(**described)
         check_fields(metadata)
-        for name in ("threshold", "usable", "n_positive", "dimensions"):
-            if len(getattr(metadata, name)) != len(ACTION_DIMENSIONS):
-                raise TypeError(f"{name} has not {len(ACTION_DIMENSIONS)} values")
+        for name in ("threshold", "usable", "n_positive", "motions"):
+            if len(getattr(metadata, name)) != len(SIGNED_MOTIONS):
+                raise TypeError(f"{name} has not {len(SIGNED_MOTIONS)} values")
+        if not metadata.sites or len(metadata.sites) != len(metadata.widths):
+            raise TypeError("sites and widths are not told one by one")
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path / METADATA} is damaged, or of another version ({error}); train again"
@@ -148,10 +182,13 @@ def restore_trained(
     reader = gating(metadata.detector, detectors).reader
     tree = restore_arrays(path, sharding)
     try:
-        head, members = reader(**tree["head"], site=metadata.site), tree["members"]
+        head = reader(**tree["head"], **metadata.static)
+        stored = tree["ensembles"].items()
+        ensembles = {name: Ensemble.of_arrays(arrays) for name, arrays in stored}
+        quiet = _quiet(tree["quiet"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}); train the risk head again") from error
-    return TrainedRisk(head, members, metadata)
+    return TrainedRisk(head, ensembles, quiet, metadata)
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:
@@ -170,9 +207,14 @@ def from_optional(values: tuple[float | None, ...]) -> np.ndarray:
 
 
 def _arrays(reader: Any) -> dict[str, Any]:
-    """The arrays of a pytree; what is static (its site) is in the metadata."""
+    """The arrays of a pytree; what is static is in the metadata."""
     fields = (f for f in dataclasses.fields(reader) if f.metadata.get("pytree_node", True))
     return {field.name: getattr(reader, field.name) for field in fields}
+
+
+def _quiet(arrays: Mapping[str, Any]) -> ScorePaths:
+    episode, query = np.asarray(arrays["episode"]), np.asarray(arrays["query"])
+    return ScorePaths(np.zeros(len(episode)), episode, query, np.ones(len(episode), bool))
 
 
 def _tupled(value: Any) -> Any:

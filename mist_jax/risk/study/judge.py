@@ -1,108 +1,132 @@
-"""From a trained risk head to evidence on any samples, and to the card of failure detectors."""
+"""From a trained risk head to evidence on any samples, and to who was judged by whom."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
-from mist_jax.intervention.reader import RiskReader
-from mist_jax.progress import progress_bar
-from mist_jax.risk.detector import activation_at
+from mist_jax.risk.calibration.paths import ScorePaths
+from mist_jax.risk.calibration.registry import ALARM_RULES
+from mist_jax.risk.detector import Detector
 from mist_jax.risk.features import EpisodeFacts, Samples
 from mist_jax.risk.judging.evidence import Evidence, Forecast
-from mist_jax.risk.judging.failures import failure_card
-from mist_jax.risk.plan import Plan, usable_dimensions
+from mist_jax.risk.plan import usable_motions
 from mist_jax.risk.splits import Folds, group_of
-from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk, from_optional
-from mist_jax.risk.study.crossfit import epochs_of, failure_scores, fit_all, member_risk
-from mist_jax.risk.study.registry import DETECTORS, Registry, failure_rows
+from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk
+from mist_jax.risk.study.crossfit import alarm_of
+from mist_jax.risk.study.ensemble import Ensemble
+from mist_jax.risk.study.registry import DETECTORS, Registry
+from mist_jax.risk.subset import of_episodes
+from mist_jax.risk.watched import paths_of, watched
+
+NOMINAL = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)  # rates at which the coverage of alarms is told
 
 
-def judge(trained: TrainedRisk, samples: Samples, detectors: Registry = DETECTORS) -> Evidence:
-    """Forecasts on `samples` by members that never saw their scenes (or tasks, split by task).
+def judge(
+    trained: TrainedRisk,
+    samples: Samples,
+    detectors: Registry = DETECTORS,
+    rates: Sequence[float] = NOMINAL,
+) -> Evidence:
+    """Forecasts by members that never saw the scenes (or tasks, split by task) that they judge.
 
-    A scene of the training data is judged by the cross-validation member that tested it, another
-    one by the reader that ships, and by the refits of the detectors beside it: on new scenes too,
-    all that is compared has learnt from the same data.
+    A scene of the training data is judged by the member that its fold tested, a new one by the fold
+    ensembles. Scenes that calibrated or set thresholds are left out. `rates` are those at which
+    alarms are raised beside the one that was trained for, to see how far rules keep them.
 
     Raises:
-        UserError: the samples come from another model or site, or lack a layer that is read.
+        UserError: the samples come from another model, lack a site or layer that is read, or all
+            of their scenes calibrated or set thresholds.
     """
     metadata = trained.metadata
+    _check(metadata, samples)
+    samples = samples.about(metadata.target)
+    role = folds_of(metadata, samples).fold
+    judged = of_episodes(samples, role >= 0, activations=False)
+    if not judged.episodes:
+        raise UserError("every scene of the dataset calibrated the risk head or set its thresholds")
+    by_role = role[role >= 0][judged.episode]
+    said: dict[str, list[Forecast]] = {name: [] for name in trained.ensembles}
+    roles = np.unique(by_role)
+    for k in roles:
+        part = of_episodes(samples, role == k)
+        for name, ensemble in trained.ensembles.items():
+            said[name].append(_forecast(trained, detectors[name], ensemble, part, int(k), rates))
+    order = np.argsort(np.concatenate([np.flatnonzero(by_role == k) for k in roles]))
+    _, count = usable_motions(judged)
+    return Evidence(
+        samples=judged,
+        forecasts={name: Forecast.joined(parts, order) for name, parts in said.items()},
+        subject=metadata.detector,
+        stratum=by_role,
+        usable=np.asarray(metadata.usable),
+        n_positive=count,
+        rate=metadata.false_alarm_rate,
+    )
+
+
+def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:
+    """The roles that scenes have in a risk head; those that it never met are in fold `count`."""
+    count = metadata.folds
+    role = [
+        metadata.role_of.get(group_name(facts, metadata.split), count) for facts in samples.episodes
+    ]
+    return Folds(metadata.split, np.asarray(role), count)
+
+
+def group_name(facts: EpisodeFacts, split: str) -> str:
+    """A scene (or task) as it is written in `role_of`."""
+    return "/".join(str(part) for part in group_of(facts, split))
+
+
+def _check(metadata: RiskMetadata, samples: Samples) -> None:
     if samples.model != metadata.model:
         raise UserError(
             f"the risk head was trained on {metadata.model!r}, the dataset is of "
             f"{samples.model!r}; train it on this dataset"
         )
-    if samples.site != metadata.site:
-        raise UserError(f"the risk head reads {metadata.site}, these samples hold {samples.site}")
-    folds = folds_of(metadata, samples)
-    fold = folds.fold[samples.episode]
-    new = fold == folds.count
-    forecasts = {}
-    for name, members in trained.members.items():
-        threshold = np.stack([from_optional(row) for row in metadata.member_threshold[name]])
-        ships = name == metadata.detector
-        member = np.where(new, 0, fold) if ships else fold  # the refit stands after the folds'
-        risk, above = member_risk(detectors[name], members, samples, member), threshold[member]
-        if ships and new.any():
-            risk[new] = read(trained.head, samples)[new]
-            above[new] = metadata.alarm_threshold
-        forecasts[name] = Forecast(risk, above)
-    _, count = usable_dimensions(samples)
-    usable = np.asarray(metadata.usable)
-    return Evidence(samples, forecasts, metadata.detector, fold, usable, count)
+    missing = [site for site in metadata.sites if site not in samples.sites]
+    if missing:
+        raise UserError(
+            f"the risk head reads {', '.join(metadata.sites)}; these samples lack "
+            f"{', '.join(missing)}"
+        )
 
 
-def read(reader: RiskReader, samples: Samples) -> np.ndarray:
-    """Risk [Q, A] as `reader` says it inside the forward, from stored activations.
-
-    Raises:
-        UserError: the layer that it reads is not stored.
-    """
-    activation = activation_at(samples, int(reader.layer), "the risk head")
-    return np.asarray(_probability(reader, jnp.asarray(activation)))
-
-
-def judge_failures(
-    evidence: Evidence, plan: Plan, *, seed: int = 0, detectors: Registry = DETECTORS
-) -> dict[str, Any]:
-    """Fits every detector of failure on the plan's folds, makes their card, shows the progress.
-
-    They only judge here, and so read the last stored layer, as published.
-    """
-    plan = replace(plan, last_layer=None)
-    rows = failure_rows(detectors)
-    with progress_bar("published detectors", epochs_of(rows, plan), "epoch") as bar:
-        fits = fit_all(rows, evidence.samples, plan, bar.advance)
-    return failure_card(evidence, failure_scores(rows, fits, evidence.samples, plan), seed=seed)
-
-
-def plan_of(metadata: RiskMetadata, samples: Samples) -> Plan:
-    """The plan by which a risk head was trained, on the samples it was trained on."""
-    folds = folds_of(metadata, samples)
-    usable, rate = np.asarray(metadata.usable), metadata.false_alarm_rate
-    return Plan(folds, usable, rate, metadata.train, metadata.last_layer)
+def _forecast(
+    trained: TrainedRisk,
+    detector: Detector,
+    ensemble: Ensemble,
+    part: Samples,
+    judge: int,
+    rates: Sequence[float],
+) -> Forecast:
+    """What one judge says of the scenes that are its to judge."""
+    meta = trained.metadata
+    usable, rate, rows = np.asarray(meta.usable), meta.false_alarm_rate, watched(part)
+    risk, score = ensemble.risk(detector, part, judge)
+    quiet = trained.quiet.with_score(np.asarray(ensemble.quiet)[judge].astype(np.float64))
+    alarm = alarm_of(ensemble, judge, trained.quiet, usable, rate)
+    excess = ensemble.excess(risk, judge, usable).astype(np.float64)
+    paths = paths_of(part, excess, rows)
+    asked = sorted({rate, *rates} if detector.name == meta.detector else {rate})
+    alarms = {one: _raised(quiet, paths, rows, one, bool(usable.any())) for one in asked}
+    return Forecast(
+        risk=risk,
+        threshold=np.broadcast_to(alarm.threshold, risk.shape),
+        excess=excess,
+        alarms=alarms[rate],
+        at_rates=alarms,
+        score=score if detector.claims == "failure" else None,
+    )
 
 
-def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:
-    """The folds that a risk head was tested on; episodes that it never met are in fold `count`."""
-    count = len(metadata.member_threshold[metadata.detector])
-    fold = [
-        metadata.fold_of.get(group_name(facts, metadata.split), count) for facts in samples.episodes
-    ]
-    return Folds(metadata.split, np.asarray(fold), count)
-
-
-def group_name(facts: EpisodeFacts, split: str) -> str:
-    """A scene (or task) as it is written in `fold_of`."""
-    return "/".join(str(part) for part in group_of(facts, split))
-
-
-@jax.jit
-def _probability(reader: RiskReader, activation: Float[Array, "Q D"]) -> Float[Array, "Q A"]:
-    return reader.probability(activation)
+def _raised(
+    quiet: ScorePaths, paths: ScorePaths, rows: np.ndarray, rate: float, learnt: bool
+) -> dict[str, np.ndarray]:
+    """bool [Q] of every rule."""
+    raised = {name: np.zeros(len(rows), bool) for name in ALARM_RULES}
+    if learnt:
+        for name, rule in ALARM_RULES.items():
+            raised[name][rows] = rule.fit(quiet, rate).raised(paths)
+    return raised

@@ -1,21 +1,25 @@
 """Every detector there is; one row makes a new one appear in the cards.
 
-The order is that of the tables. Detectors of contacts are told beside the one that ships, detectors
-of failure in a card of their own.
+The order is that of the tables. All are told beside the one that ships; detectors of failure have a
+card of their own too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
 from mist_jax.errors import UserError
 from mist_jax.extensions import Table
+from mist_jax.risk.baselines.rows import BASELINES
 from mist_jax.risk.detector import Detector, GatingDetector
-from mist_jax.risk.perceptron.baselines import BASELINES
-from mist_jax.risk.perceptron.head import RISK_HEAD
+from mist_jax.risk.perceptron.head import HEADS
+from mist_jax.risk.published.distillation import RND
+from mist_jax.risk.published.flow import LOGPZO
 from mist_jax.risk.published.mahalanobis import MAHALANOBIS
-from mist_jax.risk.published.nearest import COSINE_NEIGHBOURS
-from mist_jax.risk.published.safe import SAFE_DETECTORS
+from mist_jax.risk.published.neighbours import COSINE_NEIGHBOURS, EUCLIDEAN_NEIGHBOURS
+from mist_jax.risk.published.pca_kmeans import PCA_KMEANS
+from mist_jax.risk.published.probed import PROBED
+from mist_jax.risk.published.safe import SAFE_DETECTORS, SAFE_TWINS
 
 Registry: TypeAlias = Mapping[str, Detector]
 
@@ -25,8 +29,26 @@ def registry_of(detectors: Iterable[Detector]) -> Registry:
     return MappingProxyType({detector.name: detector for detector in detectors})
 
 
+CONTRASTS = (
+    MAHALANOBIS,
+    EUCLIDEAN_NEIGHBOURS,
+    COSINE_NEIGHBOURS,
+    PCA_KMEANS,
+    RND,
+    LOGPZO,
+)
 DETECTORS: Registry = Table(
-    "DETECTORS", object, (RISK_HEAD, *BASELINES, *SAFE_DETECTORS, MAHALANOBIS, COSINE_NEIGHBOURS)
+    "DETECTORS",
+    object,
+    (
+        *HEADS,
+        *BASELINES,
+        *SAFE_TWINS,
+        *(one.twin for one in CONTRASTS),
+        *SAFE_DETECTORS,
+        *CONTRASTS,
+        *PROBED,
+    ),
 )
 
 
@@ -49,12 +71,19 @@ def gating_names(detectors: Registry = DETECTORS) -> tuple[str, ...]:
     return tuple(n for n, detector in detectors.items() if isinstance(detector, GatingDetector))
 
 
-def contact_rows(subject: str, detectors: Registry = DETECTORS) -> tuple[Detector, ...]:
-    """The subject, then every other detector that claims contacts: the rows of the scorecard."""
-    others = (d for d in detectors.values() if d.claims == "contact" and d.name != subject)
-    return (detectors[subject], *others)
+def all_rows(subject: str, detectors: Registry = DETECTORS) -> tuple[Detector, ...]:
+    """The subject, then every other detector: the rows of the scorecard."""
+    return (detectors[subject], *(d for d in detectors.values() if d.name != subject))
 
 
-def failure_rows(detectors: Registry = DETECTORS) -> tuple[Detector, ...]:
-    """Every detector that claims failures."""
-    return tuple(d for d in detectors.values() if d.claims == "failure")
+def chosen(subject: str, names: Sequence[str], detectors: Registry = DETECTORS) -> Registry:
+    """The subject and the rows of those names; of all detectors where none are named.
+
+    Raises:
+        UserError: there is no such detector.
+    """
+    unknown = [name for name in names if name not in detectors]
+    if unknown:
+        raise UserError(f"no detector {unknown[0]!r}; there are {', '.join(detectors)}")
+    wanted = set(names or detectors) | {subject}
+    return registry_of(d for d in detectors.values() if d.name in wanted)

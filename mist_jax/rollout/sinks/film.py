@@ -17,6 +17,7 @@ from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
 from mist_jax.record.observation import AGENT_CAMERA
 from mist_jax.record.picture import as_seen, decode_picture
+from mist_jax.signed import either_way
 
 FRAMES_PER_SECOND = 20  # as the robot moved
 _SECONDS_TO_FINISH = 600.0  # a film takes a few; one that hangs is killed
@@ -123,7 +124,8 @@ def _risk_at(episode: Episode, step: int) -> np.ndarray | None:
     queries = episode.queries
     if queries.risk is None or not len(queries):
         return None
-    return queries.risk[max(int(np.searchsorted(queries.step, step, side="right")) - 1, 0)]
+    at = max(int(np.searchsorted(queries.step, step, side="right")) - 1, 0)
+    return either_way(queries.risk[at])
 
 
 def _draw_risk(draw: ImageDraw.ImageDraw, fonts: dict, risk: np.ndarray | None) -> None:

@@ -55,19 +55,21 @@ class Perceptron(PolicyModelDefaults):
         role = jnp.broadcast_to(mask, (*x.shape[:2], len(mask)))
 
         def layer(carry, scanned):
-            (x, risk), (index, kernel, parts) = carry, scanned
-            x, moved = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, risk, role)
-            risk = intervention.read(SITE, index, lambda: x.mean(1), risk)
-            return (x, risk), (x, jnp.asarray(moved))
+            (x, read), (index, kernel, parts) = carry, scanned
+            x, moved = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, read.risk, role)
+            read = intervention.read(SITE, index, lambda: x.mean(1), read)
+            return (x, intervention.forecast(index, read)), (x, jnp.asarray(moved))
 
-        start = x, intervention.unread(len(x), DIMS)
+        start = x, intervention.begin(inputs)
         each = jnp.arange(self.layers), parameters["hidden"]["kernel"], intervention.layered()
-        (x, risk), (seen, moved) = jax.lax.scan(layer, start, each)
+        (x, read), (seen, moved) = jax.lax.scan(layer, start, each)
+        read = intervention.finish(read)
         seen = seen.swapaxes(0, 1)
         return ModelOutputs(
             actions=(x @ parameters["out"]["kernel"]).reshape(-1, 2, DIMS),
             activations={site: seen if pool == "tokens" else seen.mean(2) for site in sites},
-            risk=intervention.reported(risk),
+            risk=None if intervention.risk_head is None else read.risk,
+            memory=read.memory,
             gate=moved.T if intervention.steers else None,
         )
 
