@@ -2,10 +2,10 @@
 
     python -m experiments.analyze --risk_head=runs/risk --data_dir=data/episodes --output_dir=out
 
-Scenes that the head was trained on are judged by the cross-validation member that never saw them.
+Scenes that the head was trained on are judged by the cross-validation member that never saw them,
+new ones by the fold ensembles; those that calibrated it or set its thresholds are left out.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -16,10 +16,15 @@ from mist_jax.output_folder import check_output
 _RISK_HEAD = flags.DEFINE_string(
     "risk_head", None, "Folder that train_risk_predictor wrote.", required=True
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Episode dataset to judge on.", required=True)
+_DATA_DIR = flags.DEFINE_list(
+    "data_dir", None, "Episode datasets to judge on, comma separated.", required=True
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where metrics and plots go.", required=True)
 _STEERING_VECTORS = flags.DEFINE_string(
     "steering_vectors", None, "Folder that extract_steering_vectors wrote; optional."
+)
+_BESIDE = flags.DEFINE_list(
+    "beside", [], "Folders of other studies (of another split, say) to tell in the same table.md."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", 0, 2**31 - 1)
 
@@ -28,14 +33,11 @@ flags.adopt_module_key_flags(extension_flags)
 
 def main() -> None:
     """Restores, judges, writes."""
-    from mist_jax.disk import replace_file
-    from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.risk.features import gather_samples
-    from mist_jax.risk.judging.scorecard import scorecard
     from mist_jax.risk.study.checkpoint import restore_trained
-    from mist_jax.risk.study.figures import draw_all
-    from mist_jax.risk.study.judge import judge, judge_failures, plan_of
+    from mist_jax.risk.study.judge import judge
+    from mist_jax.risk.study.report import full_card, read_cards, verdict_of_card, write_report
     from mist_jax.steering.checkpoint import restore_bank
     from mist_jax.steering.figures import draw_bank
 
@@ -43,24 +45,19 @@ def main() -> None:
     check_output(output, "analysis")
     trained = restore_trained(Path(_RISK_HEAD.value))
     bank = restore_bank(Path(_STEERING_VECTORS.value)) if _STEERING_VECTORS.value else None
-    meta = trained.metadata
-    data = Path(_DATA_DIR.value)
-    samples = gather_samples(read_episodes(data), meta.site, meta.horizon, meta.share)
+    beside = read_cards(_BESIDE.value)
+    meta, data = trained.metadata, binary.data_folders(_DATA_DIR.value)
+    for site in meta.sites:
+        binary.check_stored(data, site)
+    samples = gather_samples(
+        read_episodes(*data), meta.sites, meta.horizon, meta.share, target=meta.target
+    )
     evidence = judge(trained, samples)
-    card = scorecard(evidence, seed=_SEED.value)
-    verdict = list(card["verdict"])
-    if dataset_hash(data) == meta.dataset_hash:
-        card["published"] = judge_failures(evidence, plan_of(meta, samples), seed=_SEED.value)
-        verdict += card["published"]["verdict"]
-    else:
-        verdict.append("Published detectors are left out: the head was trained on other episodes.")
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"threshold": meta.threshold, **card}, indent=1, allow_nan=False)
-    replace_file(output / "metrics.json", (text + "\n").encode())
-    drawn = draw_all(output / "plots", evidence, card, meta)
+    card = full_card(evidence, meta, seed=_SEED.value)
+    drawn = write_report(output, evidence, card, meta, beside)
     if bank is not None:
         drawn += draw_bank(output / "plots", bank)
-    print("\n".join(verdict))
+    print("\n".join(verdict_of_card(card)))
     print(f"{len(drawn)} figures: {output / 'plots'}")
 
 

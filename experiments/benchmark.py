@@ -19,9 +19,9 @@ _PRESET: flags.FlagHolder[Any] = flags.DEFINE_enum(
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "2", "4", "8"], "Examples in one query.")
 _STEERING = flags.DEFINE_list(
     "steering",
-    ["none", "off", "on"],
-    "none: the model alone; off: returning activations, with zero steering; on: also reading the "
-    "risk and steering every layer.",
+    ["none", "read", "off", "on"],
+    "none: the model alone; read: a risk head reads four sites; off: returning activations, with "
+    "zero steering; on: also reading the risk and steering every layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."
@@ -91,9 +91,11 @@ def _batch_sizes() -> list[int]:
 
 
 def _modes() -> list[Any]:
-    unknown = [mode for mode in _STEERING.value if mode not in ("none", "off", "on")]
+    unknown = [mode for mode in _STEERING.value if mode not in ("none", "read", "off", "on")]
     if unknown or not _STEERING.value:
-        raise UserError(f"--steering={','.join(_STEERING.value)}: valid ones are none, off, on")
+        raise UserError(
+            f"--steering={','.join(_STEERING.value)}: valid ones are none, read, off, on"
+        )
     return list(dict.fromkeys(_STEERING.value))
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
+from mist_jax.intervention.site import DEFAULT_SITE
 
 INTERRUPTED = 130
 _DISK_ERRORS = (
@@ -60,6 +61,24 @@ def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
     if absent:
         raise UserError(f"--data_dir: there is no folder {absent[0]}")
     return folders
+
+
+def sites_to_read(folders: Sequence[Path], asked: Sequence[str]) -> tuple[str, ...]:
+    """The sites `asked` for, or all that every one of the datasets keeps, the default one first.
+
+    Raises:
+        UserError: there is no dataset, or one lacks a site that is asked for or keeps none.
+    """
+    for site in asked:
+        check_stored(folders, site)
+    if asked:
+        return tuple(dict.fromkeys(asked))
+    kept = [list(load_info(folder).sites) for folder in folders]
+    common = [site for site in kept[0] if all(site in sites for sites in kept)]
+    if not common:
+        check_stored(folders, DEFAULT_SITE)  # says what is there
+        raise UserError("--data_dir: the datasets keep no site in common; name --sites")
+    return tuple(sorted(common, key=lambda site: site != DEFAULT_SITE))
 
 
 def check_stored(folders: Sequence[Path], site: str, layers: str = "all") -> None:

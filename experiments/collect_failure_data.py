@@ -5,6 +5,7 @@ python -m experiments.collect_failure_data --n_success=5 --n_failure=5 --save_di
 Run again, the same command goes on where it stopped.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from absl import flags
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
+from mist_jax.rollout.episode_spec import check_probes
 from mist_jax.simulator.environment.perturbation import PERTURBATION_KINDS, PerturbationSpec
 
 flags.adopt_module_key_flags(simulation_flags)
@@ -51,6 +53,12 @@ _LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; 
 _IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "images", "none", ("none", "query", "step"), "Camera pictures kept: none, per query, per step."
 )
+_PROBES = flags.DEFINE_list(
+    "probes",
+    [],
+    "Further queries, asked and not executed: overlap (half a chunk later: STAC reads it), "
+    "variance (eight copies with perturbed pictures: nine times the policy's work); default none.",
+)
 
 
 def main() -> None:
@@ -65,8 +73,12 @@ def main() -> None:
     if not _PHASE1.value and _N_SUCCESS.value + _N_FAILURE.value == 0:
         raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
 
+    probes = check_probes(_PROBES.value)
+
     check_output(Path(_SAVE_DIR.value), "collection")
     expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
+    if expert and probes:
+        raise UserError("--probes ask a policy, and --model_name=expert is none: leave them out")
     if not expert or _IMAGES.value != "none" or simulation_flags.SAVE_VIDEO.value != "none":
         simulation_flags.check_rendering()
     assets = simulation_flags.assets()
@@ -85,6 +97,7 @@ def main() -> None:
     from mist_jax.rollout.collection import CollectionPlan, collect
     from mist_jax.rollout.expert_actor import ExpertActor
     from mist_jax.rollout.policy_actor import PolicyActor
+    from mist_jax.rollout.probes import ProbingActor
 
     policy, actor, batch_size = None, ExpertActor(), 1
     if not expert:
@@ -93,7 +106,10 @@ def main() -> None:
         )
         batch_size = simulation_flags.batch_size()
         actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
+        if probes:
+            actor = ProbingActor(actor, policy, probes)
     config = simulation_flags.worker_config(assets.kind, policy)
+    config = dataclasses.replace(config, between="overlap" in probes)
     plan = CollectionPlan(
         directory=Path(_SAVE_DIR.value),
         info=DatasetInfo(
@@ -107,6 +123,7 @@ def main() -> None:
             min_force=config.min_force,
             perturbation=str(perturbation),
             batch_size=batch_size,
+            setup={"probes": list(probes)} if probes else {},
             commands=(binary.command(),),
             code_versions=(code_version(),),
         ),

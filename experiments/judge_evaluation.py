@@ -20,7 +20,9 @@ _DATA_DIR = flags.DEFINE_string(
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the report goes.", required=True)
 _RISK_THRESHOLD = flags.DEFINE_list(
-    "risk_threshold", [], "Risk above which a dimension alarms: one number, or one per dimension."
+    "risk_threshold",
+    [],
+    "Risk above which a motion alarms: one number, one per dimension or one per signed motion.",
 )
 _HORIZON = flags.DEFINE_integer(
     "horizon", None, "Control steps within which an alarm must come true.", 1, 10_000
@@ -37,7 +39,7 @@ def main() -> None:
     """Reads the episodes, judges them, writes the report."""
     from mist_jax.evaluation.judge import judge
     from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import per_dimension
+    from mist_jax.evaluation.run_setup import per_motion
 
     data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     if output.resolve() == data.resolve():
@@ -49,7 +51,7 @@ def main() -> None:
         "equivalence_margin": _EQUIVALENCE_MARGIN.value,
     }
     if _RISK_THRESHOLD.value:
-        asked = per_dimension(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
+        asked = per_motion(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
         otherwise["threshold"] = tuple(asked.tolist())
     results = judge(data, **{name: v for name, v in otherwise.items() if v is not None})
     output.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ What a researcher needs, without knowing the rooms:
     policy = mist_jax.load_policy("mist-nano")
     episode = mist_jax.roll_out(policy, "libero_spatial", 3, initial_state=30)
     episodes = mist_jax.read_episodes("data/rollouts")
-    labels = mist_jax.risk_labels(episode)
+    labels = mist_jax.event_labels(episode)
     head, metadata = mist_jax.restore_risk_head("runs/risk")
     bank = mist_jax.restore_bank("runs/steering")
     results = mist_jax.judge("runs/evaluation")
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
-    from mist_jax.axes import ACTION_DIMENSIONS
+    from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
     from mist_jax.episodes.reader import load_episodes, read_episodes
     from mist_jax.errors import UserError
     from mist_jax.evaluation.arms.registry import arm_rows
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mist_jax.record.episode import Episode, EpisodeKey
     from mist_jax.record.observation import Observation
     from mist_jax.risk.features import gather_samples
-    from mist_jax.risk.labels import failure_labels, risk_labels
+    from mist_jax.risk.labels import EventLabels, event_labels, failure_labels
     from mist_jax.risk.study.checkpoint import restore_risk_head, save_risk_head
     from mist_jax.rollout.single import roll_out
     from mist_jax.simulator.environment.environment import Environment
@@ -51,6 +51,7 @@ _HOME = {
     "Environment": "simulator.environment.environment",
     "Episode": "record.episode",
     "EpisodeKey": "record.episode",
+    "EventLabels": "risk.labels",
     "MinNorm": "intervention.operators.min_norm",
     "Observation": "record.observation",
     "Policy": "policy.policy",
@@ -58,12 +59,14 @@ _HOME = {
     "Project": "intervention.operators.project",
     "Replace": "intervention.operators.replace",
     "RiskHead": "intervention.risk_head",
+    "SIGNED_MOTIONS": "axes",
     "SITES": "policy.openvla_oft.sites",
     "Steering": "intervention.steering",
     "SteeringBank": "steering.bank",
     "ThresholdGate": "intervention.gate",
     "UserError": "errors",
     "arm_rows": "evaluation.arms.registry",
+    "event_labels": "risk.labels",
     "failure_labels": "risk.labels",
     "gather_samples": "risk.features",
     "judge": "evaluation.judge",
@@ -73,7 +76,6 @@ _HOME = {
     "read_episodes": "episodes.reader",
     "restore_bank": "steering.checkpoint",
     "restore_risk_head": "risk.study.checkpoint",
-    "risk_labels": "risk.labels",
     "roll_out": "rollout.single",
     "save_bank": "steering.checkpoint",
     "save_risk_head": "risk.study.checkpoint",
@@ -83,11 +85,13 @@ _HOME = {
 
 __all__ = [
     "ACTION_DIMENSIONS",
+    "SIGNED_MOTIONS",
     "SITES",
     "Contact",
     "Environment",
     "Episode",
     "EpisodeKey",
+    "EventLabels",
     "MinNorm",
     "Observation",
     "Policy",
@@ -101,6 +105,7 @@ __all__ = [
     "UserError",
     "__version__",
     "arm_rows",
+    "event_labels",
     "failure_labels",
     "gather_samples",
     "judge",
@@ -110,7 +115,6 @@ __all__ = [
     "read_episodes",
     "restore_bank",
     "restore_risk_head",
-    "risk_labels",
     "roll_out",
     "save_bank",
     "save_risk_head",

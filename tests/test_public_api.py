@@ -45,7 +45,7 @@ def test_importing_costs_no_jax_and_no_simulator():
 
 def test_what_is_printed_at_a_prompt_is_short():
     policy = mist_jax.load_policy("mist-nano")
-    for shown in (policy, mist_jax.RiskHead.off(width=8)):
+    for shown in (policy, mist_jax.RiskHead.off(sites={"llm.resid": 8})):
         assert len(repr(shown)) < 300
     assert policy.identity in repr(policy)
 
@@ -72,5 +72,5 @@ def test_a_policys_episode_at_a_prompt_keeps_its_activations_and_can_be_labelled
     shape = (len(episode.queries), resid.layers, resid.width)
     assert episode.queries.activations["llm.resid"].shape == shape
     assert episode.model == policy.identity
-    assert len(mist_jax.risk_labels(episode).risk) == len(episode.queries)
+    assert len(mist_jax.event_labels(episode).risk) == len(episode.queries)
     assert not np.any(episode.queries.edited)

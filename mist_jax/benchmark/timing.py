@@ -20,7 +20,9 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
 
-SteeringMode = Literal["none", "off", "on"]
+SteeringMode = Literal["none", "read", "off", "on"]
+READ = ("llm.resid", "llm.resid:image", "llm.resid:steps", "llm.lens")
+_MEMBERS = 5  # of the heads that are timed: an ensemble over five folds
 _WARM_UP = 3
 
 
@@ -92,14 +94,15 @@ def measure(
         model: the architecture.
         parameters: its weights, wherever they lie.
         batch: examples in one query.
-        steering: `none` is the model alone; `off` returns the activations of every layer and takes
+        steering: `none` is the model alone; `read` also has a risk head forecast from all of
+            `READ` that the model has; `off` returns the activations of every layer and takes
             steering that is zero; `on` also reads the risk and steers every example at every layer.
         repeats: queries timed, after a few that are not.
     """
     inputs = model.example_inputs(batch)
     place = next(name for name, site in model.sites.items() if site.steerable)
     intervention = _intervention(model, place, batch, steering)
-    sites = () if steering == "none" else (place,)
+    sites = (place,) if steering in ("off", "on") else ()
     try:
         began = time.perf_counter()
         compiled = forward.lower(model, parameters, inputs, intervention, sites=sites).compile()
@@ -166,14 +169,19 @@ def _intervention(
     layers, width = model.sites[place].layers, model.sites[place].width
     if steering == "none":
         return None
+    names = [name for name in READ if name in model.sites] if steering == "read" else []
+    read = {name: model.sites[name].width for name in names or (place,)}
+    head = RiskHead.initial(
+        jax.random.key(0), sites=read, layer=layers // 3, layers=layers // 3 + 1, members=_MEMBERS
+    )
+    if steering == "read":
+        return Intervention.of(head, memory=head.no_memory(batch))
     if steering == "off":
         zero = Steering.of(np.zeros((1, layers, width)), np.zeros((batch, 1)), site=place)
-        return Intervention.of(RiskHead.off(width=width, site=place), zero)
-    head = RiskHead.initial(
-        jax.random.key(0), width=width, hidden=256, layer=layers // 2, site=place
-    )
+        return Intervention.of(head.switched_off(), zero, memory=head.no_memory(batch))
     vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
-    return Intervention.of(head, Steering.of(vectors, np.ones((batch, 1)), site=place))
+    push = Steering.of(vectors, np.ones((batch, 1)), site=place)
+    return Intervention.of(head, push, memory=head.no_memory(batch))
 
 
 def _memory_of(device: Any) -> int:

@@ -15,7 +15,7 @@ from mist_jax.evaluation.results import EpisodeResult, HarmfulContact, QueryTrac
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
-from mist_jax.risk.labels import risk_labels
+from mist_jax.risk.labels import driven_events
 from mist_jax.rollout.sinks.video import video_name
 
 
@@ -68,11 +68,12 @@ def result_of(
         impulse=sum(contact.impulse for contact in contacts),
         first_harmful_step=min((contact.step for contact in contacts), default=None),
         contacts=contacts,
+        events=driven_events(episode, setup.share),
         queries=_trace(episode, setup),
         seconds_per_query=None
         if latency is None or not len(latency)
         else float(np.median(latency)),
-        seen_in_training=setup.seen_in_training(key),
+        seen_in_training=setup.seen_in_training(key, episode.instruction),
         video=video,
         stored=stored,
         setup=setup,
@@ -109,7 +110,6 @@ def _reduced(run: list[Contact]) -> HarmfulContact:
 
 def _trace(episode: Episode, setup: RunSetup) -> QueryTrace:
     queries = episode.queries
-    labels = risk_labels(episode, setup.horizon, setup.share)
     above = np.zeros((len(queries), len(setup.threshold)), bool)
     if queries.risk is not None:
         above = queries.risk > setup.alarm_threshold
@@ -119,16 +119,10 @@ def _trace(episode: Episode, setup: RunSetup) -> QueryTrace:
         pushed = (queries.gate > 0).any(axis=1)
         strength = float(queries.gate[queries.gate > 0].mean()) if pushed.any() else 0.0
     edited = np.zeros(len(queries), bool) if queries.edited is None else queries.edited
-    due = [
-        (int(query), int(dim), int(labels.steps_to_onset[query, dim]))
-        for query, dim in np.argwhere(labels.risk)
-    ]
     return QueryTrace(
         step=tuple(queries.step.tolist()),
         risk=None if queries.risk is None else tuple(map(tuple, queries.risk.tolist())),
         alarms=tuple(above.sum(axis=1).tolist()),
         acted=tuple(np.flatnonzero(pushed | edited).tolist()),
         gate=strength,
-        inside=tuple(np.flatnonzero(~labels.valid).tolist()),
-        due=tuple(due),
     )

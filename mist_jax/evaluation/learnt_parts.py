@@ -21,8 +21,8 @@ from mist_jax.steering.checkpoint import restore_bank
 class LearntParts:
     """What alarms and pushes; None and "" where a run goes without.
 
-    `threshold` [M] is as calibrated, inf without a head. `trained_on` holds the scenes of the
-    head's training data.
+    `threshold` [M] is as calibrated, inf without a head. `trained_on` holds the scenes or
+    instructions that had a role in making the head.
     """
 
     risk_head: RiskReader | None
@@ -52,7 +52,7 @@ def load_learnt_parts(
         _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
         for site in head.sites:
             _check_site(site, policy, f"the risk head in {risk_folder}")
-        head_digest, trained_on = digest(head), metadata.fold_of.keys()
+        head_digest, trained_on = digest(head), metadata.role_of.keys()
         threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
     bank, bank_digest = None, ""
     if bank_folder is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.episode import EpisodeKey, Outcome
+from mist_jax.risk.labels import DrivenEvent
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,14 @@ class HarmfulContact:
 
 @dataclass(frozen=True)
 class QueryTrace:
-    """What was predicted and done at each policy query, and what came of it.
+    """What was predicted and done at each policy query.
 
     Attributes:
         step: control step of each query.
-        risk: [Q][A], None without a risk head.
-        alarms: dimensions above their threshold at each query.
+        risk: [Q][M], None without a risk head.
+        alarms: signed motions above their threshold at each query.
         acted: queries at which the arm changed something: the residual stream or the chunk.
         gate: mean norm of the push, as a fraction of the residual stream's, where one acted.
-        inside: queries inside a running harmful contact, at which there is nothing to predict.
-        due: (query, dimension, steps to the contact) wherever a dimension's label is 1.
     """
 
     step: tuple[int, ...]
@@ -43,13 +42,15 @@ class QueryTrace:
     alarms: tuple[int, ...]
     acted: tuple[int, ...]
     gate: float
-    inside: tuple[int, ...]
-    due: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One episode of one arm; `seconds_per_query` is the median time of its batches."""
+    """One episode of one arm; `seconds_per_query` is the median time of its batches.
+
+    `contacts` holds one entry per harmful onset, `events` merges those of a pair of bodies that
+    follow each other closely.
+    """
 
     suite: str
     task_id: int
@@ -66,6 +67,7 @@ class EpisodeResult:
     impulse: float  # N s, sum over the harmful contacts
     first_harmful_step: int | None
     contacts: tuple[HarmfulContact, ...]
+    events: tuple[DrivenEvent, ...]
     queries: QueryTrace
     seconds_per_query: float | None
     seen_in_training: bool | None  # the scene is one that the risk head was trained on

@@ -51,7 +51,7 @@ class RunSetup:
         batch_size: queries that one compiled call of the policy answers.
         policy_scenes: suites and initial states that the policy was trained on, such as
             "libero_spatial/0-29"; None where its card does not say.
-        trained_on: scenes, as "suite/task/state" or "suite/task", that the risk head has seen; None
+        trained_on: scenes, as "suite/task/state", or instructions, that the risk head has seen; None
             without a head.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
     """
@@ -81,12 +81,12 @@ class RunSetup:
         """Float32 [M]; inf where no alarm is ever raised."""
         return from_optional(self.threshold).astype(np.float32)
 
-    def seen_in_training(self, key: EpisodeKey) -> bool | None:
-        """Whether the risk head was trained on the episode's scene; None without a head."""
+    def seen_in_training(self, key: EpisodeKey, instruction: str) -> bool | None:
+        """Whether the risk head was trained on the episode's scene or task; None without a head."""
         if self.trained_on is None:
             return None
-        task = f"{key.suite}/{key.task_id}"
-        return task in self.trained_on or f"{task}/{key.initial_state}" in self.trained_on
+        scene = f"{key.suite}/{key.task_id}/{key.initial_state}"
+        return scene in self.trained_on or instruction in self.trained_on
 
     def policy_saw(self, suite: str, initial_state: int) -> bool | None:
         """Whether the policy was trained on such an initial state; None where nobody knows."""

@@ -6,6 +6,7 @@ at every steerable place of a layer, `read` at every site of it and `forecast` a
 the gates of later ones in the same pass.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
@@ -109,7 +110,7 @@ class Intervention:
             lambda: reader.absorb(so_far.reading, site, layer, activation()),
             lambda: so_far.reading,
         )
-        return so_far.replace(reading=reading)
+        return dataclasses.replace(so_far, reading=reading)
 
     def forecast(self, layer: Int[Array, ""], so_far: ReadSoFar) -> ReadSoFar:
         """The risk from here on: at the end of the reader's own layer, of what it has read."""
@@ -121,7 +122,7 @@ class Intervention:
             lambda: self._forecast(so_far),
             lambda: (so_far.risk, so_far.memory),
         )
-        return so_far.replace(risk=risk, memory=memory)
+        return dataclasses.replace(so_far, risk=risk, memory=memory)
 
     def finish(self, so_far: ReadSoFar, known: Stacks = NO_STACKS) -> ReadSoFar:
         """After the last layer; `known` are sites that come after it, all their layers.
@@ -130,7 +131,7 @@ class Intervention:
         """
         if set(self.reads) & set(known):
             so_far = self._forecast_now(self._read_stacks(known, so_far))
-        return so_far.replace(risk=jnp.where(so_far.risk == UNREAD, 0.0, so_far.risk))
+        return dataclasses.replace(so_far, risk=jnp.where(so_far.risk == UNREAD, 0.0, so_far.risk))
 
     def _read_stacks(self, stacks: Stacks, so_far: ReadSoFar) -> ReadSoFar:
         for site in self.reads:
@@ -150,7 +151,7 @@ class Intervention:
             lambda: self._forecast(so_far),
             lambda: (so_far.risk, so_far.memory),
         )
-        return so_far.replace(risk=risk, memory=memory)
+        return dataclasses.replace(so_far, risk=risk, memory=memory)
 
     def _forecast(self, so_far: ReadSoFar) -> tuple[Float[Array, "B M"], Any]:
         """From the memory that came with the query: forecasting twice is forecasting once."""

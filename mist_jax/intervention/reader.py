@@ -11,10 +11,12 @@ class RiskReader(Protocol):
     `sites` is static: names of the model's sites, each read pooled by the mean. `layer` is data:
     the layer of the language model (0-based) after which the forecast is made; -1 makes none, and
     the risk is zero. Sites that are known before the language model's layers are read when these
-    begin: a reader of such sites alone forecasts then. One of a site that comes after them forecasts
-    at the end, too late for any gate. A *reading* is what was gathered so far in this forward, a
-    *memory* what is kept for the same episode's next query; both are pytrees of float32 arrays with
-    the batch first, of which row b depends on example b alone.
+    begin: a reader of such sites alone forecasts then. One that reads a site after them forecasts
+    at the end, too late for any gate.
+
+    A *reading* is what was gathered so far in this forward, a *memory* what is kept for the same
+    episode's next query; both are pytrees of float32 arrays with the batch first, whose row b
+    depends on example b alone.
     """
 
     sites: tuple[str, ...]

@@ -5,8 +5,8 @@ At every layer l, for every token the mask selects,
     h <- h + sum_v g[b, v] * c[b, v] * u[v, l]  -  g_s[b] * s[b] * h
 
 where u are the directions, c an example's coefficients, g the direction's gate and s the shrinkage
-control. A gate opens when the calibrated risk of one of its signed motions, read in the same forward
-pass, exceeds the threshold; it acts on later layers only. A token with nothing to add keeps
+control. A gate opens when the calibrated risk of one of its signed motions, read in the same
+forward pass, exceeds the threshold; it acts on later layers only. A token with nothing to add keeps
 its bits.
 """
 

@@ -28,11 +28,12 @@ class Prediction:
     `actions` can be executed as they are: un-normalised, the gripper turned for the environment (-1
     opens, +1 closes), clipped to [-1, 1]. `raw_actions` are before the gripper's turn and the clip,
     as the model's reference gives them. `activations` per site: float32 [B, layers, D], the mean
-    over the site's tokens, or [B, layers, tokens, D] where every token was asked for. `signed_risk` is
-    the calibrated probability that a signed motion (x+, x-, ...) drives a harmful contact within
-    the horizon, `risk` that its dimension does so either way; zero without a risk head, whose
-    `memory` is for the same episodes' next query. `gate` is how much steering acted at each layer: the norm of the change as
-    a fraction of the norm of what it changed.
+    over the site's tokens, or [B, layers, tokens, D] where every token was asked for.
+
+    `signed_risk` is the calibrated probability that a signed motion (x+, x-, ...) drives a harmful
+    contact within the horizon, `risk` that its dimension does so either way; zero without a risk
+    head, whose `memory` is for the same episodes' next query. `gate` is how much steering acted at
+    each layer: the norm of the change as a fraction of the norm of what it changed.
     """
 
     actions: np.ndarray  # float32 [B, C, A]

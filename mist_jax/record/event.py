@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,16 @@ EVENT_GAP = (
     16  # control steps after its last one; a harmful contact that returns sooner is a bounce
 )
 EXOGENOUS_STEPS = 8  # control steps before the query in which a perturbation makes it exogenous
+
+
+class Begins(Protocol):
+    """What begins at a control step."""
+
+    @property
+    def first(self) -> int: ...
+
+
+AnEvent = TypeVar("AnEvent", bound=Begins)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ def harmful_events(episode: Episode) -> tuple[Event, ...]:
     return tuple(sorted(events, key=lambda event: event.first))
 
 
-def first_events(events: Sequence[Event]) -> tuple[Event, ...]:
+def first_events(events: Sequence[AnEvent]) -> tuple[AnEvent, ...]:
     """Those that begin in the step of the earliest: several bodies may be hit at once."""
     earliest = min((event.first for event in events), default=None)
     return tuple(event for event in events if event.first == earliest)

@@ -57,6 +57,25 @@ class Queries:
             doc="the arm changed what the policy said, after the forward",
         ),
     )
+    overlap: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "C",
+            "A",
+            optional=True,
+            doc="what the policy said half a chunk before, not executed; NaN at the first query",
+        ),
+    )
+    spread: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "A",
+            optional=True,
+            doc="standard deviation of the chunk's first action over perturbed pictures",
+        ),
+    )
     # camera -> Q JPEGs, the steps' images at `step`; empty unless every query has one
     images: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 

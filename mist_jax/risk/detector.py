@@ -28,12 +28,10 @@ class Fit:
 
     It may be trained on `folds.train` and stopped or chosen on `folds.select`
     (`plan.folds.labelled`), and never sees the scenes that calibrate or set thresholds. None: the
-    fold offers nothing to learn from. `layer_auroc` [L]: mean over folds, on the rows that select,
-    of heads that read one stored layer of the main site; None where that was not tried.
+    fold offers nothing to learn from.
     """
 
     members: Sequence[Member | None]
-    layer_auroc: np.ndarray | None = None
 
 
 class Detector(Protocol):

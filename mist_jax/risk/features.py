@@ -66,6 +66,8 @@ class Samples:
     episodes: tuple[EpisodeFacts, ...]
     horizon: int
     share: float
+    overlap: np.ndarray | None = None  # float32 [Q, C, A], as in Queries; None: not collected
+    spread: np.ndarray | None = None  # float32 [Q, A], as in Queries; None: not collected
 
     def __len__(self) -> int:
         return len(self.step)
@@ -153,6 +155,7 @@ def gather_samples(
     sites = (sites,) if isinstance(sites, str) else tuple(sites)
     facts: list[EpisodeFacts] = []
     columns: dict[str, list[np.ndarray]] = {}
+    probes: dict[str, list[np.ndarray | None]] = {"overlap": [], "spread": []}
     activations: dict[str, list[np.ndarray]] = {site: [] for site in sites}
     labels: dict[Target, list[EventLabels]] = {"first": [], "all": []}
     layers: dict[str, tuple[int, ...]] = {}
@@ -186,6 +189,8 @@ def gather_samples(
             parts.append(event_labels(episode, kind, horizon, share))
         for name, value in _columns(episode, horizon, len(facts)).items():
             columns.setdefault(name, []).append(value)
+        for name, found in probes.items():
+            found.append(getattr(queries, name))
         facts.append(_facts(episode))
     if not facts:
         raise UserError(
@@ -204,7 +209,15 @@ def gather_samples(
         episodes=tuple(facts),
         horizon=horizon,
         share=share,
+        overlap=_of_all(probes["overlap"]),
+        spread=_of_all(probes["spread"]),
     )
+
+
+def _of_all(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """The parts as one array; None where an episode lacks its own."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 def _columns(episode: Episode, horizon: int, index: int) -> dict[str, np.ndarray]:

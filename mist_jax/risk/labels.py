@@ -22,6 +22,16 @@ TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True)
+class DrivenEvent:
+    """A harmful event as labels see it; `motions` are indices of the signed ones that drive it."""
+
+    first: int  # control steps of the first and the last contact
+    last: int
+    motions: tuple[int, ...]
+    exogenous: bool
+
+
+@dataclass(frozen=True)
 class EventLabels:
     """Labels of queries about the first harmful event of their episode, or about all of them.
 
@@ -103,6 +113,19 @@ class FailureLabels:
     valid: np.ndarray  # bool [Q]
 
 
+def driven_events(episode: Episode, share: float = DEFAULT_SHARE) -> tuple[DrivenEvent, ...]:
+    """The harmful events of an episode, in time, and the signed motions that drive each."""
+    return tuple(
+        DrivenEvent(
+            first=event.first,
+            last=event.last,
+            motions=tuple(np.flatnonzero(_drives(event, share)).tolist()),
+            exogenous=event.exogenous,
+        )
+        for event in harmful_events(episode)
+    )
+
+
 def event_labels(
     episode: Episode,
     target: Target = "first",
@@ -114,25 +137,45 @@ def event_labels(
     Raises:
         ValueError: there is no such target.
     """
+    step = np.asarray(episode.queries.step, np.int64)
+    seen = known_steps(step, len(episode.steps), episode.outcome)
+    return labels_of(driven_events(episode, share), step, seen, target, horizon)
+
+
+def known_steps(step: np.ndarray, length: int, outcome: str) -> np.ndarray:
+    """Float32 [Q]: `EventLabels.seen` of queries at `step` of an episode of `length` steps."""
+    left = np.asarray(length - step, np.float32)
+    return np.full_like(left, np.inf) if outcome == "success" else left
+
+
+def labels_of(
+    every: Sequence[DrivenEvent], step: np.ndarray, seen: np.ndarray, target: Target, horizon: int
+) -> EventLabels:
+    """Labels of the queries at `step` (int [Q]) of an episode with these events.
+
+    `seen` is float32 [Q], as in `EventLabels`.
+
+    Raises:
+        ValueError: there is no such target.
+    """
     if target not in TARGETS:
         raise ValueError(f"no target {target!r}; there are {', '.join(TARGETS)}")
-    step = np.asarray(episode.queries.step, np.int64)
-    every = harmful_events(episode)
     events = every if target == "all" else first_events(every)
     onset = np.asarray([event.first for event in events], np.int64)
-    drives = np.asarray([_drives(event, share) for event in events], bool).reshape(-1, MOTIONS)
+    drives = np.zeros((len(events), MOTIONS), bool)
+    for row, event in enumerate(events):
+        drives[row, list(event.motions)] = True
     distance = (onset[None, :] - step[:, None]).astype(np.float64)  # [Q, event]
     distance = np.where((distance >= 0) & (distance < horizon), distance, np.inf)
     per_motion = np.where(drives[None], distance[..., None], np.inf)  # [Q, event, M]
     ahead = distance.min(axis=1, initial=np.inf)
     pushed = np.asarray([event.exogenous for event in events], bool)
     nearest = np.isfinite(distance) & (distance == ahead[:, None])
-    left = len(episode.steps) - step.astype(np.float32)
     return EventLabels(
         steps_to_event=per_motion.min(axis=1, initial=np.inf).astype(np.float32),
         ahead=ahead.astype(np.float32),
         open=_open(every, step, target),
-        seen=np.full_like(left, np.inf) if episode.outcome == "success" else left,
+        seen=seen,
         exogenous=(nearest & pushed).any(axis=1),
         horizon=horizon,
     )
@@ -154,7 +197,7 @@ def _drives(event: Event, share: float) -> np.ndarray:
     return large[DIMENSION] & signed(np.asarray(onset.motion, np.float64), STILL)
 
 
-def _open(events: Sequence[Event], step: np.ndarray, target: Target) -> np.ndarray:
+def _open(events: Sequence[DrivenEvent], step: np.ndarray, target: Target) -> np.ndarray:
     """bool [Q]: no event runs at the instant before each step; of first events, none has begun."""
     free = np.ones(len(step), bool)
     for event in events:

@@ -13,6 +13,7 @@ from mist_jax.risk.splits import ROLES, Folds, groups_of, make_folds
 
 READABLE = 2 / 3  # part of the depth that risk may be read in: the rest is left to steer
 LANGUAGE_SITES = "llm."  # how the names of sites within the steerable layers begin
+SAFE_EPOCHS = 1000  # for as long SAFE's networks are trained where they were published
 DEFAULT_MIN_POSITIVE = 10  # queries; below it a dimension reports its base rate
 
 
@@ -62,6 +63,7 @@ class StudyConfig:
     min_positive: int = DEFAULT_MIN_POSITIVE
     max_layer: int | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
+    safe_epochs: int = SAFE_EPOCHS
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Plan:
 
     Signed motions that are not `usable` (bool [M]) report their base rate and never raise an alarm.
     What ships reads no layer after `last_layer` (None: any), so that later ones can be steered.
+    SAFE's networks are trained for `safe_epochs`.
     """
 
     folds: Folds
@@ -77,6 +80,7 @@ class Plan:
     rate: float
     train: TrainConfig
     last_layer: int | None = None
+    safe_epochs: int = SAFE_EPOCHS
 
     @classmethod
     def of(cls, samples: Samples, config: StudyConfig) -> "Plan":
@@ -90,7 +94,7 @@ class Plan:
         usable, _ = usable_motions(samples, config.min_positive, config.split)
         # Base rates only: no epoch would learn anything.
         train = config.train if usable.any() else replace(config.train, epochs=1)
-        return cls(folds, usable, config.rate, train, last)
+        return cls(folds, usable, config.rate, train, last, config.safe_epochs)
 
     def may_read(self, layers: Sequence[int]) -> np.ndarray:
         """bool [L]: which of `layers` what ships may read."""

@@ -43,7 +43,8 @@ class Arm(Protocol):
         """The chunk to execute, float32 [C, A].
 
         `actions` are the environment's, in [-1, 1], after the gripper post-processing; `risk` is
-        this query's, of each signed motion, float32 [M]; `rng` depends on the episode and the query only.
+        this query's, of each signed motion, float32 [M]; `rng` depends on the episode and the query
+        only.
         """
         ...
 

@@ -3,11 +3,13 @@
 Nothing here needs JAX: these records travel between the driver and the simulator processes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode, EpisodeKey
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 Acting = Literal["policy", "expert"]
 ImageRate = Literal["none", "query", "step"]
+PROBES = ("overlap", "variance")  # further queries, asked and not executed (rollout/probes.py)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class WorkerConfig:
 
     `preprocessor` turns observations into the policy's inputs; None where no policy is asked
     (then the expert acts in every episode). `chunk` is the number of control steps between
-    two turns. `model` names what acts, for the record.
+    two turns. `model` names what acts, for the record. `between` renders half a chunk after each
+    turn as well, for the policy to be asked there (see `rollout/probes.py`).
     """
 
     assets: Literal["libero", "lite"]
@@ -51,6 +55,7 @@ class WorkerConfig:
     min_force: float = 1.0  # N
     chunk: int = 8
     preprocessor: "Preprocessor | None" = None
+    between: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Turn:
     `step` is the control step about to be taken. A turn with `step` 0 begins an episode anew, also
     when a worker was lost on the way. The pose is the end effector's: position [3] in metres and
     quaternion [4] xyzw in the world frame, finger positions [2] in metres. `motion` [A] is the mean
-    of the actions executed since the turn before, zero at the first.
+    of the actions executed since the turn before, zero at the first. `between` are the policy's
+    inputs half a chunk before this turn, where the worker was told to keep them.
     """
 
     key: EpisodeKey
@@ -71,3 +77,17 @@ class Turn:
     eef_quat: np.ndarray | None = None
     gripper_qpos: np.ndarray | None = None
     motion: np.ndarray | None = None
+    between: "PolicyInputs | None" = None
+
+
+def check_probes(probes: Iterable[str]) -> tuple[str, ...]:
+    """The probes, each once, in their order.
+
+    Raises:
+        UserError: there is no such probe.
+    """
+    chosen = tuple(dict.fromkeys(probes))
+    unknown = [probe for probe in chosen if probe not in PROBES]
+    if unknown:
+        raise UserError(f"no probe {unknown[0]!r}: valid ones are {', '.join(PROBES)}")
+    return tuple(probe for probe in PROBES if probe in chosen)

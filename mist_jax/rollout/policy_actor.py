@@ -81,7 +81,12 @@ class PolicyActor:
         self._compiled: set[tuple[tuple[int, ...], ...]] = set()
         self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
         self._risk_head = None if controller is None else controller.risk_head
-        self._memories: dict[EpisodeKey, Any] = {}  # of running episodes: pytrees of one example
+        self._nothing = None  # is remembered before an episode's first query
+        if self._risk_head is not None:
+            first = jax.device_get(self._risk_head.no_memory(1))
+            self._nothing = jax.tree.map(lambda leaf: leaf[0], first)
+        # Of running episodes: the next query's index, and the memory for it (of one example).
+        self._memories: dict[EpisodeKey, tuple[int, Any]] = {}
         self._steering = None
         if controller is not None:
             self._steering = Steering.of(
@@ -138,12 +143,11 @@ class PolicyActor:
         prediction = predict()
         self.latency = time.perf_counter() - began
         answers = []
-        for row, (turn, seed) in enumerate(zip(turns, seeds, strict=True)):
+        for row, (turn, query, seed) in enumerate(zip(turns, queries, seeds, strict=True)):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.signed_risk[row])
             if prediction.memory is not None:
-                self._memories[turn.key] = jax.tree.map(
-                    lambda leaf, row=row: np.array(leaf[row]), prediction.memory
-                )
+                kept = jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), prediction.memory)
+                self._memories[turn.key] = query + 1, kept
             raw = np.array(prediction.raw_actions[row])
             activations = {
                 site: np.array(prediction.activations[site][row][list(kept.layers)])
@@ -215,13 +219,13 @@ class PolicyActor:
         """What the risk head remembers of each turn's episode; rows of no turn know nothing."""
         if self._risk_head is None:
             return None
-        nothing = jax.device_get(self._risk_head.no_memory(1))
-        nothing = jax.tree.map(lambda leaf: leaf[0], nothing)
-        rows = [
-            self._memories[turn.key] if query else nothing
-            for turn, query in zip(turns, queries, strict=True)
-        ]
-        rows += [nothing] * (self.batch_size - len(rows))
+        rows = []
+        for turn, query in zip(turns, queries, strict=True):
+            due, kept = self._memories.get(turn.key, (0, None)) if query else (0, self._nothing)
+            if due != query:
+                raise ValueError(f"{turn.key}: query {query} was asked where {due} is the next")
+            rows.append(kept)
+        rows += [self._nothing] * (self.batch_size - len(rows))
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
     def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:

@@ -15,6 +15,7 @@ from mist_jax.simulator.expert.lookahead import expert_chunk
 from mist_jax.simulator.libero.suites import load_task
 
 if TYPE_CHECKING:
+    from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
     from mist_jax.simulator.contacts.monitor import ContactMonitor
     from mist_jax.simulator.environment.environment import Environment
 
@@ -60,6 +61,7 @@ class Worker:
         self._recording = Recording(monitor.object_names)
         self._labels: list[np.ndarray] = []
         self._executed: list[np.ndarray] = []
+        self._between: PolicyInputs | None = None
         needs_expert = spec.acting == "expert" or spec.label
         self._expert = _expert(environment) if needs_expert else None
         self._perturbation = (
@@ -75,9 +77,15 @@ class Worker:
         """
         environment, monitor, spec = self._environment, self._monitor, self._spec
         assert environment is not None
-        self._executed = []
-        for row in range(self._config.chunk if chunk is None else len(chunk)):
-            observation = self._asked if row == 0 else self._observe(spec.images == "step")
+        self._executed, self._between = [], None
+        length = self._config.chunk if chunk is None else len(chunk)
+        for row in range(length):
+            halfway = self._config.between and 0 < row == length // 2
+            observation = (
+                self._asked if row == 0 else self._observe(halfway or spec.images == "step")
+            )
+            if halfway and self._config.preprocessor is not None:
+                self._between = self._config.preprocessor(observation, environment.task.language)
             if spec.acting == "expert":
                 assert self._expert is not None
                 commanded = self._expert.action()
@@ -150,6 +158,7 @@ class Worker:
             eef_quat=self._asked.eef_quat,
             gripper_qpos=self._asked.gripper_qpos,
             motion=np.asarray(np.mean(self._executed or [_STILL], axis=0), np.float32),
+            between=self._between,
         )
 
     def _episode(self, success: bool) -> Episode:

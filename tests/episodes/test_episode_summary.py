@@ -16,6 +16,7 @@ from mist_jax.episodes.summary.figure import summary_table
 from mist_jax.episodes.summary.files import summarise_dataset
 from mist_jax.episodes.writer import EpisodeWriter
 from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.synthetic_episodes import contact, episode, perturbed
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,12 @@ def test_the_summary_agrees_with_the_raw_contacts_as_stock_tfds_reads_them(datas
     links, dimensions, onsets, harmful, outcomes = (Counter() for _ in range(5))
     forces = []
     builder = tfds.builder_from_directory(str(dataset))
-    for episode in builder.as_data_source("train"):  # pyright: ignore[reportCallIssue]
-        metadata = episode["episode_metadata"]
+    for stored in builder.as_data_source("train"):  # pyright: ignore[reportCallIssue]
+        metadata = stored["episode_metadata"]
         task = f"{metadata['suite'].decode()}/task{metadata['task_id']}"
         outcomes[task, metadata["outcome"].decode()] += 1
         touched = False
-        for step in episode["steps"]:
+        for step in stored["steps"]:
             contacts = step["contacts"]
             for row, is_harmful in enumerate(contacts["harmful"]):
                 if not is_harmful:
@@ -71,6 +72,18 @@ def test_the_summary_is_stored_with_the_dataset(dataset: Path):
     assert stored["summary"]["links"] == summary.links
     assert stored["info"]["model"] == INFO.model
     assert (dataset / "summary.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_events_are_counted_beside_onsets_and_those_of_a_perturbation_marked():
+    bouncing = [contact(20), contact(24), contact(60), contact(60, pair=("link7", "stove"))]
+    pushed = perturbed(episode(bouncing), {58})
+    later = episode([contact(44, pair=("link7", "stove")), contact(44)], state=1)
+    (task,) = summarise([pushed, later, episode(state=2)]).tasks.values()
+    assert (task.onsets, task.harmful) == (6, 2)
+    assert (task.events, task.exogenous_events) == (5, 2)
+    assert (task.first_events, task.exogenous_first_events) == (3, 0)
+    (task,) = summarise([perturbed(later, {44})]).tasks.values()
+    assert (task.events, task.exogenous_events, task.exogenous_first_events) == (2, 2, 2)
 
 
 def test_the_table_shows_every_task_and_the_total(dataset: Path):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from mist_jax.evaluation.arms.build import build_arms, build_controller, run_num
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.rotation import rotated
+from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite
 from mist_jax.loading import load_policy
@@ -29,8 +31,8 @@ from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
 LAYERS = (2, 3)
 NAMES = tuple(row.name for row in ARMS)
-ALL_OPEN = np.full(7, -1.0, np.float32)  # every risk is an alarm
-NEVER = np.full(7, np.inf, np.float32)
+ALL_OPEN = np.full(14, -1.0, np.float32)  # every risk is an alarm
+NEVER = np.full(14, np.inf, np.float32)
 
 
 def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
@@ -51,7 +53,7 @@ def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5, bank_of=LAYERS):
 
 
 def numbers(threshold=ALL_OPEN, names=NAMES, rate=0.5, **changes):
-    given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(7, rate)} | changes
+    given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(14, rate)} | changes
     return run_numbers(names, alarm_threshold=threshold, **given)
 
 
@@ -62,8 +64,8 @@ def policy(tmp_path_factory):
     return load_policy(folder)
 
 
-def answers(policy, threshold, turns, query=1):
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+def answers(policy, threshold, turns, query=0):
+    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
     controller = build_controller(NAMES, head, sites=sites_of(SMALL), bank=bank())
     actor = PolicyActor(policy, len(turns), controller=controller, arms=arms(threshold))
     return actor.answer(turns, [query] * len(turns))
@@ -88,22 +90,31 @@ def test_rotations_point_anywhere():
     np.testing.assert_allclose(drawn.T @ drawn / len(drawn), np.eye(3) / 3, atol=0.06)
 
 
-def test_mist_opposes_the_present_motion_dimension_by_dimension():
-    strength = arms()["mist"].coefficient(turn("mist"), 1)
+def test_without_alarms_a_push_opposes_the_present_motion_dimension_by_dimension():
+    arm = arms()["mist_ungated"]
+    strength = arm.coefficient(turn("mist_ungated"), 1)
     chosen = {SIGNED_MOTIONS[i] for i in np.flatnonzero(strength)}
     assert chosen == {"x+", "y-", "pitch+", "gripper+"}
     assert set(strength[strength != 0]) == {np.float32(0.2)}
+    assert not arm.coefficient(turn("mist_ungated", motion=np.zeros(7, np.float32)), 0).any()
 
 
-def test_a_turn_without_motion_is_left_alone():
-    for name, arm in arms().items():
-        assert not arm.coefficient(turn(name, motion=np.zeros(7, np.float32)), 0).any()
+def test_an_alarm_opens_the_push_of_its_own_signed_motion_whatever_the_motion_was():
+    still = turn("mist", motion=np.zeros(7, np.float32))
+    strength = arms()["mist"].coefficient(still, 0)
+    np.testing.assert_array_equal(strength[:14], np.full(14, np.float32(0.2)))
+    head = RiskHead.off(sites={"llm.resid": SMALL.width})
+    controller = build_controller(("mist",), head, sites=sites_of(SMALL), bank=bank())
+    gate = ThresholdGate.of(0.5, controller.gates, 1)
+    for motion, name in enumerate(SIGNED_MOTIONS):
+        opened = np.asarray(gate.opened(jnp.eye(14)[[motion]]))[0]
+        assert [SIGNED_MOTIONS[i] for i in np.flatnonzero(opened)] == [name]
 
 
 def test_random_is_mist_with_turned_directions_and_the_same_gate():
     made = arms()
     controller = build_controller(
-        NAMES, RiskHead.off(width=SMALL.width), sites=sites_of(SMALL), bank=bank()
+        NAMES, RiskHead.off(sites={"llm.resid": SMALL.width}), sites=sites_of(SMALL), bank=bank()
     )
     blocks = set()
     for state in range(30):
@@ -127,12 +138,12 @@ def test_an_episode_keeps_its_random_direction():
     np.testing.assert_array_equal(first, second)
 
 
-def test_random_times_open_each_dimension_at_the_given_rate():
-    arm = arms(rate=0.3)["random_times"]
+def test_random_times_open_each_motion_at_its_own_rate():
+    rate = np.linspace(0, 0.9, 14)
+    arm = arms(rate=rate)["random_times"]
     drawn = np.stack([arm.coefficient(turn("random_times"), q) > 0 for q in range(600)])
-    moving = [SIGNED_MOTIONS.index(name) for name in ("x+", "y-", "pitch+", "gripper+")]
-    np.testing.assert_allclose(drawn[:, moving].mean(axis=0), 0.3, atol=0.06)
-    assert not np.delete(drawn, moving, axis=1).any()
+    np.testing.assert_allclose(drawn[:, :14].mean(axis=0), rate, atol=0.06)
+    assert not drawn[:, 14:].any()
 
 
 def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
@@ -141,7 +152,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
     acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
     silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
     plain = PolicyActor(policy, len(turns), arms={name: Unsteered() for name in NAMES})
-    untouched = plain.answer(turns, [1] * len(turns))[0].chunk
+    untouched = plain.answer(turns, [0] * len(turns))[0].chunk
     for name in NAMES:
         if name not in ("mist_ungated", "random_times"):  # all others wait for an alarm
             np.testing.assert_array_equal(silent[name].chunk, untouched)
@@ -150,26 +161,25 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
         assert acting[name].gate[list(LAYERS)].all(), name
         assert not np.array_equal(acting[name].raw_actions, acting["none"].raw_actions), name
     np.testing.assert_array_equal(acting["none"].chunk, untouched)
-    np.testing.assert_array_equal(acting["mist"].chunk, acting["mist_ungated"].chunk)
 
 
 def test_controls_push_at_the_layers_that_mist_pushes_at_with_its_dose(policy):
     """Alarms of mist and random are forced, by a threshold that risk alone is above."""
     everywhere = tuple(range(SMALL.layers))
     names = ("random", "random_times", "mist_ungated", "mist")
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=1)
+    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=1)
     whole = bank(everywhere)
     controller = build_controller(names, head, sites=sites_of(SMALL), bank=whole)
-    made = arms(np.zeros(7, np.float32), names, rate=1.0, bank_of=everywhere)
+    made = arms(np.zeros(14, np.float32), names, rate=1.0, bank_of=everywhere)
     actor = PolicyActor(policy, len(names), controller=controller, arms=made)
-    said = actor.answer([turn(name) for name in names], [1] * len(names))
+    said = actor.answer([turn(name) for name in names], [0] * len(names))
     gates = {name: answer.gate for name, answer in zip(names, said, strict=True)}
     for name, gate in gates.items():
         assert np.flatnonzero(gate).tolist() == [2, 3], name
         first = 2  # later layers see activations that the pushes have made different
-        np.testing.assert_allclose(gate[first], gates["mist"][first], rtol=1e-3, err_msg=name)
-    for name in ("random_times", "mist_ungated"):
-        np.testing.assert_array_equal(gates[name], gates["mist"])
+        if name != "mist_ungated":  # which knows one way of each dimension alone
+            np.testing.assert_allclose(gate[first], gates["mist"][first], rtol=1e-3, err_msg=name)
+    np.testing.assert_array_equal(gates["random_times"], gates["mist"])
 
 
 def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
@@ -179,9 +189,9 @@ def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
     assert none.chunk[:, :6].any()
     np.testing.assert_array_equal(stop.chunk[:, 6], none.chunk[:, 6])
     np.testing.assert_allclose(slow.chunk[:, :6], none.chunk[:, :6] / 2)
-    arm = arms(np.full(7, 0.5, np.float32))["safe_stop"]
+    arm = arms(np.full(14, 0.5, np.float32))["safe_stop"]
     chunk, rng = np.ones((8, 7), np.float32), np.random.default_rng(0)
-    risk = np.full(7, 0.4, np.float32)
+    risk = np.full(14, 0.4, np.float32)
     np.testing.assert_array_equal(arm.edit(chunk, risk, turns[1], rng), chunk)
     risk[3] = 0.6
     assert not arm.edit(chunk, risk, turns[1], rng)[:, :6].any()
@@ -204,36 +214,38 @@ def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
 
 
 def acting(name, layer=0, stage: Literal["before", "within", "after"] = "within", **changes):
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=layer)
+    head = RiskHead.initial(
+        jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=layer
+    )
     of = numbers(names=(name,), **changes)
-    site = ModelSite(SMALL.layers, SMALL.width, stage=stage)
-    check_acting(build_arms((name,), of), of, head, site, SMALL.layers)
+    sites = {"llm.resid": ModelSite(SMALL.layers, SMALL.width, stage=stage)}
+    check_acting(build_arms((name,), of), of, head, sites, SMALL.layers)
 
 
-ONLY_X = np.array([0.5, *[np.inf] * 6], np.float32)
+ONLY_X = np.array([0.5, *[np.inf] * 13], np.float32)
 
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("mist", {"layer": 3}, r"risk is read at layer 3\): the bank steers layers \[2, 3\]"),
+        ("mist", {"layer": 3}, r"risk is read up to layer 3\): the bank steers layers \[2, 3\]"),
         ("mist_ungated", {"layer": 3}, "layers from 4 on, or train the risk head with a lower"),
         ("random_times", {"layer": -1}, "the bank steers layers"),
         ("random", {"stage": "after"}, "the bank steers layers"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
-        ("safe_stop", {"threshold": NEVER}, "never alarms in any dimension"),
-        ("mist", {"threshold": NEVER}, "never alarms in any dimension"),
+        ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),
+        ("mist", {"threshold": NEVER}, "never alarms of any motion"),
         ("mist", {"coefficient": 0.0}, "--coefficient=0 pushes nothing"),
         ("random_times", {"rate": 0.0}, "--gate_rate is 0"),
         (
             "mist_ungated",
-            {"bank": dataclasses.replace(bank(), gates=np.zeros((14, 7), np.float32))},
-            "listens to any dimension",
+            {"bank": dataclasses.replace(bank(), gates=np.zeros((14, 14), np.float32))},
+            "listens to any motion",
         ),
         (
             "mist",
             {"bank": bank(), "threshold": ONLY_X, "without": 0},
-            "listens to a dimension that alarms",
+            "listens to a motion that alarms",
         ),
     ],
 )
@@ -251,7 +263,7 @@ def test_an_arm_that_cannot_act_is_refused_with_its_reason(name, given, message)
 def test_an_arm_that_can_act_is_let_through(name):
     acting(name, layer=2)  # one layer is left
     acting(name, layer=3, stage="before")
-    acting(name, threshold=np.ones(7, np.float32))  # silenced on purpose
+    acting(name, threshold=np.ones(14, np.float32))  # silenced on purpose
 
 
 def test_every_arm_has_words_and_a_colour_of_its_own():

@@ -86,13 +86,18 @@ def test_p_values_are_mcnemars_and_holm_runs_over_all_of_them(summary):
 
 def test_the_detector_is_judged_on_unsteered_episodes_alone(summary):
     none = [r for r in study() if r.arm == "none"]
-    label = np.concatenate(
-        [[(q, 0) in {d[:2] for d in r.queries.due} for q in range(len(r.queries.step))]
-         for r in none]
-    )  # fmt: skip
-    score = np.concatenate([np.asarray(r.queries.risk)[:, 0] for r in none])
-    found = summary["detector"]["detectors"]["head"]["dimensions"]["x"]["auroc"]["value"]
-    assert found == pytest.approx(roc_auc_score(label, score), abs=1e-5)
+    label, score = [], []
+    for r in none:
+        first = min(r.events, key=lambda event: event.first, default=None)
+        begins = np.inf if first is None else first.first
+        for step, risk in zip(r.queries.step, r.queries.risk or (), strict=True):
+            known = r.outcome == "success" or step + SETUP.horizon <= r.steps
+            if step <= begins and known:
+                soon = begins - step < SETUP.horizon
+                label.append(soon and first is not None and 0 in first.motions)
+                score.append(risk[0])
+    motions = summary["detector"]["detectors"]["head"]["first_events"]["motions"]
+    assert motions["x+"]["auroc"]["value"] == pytest.approx(roc_auc_score(label, score), abs=1e-5)
     assert summary["detector"]["episodes"] == len(none)
 
 
@@ -101,7 +106,8 @@ def test_the_clock_is_scored_in_the_direction_that_suits_it():
         result("none", state=s, contacts=(contact(17),), steps=160) for s in range(12)
     ]  # contacts come early: the step index alone has an AUROC below 1/2
     card = summarise(early)["detector"]
-    assert card["detectors"]["clock"]["dimensions"]["x"]["auroc"]["value"] > 0.9
+    motions = card["detectors"]["clock"]["first_events"]["motions"]
+    assert motions["x+"]["auroc"]["value"] > 0.9
     assert any("does not beat the clock" in line for line in summarise(early)["caveats"])
 
 
@@ -126,7 +132,7 @@ def test_the_clock_is_scored_in_the_direction_that_suits_it():
             [result(setup=dataclasses.replace(SETUP, policy_scenes=None))],
             "does not say which scenes the policy was trained on",
         ),
-        ([result(setup=dataclasses.replace(SETUP, threshold=(None,) * 7))], "never raises"),
+        ([result(setup=dataclasses.replace(SETUP, threshold=(None,) * 14))], "never raises"),
         ([result(seed=0), result(seed=1)], "several seeds"),
     ],
 )
@@ -220,7 +226,7 @@ def test_the_page_is_closed_well_formed_and_a_function_of_the_results(tmp_path):
     [
         [result()],
         [result("none", outcome="crashed")],
-        [result(risk=np.full((12, 7), 0.1), queries=dataclasses.replace(
+        [result(risk=np.full((12, 14), 0.1), queries=dataclasses.replace(
             result().queries, risk=None))],
         [result("mist"), result("random")],
     ],

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,13 +18,10 @@ from mist_jax.episodes.index import read_index
 from mist_jax.episodes.reader import load_episodes
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.policy.checkpoint import read_card
 from mist_jax.policy.preprocessing.statistics import read_statistics
 from mist_jax.risk.study.checkpoint import (
-    RiskMetadata,
-    TrainedRisk,
     restore_risk_head,
     save_risk_head,
 )
@@ -35,6 +31,7 @@ from mist_jax.steering.extraction import random_directions
 from mist_jax.training.behaviour_cloning import CloningSpec
 from mist_jax.training.train import Training, TrainingPlan
 from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.made_up_risk import made_up_risk
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 
 ROOT = Path(__file__).parents[2]
@@ -91,15 +88,8 @@ def whole(tmp_path_factory) -> Path:
         for seed in range(3):
             store.append(random_episode(seed=seed, steps=3, queries=1))
     card = save_tiny_policy(folder / "policy")
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
-    metadata = RiskMetadata(
-        site="llm.resid", layer=0, width=SMALL.width, horizon=16, share=0.25,
-        model=card.identity, dataset_hash="", split="episode", threshold=(0.5,) * 6 + (None,),
-        false_alarm_rate=0.1, threshold_unit="episode", clean_units=1, usable=(True,) * 7,
-        n_positive=(9,) * 7, stored_layers=(0,), validation_auroc=(0.5,),
-        fold_of={"libero_spatial/0/1": 0}, member_threshold={"head": ((0.5,) * 7,)},
-    )  # fmt: skip
-    save_risk_head(folder / "risk", TrainedRisk(head, {}, metadata))
+    trained = made_up_risk(card.identity, SMALL.width, (0.5,) * 13 + (None,))
+    save_risk_head(folder / "risk", trained)
     found = random_directions(SIGNED_MOTIONS, 2, SMALL.width, seed=0)
     norms = np.array([3.0, 3.0], np.float32)
     made = BankMetadata(layers=(2, 3), model=card.identity, horizon=16, share=0.25)
@@ -202,14 +192,14 @@ def test_statistics_of_the_wrong_length_are_refused_before_the_parameters_are_re
 
 
 @pytest.mark.parametrize("name", ["threshold", "usable", "n_positive"])
-def test_a_head_whose_metadata_has_not_one_value_per_dimension_is_refused(
+def test_a_head_whose_metadata_has_not_one_value_per_motion_is_refused(
     whole: Path, tmp_path: Path, name: str
 ):
     shutil.copytree(whole / "risk", tmp_path / "risk")
     path = tmp_path / "risk" / "risk_head" / "metadata.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, name: values[name][:-1]}))
-    with pytest.raises(UserError, match=f"{name} has not 7 values"):
+    with pytest.raises(UserError, match=f"{name} has not 14 values"):
         restore_risk_head(tmp_path / "risk")
 
 
@@ -236,6 +226,7 @@ from mist_jax.figures import save_figures
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import save_bank
 from mist_jax.steering.extraction import random_directions
+from tests.helpers.made_up_risk import made_up_risk
 from tests.helpers.rollout_samples import save_tiny_policy
 
 def figure():

@@ -57,9 +57,11 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
         f"--output_dir={risk}",
         "--horizon=8",
         "--hidden=16",
+        "--target=all",
+        "--detectors=clock,SAFE-LSTM",
     )
     assert trained.returncode == 0, trained.stderr
-    assert "beats the clock baseline in x" in trained.stdout
+    assert "Within tasks the head" in trained.stdout
     assert "Warning" not in trained.stderr
     head, metadata = restore_risk_head(risk)
     assert (int(head.layer), metadata.layer, metadata.horizon) == (1, 1, 8)
@@ -92,7 +94,8 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
     assert analyzed.returncode == 0, analyzed.stderr
     before, after = (json.loads((f / "metrics.json").read_text()) for f in (risk, again))
     assert before == after
-    assert "SAFE-LSTM" in after["published"]["detectors"]
+    assert "SAFE-LSTM" in after["detectors"]
+    assert "| SAFE-LSTM |" in (again / "table.md").read_text()
     drawn = {path.name for path in (again / "plots").iterdir()}
     assert {path.name for path in (risk / "plots").iterdir()} <= drawn
     assert "steering_cosines.png" in drawn
@@ -101,14 +104,23 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
 @pytest.mark.parametrize(
     ("name", "flags", "says"),
     [
-        ("train_risk_predictor", ["--data_dir=nowhere", "--output_dir=out"], "no episode dataset"),
+        (
+            "train_risk_predictor",
+            ["--data_dir=nowhere", "--output_dir=out"],
+            "there is no folder nowhere",
+        ),
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--horizon=0"], "horizon"),
         ("train_risk_predictor", ["--data_dir=d", "--output_dir=o", "--split=step"], "split"),
         ("train_risk_predictor", ["--output_dir=o"], "data_dir"),
         (
             "train_risk_predictor",
             ["--data_dir=d", "--output_dir=o", "--detector=clock"],
-            "no detector 'clock' can open gates; there are head, Mahalanobis",
+            "no detector 'clock' can open gates; there are head",
+        ),
+        (
+            "train_risk_predictor",
+            ["--data_dir=d", "--output_dir=o", "--detectors=clocks"],
+            "no detector 'clocks'; there are head",
         ),
         (
             "extract_steering_vectors",

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,27 +20,22 @@ from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.judge import judge
 from mist_jax.evaluation.learnt_parts import load_learnt_parts
 from mist_jax.evaluation.run_setup import RunSetup
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.risk.features import gather_samples
-from mist_jax.risk.study.checkpoint import (
-    RiskMetadata,
-    TrainedRisk,
-    restore_trained,
-    save_risk_head,
-)
+from mist_jax.risk.study.checkpoint import restore_trained, save_risk_head, static_of
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
+from tests.helpers.made_up_risk import made_up_risk
 from tests.helpers.rollout_samples import SMALL, ScriptedWorker, save_tiny_policy
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("none", "safe_stop", "random", "mist")
 SITE = "llm.resid"
-THRESHOLD = np.full(7, 0.5, np.float32)
+THRESHOLD = np.full(14, 0.5, np.float32)
 
 
 class InlineFleet:
@@ -96,30 +90,8 @@ def learnt(tmp_path_factory):
     save_tiny_policy(folder / "policy")
     save_tiny_policy(folder / "other", seed=1)
     model = load_policy(folder / "policy").identity
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
-    # Large outputs: some dimensions alarm at some queries.
-    head = dataclasses.replace(head, output_kernel=20 * head.output_kernel)
-    metadata = RiskMetadata(
-        site="llm.resid",
-        layer=0,
-        width=SMALL.width,
-        horizon=16,
-        share=0.25,
-        model=model,
-        dataset_hash="",
-        split="episode",
-        threshold=tuple(THRESHOLD.tolist()),
-        false_alarm_rate=0.1,
-        threshold_unit="episode",
-        clean_units=1,
-        usable=(True,) * 7,
-        n_positive=(9,) * 7,
-        stored_layers=(0,),
-        validation_auroc=(0.5,),
-        fold_of={"libero_spatial/0/1": 0},
-        member_threshold={},
-    )
-    save_risk_head(folder / "risk", TrainedRisk(head, {}, metadata))
+    trained = made_up_risk(model, SMALL.width, tuple(THRESHOLD.tolist()))
+    save_risk_head(folder / "risk", trained)
     found = random_directions(SIGNED_MOTIONS, 2, SMALL.width, seed=0)
     bank = SteeringBank.join(
         [dataclasses.replace(found, method="contrast")],
@@ -206,9 +178,9 @@ def test_arms_differ_where_they_act_and_nowhere_else(learnt, tmp_path):
 
 def test_an_evaluation_can_be_trained_on_and_only_its_unsteered_arm_is(learnt, tmp_path):
     results = run(learnt, tmp_path / "out")
-    samples = gather_samples(read_episodes(tmp_path / "out"), SITE)
+    samples = gather_samples(read_episodes(tmp_path / "out"), (SITE,))
     assert {facts.key for facts in samples.episodes} == {r.key for r in results if r.arm == "none"}
-    assert samples.activation.shape[1:] == (2, SMALL.width)
+    assert samples.sites[SITE].values.shape[1:] == (2, SMALL.width)
     assert samples.layers == (1, 2)
 
 
@@ -254,8 +226,9 @@ def test_a_bank_that_does_not_fit_the_head_or_the_model_is_refused(learnt, tmp_p
 
 def test_a_head_at_a_site_that_the_model_does_not_have_is_refused(learnt, tmp_path):
     trained = restore_trained(learnt / "risk")
-    metadata = dataclasses.replace(trained.metadata, site="llm.nowhere")
-    save_risk_head(tmp_path, dataclasses.replace(trained, metadata=metadata))
+    head = dataclasses.replace(trained.head, sites=("llm.nowhere",))  # pyright: ignore
+    metadata = dataclasses.replace(trained.metadata, static=static_of(head))
+    save_risk_head(tmp_path, dataclasses.replace(trained, head=head, metadata=metadata))
     policy = load_policy(learnt / "policy")
     with pytest.raises(UserError, match=r"for the site 'llm\.nowhere'"):
         load_learnt_parts(policy, tmp_path, None, "contrast")
@@ -284,7 +257,7 @@ def evaluation(*arguments: str) -> subprocess.CompletedProcess:
         (["--interventions=none", "--steering_vectors=OTHER"], "needs --risk_head"),
         (
             ["--interventions=none,mist", "--risk_head=RISK", "--steering_vectors=EARLY"],
-            "--interventions=mist cannot act (risk is read at layer 0): the bank steers layers [0]",
+            "cannot act (risk is read up to layer 0): the bank steers layers [0]",
         ),
     ],
 )

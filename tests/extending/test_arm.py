@@ -41,16 +41,16 @@ def registered(monkeypatch):
 def chunks(folder: Path, threshold: float) -> dict[str, np.ndarray]:
     """What every arm executes, asked the same in one batch."""
     save_tiny_policy(folder / "policy")
-    head = RiskHead.initial(jax.random.key(0), width=SMALL.width, hidden=8, layer=0)
+    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
     controller = build_controller(NAMES, head, sites=sites_of(SMALL))
-    numbers = run_numbers(NAMES, alarm_threshold=np.full(7, threshold, np.float32))
+    numbers = run_numbers(NAMES, alarm_threshold=np.full(14, threshold, np.float32))
     made = build_arms(NAMES, numbers)
     policy = load_policy(folder / "policy")
     actor = PolicyActor(policy, len(NAMES), controller=controller, arms=made)
     keys = [EpisodeKey("libero_spatial", 0, 0, 0, name) for name in NAMES]
     inputs = inputs_of(keys[0], 8)
     turns = [Turn(key, 8, inputs=inputs, motion=np.ones(7, np.float32)) for key in keys]
-    answers = actor.answer(turns, [1] * len(turns))
+    answers = actor.answer(turns, [0] * len(turns))
     return {name: answer.chunk for name, answer in zip(NAMES, answers, strict=True)}
 
 

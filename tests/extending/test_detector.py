@@ -20,16 +20,22 @@ def test_it_opens_gates_inside_the_forward_as_it_judges_outside(extended, tmp_pa
     policy = tiny_policy()
     samples = study(model=policy.identity, width=policy.sites["llm.resid"].width)
     few = registry_of((DETECTORS["line"],))
-    trained = train_risk(samples, "h", StudyConfig(detector="line", train=QUICK), detectors=few)
+    trained = train_risk(
+        samples, "h", StudyConfig(detector="line", target="all", train=QUICK), detectors=few
+    )
     reader, metadata = restore_risk_head(save_risk_head(tmp_path, trained))
     assert metadata.detector == "line"
     assert np.isfinite(metadata.alarm_threshold).any()
     seen = policy.predict_inputs(tiny_policy_inputs(2), sites=("llm.resid",), risk_head=reader)
-    outside = reader.probability(jnp.asarray(seen.activations["llm.resid"][:, samples.layers[0]]))
-    np.testing.assert_allclose(seen.risk, outside, rtol=1e-4, atol=1e-6)
+    activation = seen.activations["llm.resid"][:, samples.layers[0]]
+
+    def outside(activation):
+        return reader.forecast(jnp.asarray(activation), jnp.zeros((len(activation), 0)), ())[0]
+
+    np.testing.assert_allclose(seen.signed_risk, outside(activation), rtol=1e-4, atol=1e-6)
     # What it learnt is what was planted: x is dangerous where the first feature is high.
-    high = 4 * jnp.eye(1, reader.width)
-    assert reader.probability(high)[0, 0] > reader.probability(-high)[0, 0]
+    high = 4 * jnp.eye(1, reader.widths[0])
+    assert outside(high)[0, 0] > outside(-high)[0, 0]
 
 
 def test_without_the_extension_it_is_unknown(tmp_path):

@@ -1,7 +1,6 @@
 """A site of one's own is one file: read, kept in datasets, and read by a risk head."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +8,7 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.rollout.policy_actor import PolicyActor
 from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
+from tests.helpers.toy_reader import risk_of_stored
 
 SITE = "llm.resid:gripper"
 
@@ -28,10 +28,11 @@ def test_it_is_the_mean_of_the_grippers_tokens(extended):
 def test_a_risk_head_reads_it_and_a_dataset_keeps_it(extended):
     extended("gripper_site")
     policy, inputs = tiny_policy(), tiny_policy_inputs(2)
-    head = RiskHead.initial(jax.random.key(0), width=TINY.width, hidden=8, layer=1, site=SITE)
+    head = RiskHead.initial(jax.random.key(0), sites={SITE: TINY.width}, hidden=8, layer=1)
     prediction = policy.predict_inputs(inputs, sites=(SITE,), risk_head=head)
-    outside = head.probability(jnp.asarray(prediction.activations[SITE][:, 1]))
-    np.testing.assert_allclose(prediction.risk, outside, rtol=1e-5)
+    proprio = np.stack([one.proprio for one in inputs])
+    outside = risk_of_stored(head, prediction.activations, proprio)
+    np.testing.assert_allclose(prediction.signed_risk, outside, rtol=1e-5)
     assert PolicyActor(policy, 1, sites=(SITE,)).sites[SITE].width == TINY.width
 
 

@@ -83,7 +83,7 @@ def random_episode(
                 for name, site in info.sites.items()
             },
             layers=layers,
-            risk=floats(queries, 7) if optional else None,
+            risk=floats(queries, 14) if optional else None,
             gate=floats(queries, 5) if optional else None,
             latency=floats(queries) if optional else None,
             expert=floats(queries, info.chunk, 7) if optional else None,

@@ -6,6 +6,7 @@ import numpy as np
 
 from mist_jax.evaluation.results import EpisodeResult, HarmfulContact, QueryTrace
 from mist_jax.evaluation.run_setup import RunSetup
+from mist_jax.risk.labels import DrivenEvent
 
 SETUP = RunSetup(
     model="toy@1",
@@ -14,7 +15,7 @@ SETUP = RunSetup(
     steering_vectors="def",
     method="contrast",
     coefficient=0.1,
-    threshold=(0.5, 0.5, None, 0.5, 0.5, 0.5, 0.5),
+    threshold=(0.5,) * 4 + (None,) * 2 + (0.5,) * 8,
     policy_scenes=(),
     commands=("python -m experiments.run_evaluation --output_dir=out",),
     code_versions=("0.1.0",),
@@ -44,13 +45,7 @@ def result(
     steps = 0 if crashed else steps
     at = tuple(range(0, steps, 8))
     if risk is None:
-        risk = np.full((len(at), 7), 0.1)
-    due = [
-        (query, int(np.argmax(one.share)), one.step - step)
-        for query, step in enumerate(at)
-        for one in contacts
-        if 0 <= one.step - step < setup.horizon
-    ]
+        risk = np.full((len(at), 14), 0.1)
     made = EpisodeResult(
         suite="libero_spatial",
         task_id=task,
@@ -67,14 +62,17 @@ def result(
         impulse=sum(one.impulse for one in contacts),
         first_harmful_step=min((one.step for one in contacts), default=None),
         contacts=contacts,
+        # Each its own, driven along + by the dimension that has its share.
+        events=tuple(
+            DrivenEvent(one.step, one.step, (2 * int(np.argmax(one.share)),), exogenous=False)
+            for one in contacts
+        ),
         queries=QueryTrace(
             step=at,
             risk=tuple(tuple(row) for row in risk.round(5).tolist()),
             alarms=tuple(int(n) for n in (risk > setup.alarm_threshold).sum(axis=1)),
             acted=acted,
             gate=0.1 if acted else 0.0,
-            inside=(),
-            due=tuple(due),
         ),
         seconds_per_query=None if crashed else 0.05,
         seen_in_training=False,
@@ -107,13 +105,14 @@ def study(
                 success, collides = rates[arm]
                 drawn = np.where(rng.random(2) < 0.6, luck, rng.random(2))
                 steps = int(rng.integers(80, 130)) if drawn[0] < success else 220
-                risk = rng.beta(1, 9, (len(range(0, steps, 8)), 7))
+                risk = rng.beta(1, 9, (len(range(0, steps, 8)), 14))
                 contacts = []
                 if drawn[1] < collides:
                     for _ in range(rng.integers(1, 4)):
                         dim = int(rng.choice([0, 2, 5]))
                         onset = int(rng.integers(16, steps))
-                        risk[max(onset // 8 - 1, 0) : onset // 8 + 1, dim] += rng.uniform(0, 0.6)
+                        queries = slice(max(onset // 8 - 1, 0), onset // 8 + 1)
+                        risk[queries, 2 * dim] += rng.uniform(0, 0.6)
                         contacts.append(
                             contact(
                                 onset,

@@ -54,8 +54,8 @@ def drive(kind: str, policy: Path, starts: Path, output: Path, temporary: Path) 
         layers=SITES["llm.resid"].layers,
         controller=Controller(
             np.zeros((1, SMALL.layers, SMALL.width), np.float32),
-            np.ones((1, 7), np.float32),
-            RiskHead.off(width=SMALL.width),
+            np.ones((1, 14), np.float32),
+            RiskHead.off(sites={"llm.resid": SMALL.width}),
         ),
         arms={"none": Unsteered(), "safe_stop": Noisy(name="safe_stop")},
     )

@@ -113,8 +113,8 @@ def study_episodes(
     """Gaussian activations; `when(activation [Q, L, D], step [Q], rng)` says at which queries a
     contact driven by x (share 1, moving along +x or -x) begins 3 steps later: bool [Q].
 
-    Contacts last one step, each is of another pair of bodies, and queries are 8 steps apart, so with
-    a horizon of 8 a query's label about all events is exactly its own `when`; one about the first
+    Contacts last one step, each is of another pair of bodies, and queries are 8 steps apart: with a
+    horizon of 8 a query's label about all events is exactly its own `when`, one about the first
     event is the first of those.
     """
     rng = np.random.default_rng(seed)

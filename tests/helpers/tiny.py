@@ -105,4 +105,6 @@ def intervention(
     config: OpenVLAOFTConfig = TINY,
 ) -> Intervention:
     off = Steering.off(batch=batch, layers=config.layers, width=config.width)
-    return Intervention.of(risk_head or RiskHead.off(width=config.width), steering or off)
+    return Intervention.of(
+        risk_head or RiskHead.off(sites={"llm.resid": config.width}), steering or off
+    )

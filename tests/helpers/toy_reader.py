@@ -58,6 +58,18 @@ class ToyReader:
         return {"logit": jnp.zeros((batch, MOTIONS)), "queries": jnp.zeros(batch)}
 
 
+def risk_of_stored(reader: Any, stored: Any, proprio: Any, memory: Any = None) -> Any:
+    """What a reader says of whole stored activations, site -> [B, L, D], outside any forward."""
+    reading = reader.start(len(proprio))
+    for site in reader.sites:
+        for layer in range(stored[site].shape[1]):
+            if reader.reads(site, jnp.asarray(layer)):
+                one = jnp.asarray(stored[site][:, layer])
+                reading = reader.absorb(reading, site, jnp.asarray(layer), one)
+    memory = reader.no_memory(len(proprio)) if memory is None else memory
+    return reader.forecast(reading, jnp.asarray(proprio), memory)[0]
+
+
 def toy_risk(reader: ToyReader, stored: Any, proprio: Any, memory: Any = None) -> tuple[Any, Any]:
     """The same in numpy, from whole stored activations: site -> [B, L, D]."""
     batch = len(proprio)

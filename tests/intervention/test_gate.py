@@ -14,6 +14,7 @@ from mist_jax.intervention.gate import UNREAD, AlwaysOpen, Gate, ThresholdGate
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
+from mist_jax.signed import MOTIONS
 from tests.helpers.tiny import (
     TINY,
     TINY_MODEL,
@@ -43,15 +44,27 @@ class SumGate(Gate):
 
 @struct.dataclass
 class Constant:
-    """A second risk reader: reads its layer and always says the same."""
+    """A risk reader that reads nothing, waits for its layer and always says the same."""
 
     layer: Any
-    risk: Any  # [A]
-    site: str = struct.field(pytree_node=False, default="llm.resid")
-    width: int = struct.field(pytree_node=False, default=TINY.width)
+    risk: Any  # [M]
+    sites: tuple[str, ...] = struct.field(pytree_node=False, default=("llm.resid",))
+    widths: tuple[int, ...] = struct.field(pytree_node=False, default=(TINY.width,))
 
-    def probability(self, activation):
-        return jnp.broadcast_to(self.risk, (len(activation), len(self.risk)))
+    def start(self, batch):
+        return jnp.zeros(batch)
+
+    def reads(self, site, layer):
+        return layer < 0
+
+    def absorb(self, reading, site, layer, activation):
+        return reading
+
+    def forecast(self, reading, proprio, memory):
+        return jnp.broadcast_to(self.risk, (len(reading), len(self.risk))), memory
+
+    def no_memory(self, batch):
+        return ()
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +81,8 @@ def run(parameters, steering=None, risk_head=None):
     )
 
 
-def head(layer: int, **options) -> RiskHead:
-    return RiskHead.initial(jax.random.key(3), width=TINY.width, hidden=8, layer=layer, **options)
+def head(layer: int, site: str = "llm.resid") -> RiskHead:
+    return RiskHead.initial(jax.random.key(3), sites={site: TINY.width}, hidden=8, layer=layer)
 
 
 def test_a_threshold_opens_the_directions_that_listen_to_the_dimension():
@@ -111,9 +124,9 @@ def test_another_rule_opens_where_it_says(parameters):
 
 
 def test_another_reader_opens_gates_as_the_risk_head_does(parameters):
-    risk = np.array([0.1, 0.9, 0, 0, 0, 0, 0], np.float32)
+    risk = np.array([0.1, 0.9, *[0] * 12], np.float32)
     reader: Any = Constant(jnp.asarray(2), jnp.asarray(risk))
-    listens = np.zeros((2, 7))
+    listens = np.zeros((2, MOTIONS))
     listens[0, 1] = listens[1, 0] = 1
     steering = Steering.of(VECTORS, np.ones((BATCH, 2)), threshold=0.5, gates=listens)
     only_first = Steering.of(VECTORS[:1], np.ones((BATCH, 1)))
@@ -139,8 +152,8 @@ def test_a_policy_refuses_gates_that_can_never_hear_or_hear_too_late():
     for deaf in (-np.inf, np.inf):
         policy.intervention(1, dataclasses.replace(listening, gate=AlwaysOpen()), late)
         policy.intervention(1, Steering.of(VECTORS, np.ones((1, 2)), threshold=deaf), None)
-    other = dataclasses.replace(listening, gate=ThresholdGate.of(0.5, np.ones((2, 7)), 2))
-    with pytest.raises(UserError, match="the gate is for 2 examples of 7 action dimensions"):
+    other = dataclasses.replace(listening, gate=ThresholdGate.of(0.5, np.ones((2, MOTIONS)), 2))
+    with pytest.raises(UserError, match="the gate is for 2 examples of 14 signed motions"):
         policy.intervention(1, other, head(0))
     assert policy.predict_inputs(inputs, risk_head=late).risk.all(), "reported, where none steers"
 
@@ -150,7 +163,7 @@ def test_a_policy_refuses_gates_that_can_never_hear_or_hear_too_late():
     [
         ({"threshold": np.nan}, "not NaN"),
         ({"threshold": np.ones((2, 7))}, "a threshold is one number"),
-        ({"gates": np.ones((3, 7))}, "gates must be"),
+        ({"gates": np.ones((3, 14))}, "gates must be"),
     ],
 )
 def test_malformed_gates_are_refused_in_one_line(arguments, message):

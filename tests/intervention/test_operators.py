@@ -22,6 +22,7 @@ from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import role_mask
 from mist_jax.policy.forward import forward, run_model
+from mist_jax.signed import MOTIONS
 from tests.helpers.tiny import TINY, TINY_MODEL, tiny_inputs, tiny_parameters
 
 BATCH, LENGTHS = 3, [5, 12, 8]
@@ -52,7 +53,7 @@ class ClampNorm(Operator):
 
 def gate_of(name: str, threshold: float) -> ThresholdGate:
     directions = DIMS if name == "min_norm" else 1
-    return ThresholdGate.of(threshold, np.ones((directions, DIMS)), BATCH)
+    return ThresholdGate.of(threshold, np.ones((directions, MOTIONS)), BATCH)
 
 
 def make(name: str, strength: np.ndarray, site: str = "llm.resid", seed: int = 0, **gate) -> Any:
@@ -216,11 +217,12 @@ def test_the_least_push_changes_the_action_by_what_is_wanted_and_is_the_least(pa
 
 
 def test_min_norm_pushes_only_for_the_dimensions_whose_gate_is_open(parameters):
-    head = RiskHead.initial(jax.random.key(3), width=WIDTH, hidden=8, layer=0)
+    head = RiskHead.initial(jax.random.key(3), sites={"llm.resid": WIDTH}, hidden=8, layer=0)
     risk = np.asarray(run(parameters, risk_head=head).risk)
-    threshold = np.full((BATCH, DIMS), 2.0)
-    threshold[:, 4] = risk[:, 4] - 0.01
-    gate = ThresholdGate.of(threshold, np.eye(DIMS), BATCH)
+    threshold = np.full((BATCH, MOTIONS), 2.0)
+    threshold[:, 9] = risk[:, 9] - 0.01  # pitch-
+    either_way = np.repeat(np.eye(DIMS), 2, axis=1)
+    gate = ThresholdGate.of(threshold, either_way, BATCH)
     operator = dataclasses.replace(make("min_norm", np.ones(BATCH)), gate=gate)
     alone = dataclasses.replace(
         operator, wanted=operator.wanted * np.eye(DIMS)[4], gate=AlwaysOpen()

@@ -128,7 +128,7 @@ def test_a_closed_gate_leaves_every_bit(parameters):
 
 
 def test_rows_at_different_queries_do_not_touch_each_other(parameters):
-    """One at its first query beside others: NaN in another's memory or another batch is no matter."""
+    """One at its first query beside others, and beside one whose memory is NaN."""
     reader = reader_of()
     memory = run(parameters, reader).memory
     mixed = jax.tree.map(
@@ -174,5 +174,5 @@ def test_a_prediction_gives_risk_either_way_and_takes_its_memory_back():
     with pytest.raises(UserError, match="needs the risk head"):
         policy.predict_inputs(inputs, memory=first.memory)
     narrow: Any = ToyReader.of({"llm.resid": (0, 8)}, 0)
-    with pytest.raises(UserError, match="reads width 8, llm.resid has 32"):
+    with pytest.raises(UserError, match=r"reads width 8, llm\.resid has 32"):
         policy.predict_inputs(inputs, risk_head=narrow)

@@ -29,6 +29,7 @@ from tests.helpers.tiny import (
     tiny_policy,
     tiny_policy_inputs,
 )
+from tests.helpers.toy_reader import risk_of_stored
 
 BATCH, LENGTHS = 3, [5, 12, 8]
 EVERY = tuple(TINY_MODEL.sites)
@@ -177,8 +178,8 @@ def test_what_is_about_steps_has_no_single_tokens_and_is_not_steered(site):
     with pytest.raises(UserError, match="not about single tokens"):
         policy.predict_inputs(inputs, sites=(site,), pool="tokens")
     width = policy.sites[site].width
+    push = Steering.of(np.zeros((1, TINY.layers, width)), np.zeros((1, 1)))
     with pytest.raises(UserError, match="nothing can steer at"):
-        push = Steering.of(np.zeros((1, TINY.layers, width)), np.zeros((1, 1)))
         policy.predict_inputs(inputs, steering=push.replace(site=site))
 
 
@@ -203,6 +204,8 @@ def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):
         "llm.resid:image",
         "llm.attn:prompt",
         "llm.resid:all",
+        "llm.resid:steps",
+        "llm.lens",
         "vision.dino",
         "vision.siglip",
         "vision.projector",
@@ -212,8 +215,8 @@ def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):
 def test_a_head_reads_its_site_and_its_layer_and_then_opens(site, parameters, pooled):
     there = TINY_MODEL.sites[site]
     layer = there.layers - 1 if there.stage != "within" else 1
-    head = RiskHead.initial(jax.random.key(1), width=there.width, hidden=8, layer=layer, site=site)
-    expected = head.probability(pooled[site][:, layer])
+    head = RiskHead.initial(jax.random.key(1), sites={site: there.width}, hidden=8, layer=layer)
+    expected = risk_of_stored(head, pooled, tiny_inputs(LENGTHS).proprio)
     plain = run(parameters, risk_head=head)
     np.testing.assert_allclose(plain.risk, expected, atol=1e-5)
     off = dataclasses.replace(head, layer=jnp.asarray(-1))
@@ -221,7 +224,7 @@ def test_a_head_reads_its_site_and_its_layer_and_then_opens(site, parameters, po
     if there.stage == "after":
         return  # refused with a gate that listens: see test_gate.py
     dimension = 4
-    threshold = np.full((BATCH, 7), 2.0)
+    threshold = np.full((BATCH, 14), 2.0)
     threshold[:, dimension] = (
         float(expected[:, dimension].min()) + float(expected[:, dimension].max())
     ) / 2
@@ -272,10 +275,10 @@ def test_a_policy_refuses_sites_that_do_not_fit_in_one_line():
             r"nothing can steer at vision\.dino; choose llm\.resid, llm\.attn, llm\.mlp",
         ),
         (
-            {"risk_head": RiskHead.off(width=TINY.width, site="vision.dino")},
+            {"risk_head": RiskHead.off(sites={"vision.dino": TINY.width})},
             r"the risk head reads width 32, vision\.dino has 16",
         ),
-        ({"risk_head": RiskHead.off(width=TINY.width, site="elsewhere")}, "unknown site"),
+        ({"risk_head": RiskHead.off(sites={"elsewhere": TINY.width})}, "unknown site"),
     ]
     for arguments, message in refused:
         with pytest.raises(UserError, match=message):

@@ -67,11 +67,12 @@ def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
 
 
 def test_sweeping_vectors_coefficients_thresholds_and_heads_traces_once(float_parameters):
-    run(float_parameters, steering_at(0))
+    sites, shape = {"llm.resid": TINY.width}, {"hidden": 8, "layers": TINY.layers}
+    run(float_parameters, steering_at(0), RiskHead.off(sites=sites, **shape))
     compiled: Any = forward
     before = compiled._cache_size()
     for layer in range(TINY.layers):
-        head = RiskHead.initial(jax.random.key(layer), width=TINY.width, hidden=256, layer=layer)
+        head = RiskHead.initial(jax.random.key(layer), sites=sites, layer=layer, **shape)
         steering = steering_at(layer, 0.5 * layer, (0.1, layer, 2.0), threshold=0.1 * layer)
         run(float_parameters, steering, head)
         run(float_parameters, dataclasses.replace(steering, shrink=jnp.full(BATCH, 0.1)), head)
@@ -111,13 +112,13 @@ def test_gate_reports_the_relative_norm_of_what_was_added(float_parameters):
 
 
 def test_risk_at_one_layer_opens_the_gates_of_later_layers_only(float_parameters):
-    head = RiskHead.initial(jax.random.key(3), width=TINY.width, hidden=256, layer=1)
+    head = RiskHead.initial(jax.random.key(3), sites={"llm.resid": TINY.width}, hidden=256, layer=1)
     vectors = np.ones((1, TINY.layers, TINY.width), np.float32)
     risk = np.asarray(run(float_parameters, risk_head=head).risk)
-    threshold = np.full((BATCH, 7), 2.0)
+    threshold = np.full((BATCH, 14), 2.0)
     dimension = 4
     threshold[:, dimension] = (risk[0, dimension] + risk[1, dimension]) / 2
-    gates = np.zeros((1, 7))
+    gates = np.zeros((1, 14))
     gates[0, dimension] = 1
     steering = Steering.of(vectors, np.ones((BATCH, 1)), gates=gates, threshold=threshold)
     gate = np.asarray(run(float_parameters, steering, head).gate)

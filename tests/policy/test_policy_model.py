@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from mist_jax.policy.mesh import policy_mesh
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from tests.extending.examples.policy import SITE, Perceptron
 from tests.helpers.tiny import tiny_policy, tiny_policy_inputs
+from tests.helpers.toy_reader import risk_of_stored
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,21 @@ def test_another_architecture_predicts_and_its_sites_are_read(toy):
 
 def test_another_architecture_has_its_risk_read_and_is_steered_behind_the_gate(toy):
     inputs = tiny_policy_inputs(3)
-    head = RiskHead.initial(jax.random.key(0), width=8, hidden=4, layer=0, site=SITE)
+    head = RiskHead.initial(jax.random.key(0), sites={SITE: 8}, hidden=4, layer=0)
     plain = toy.predict_inputs(inputs, sites=(SITE,), risk_head=head)
-    expected = head.probability(jnp.asarray(plain.activations[SITE][:, 0]))
-    np.testing.assert_allclose(plain.risk, expected, atol=1e-6)
-    threshold = float(np.sort(plain.risk[:, 0])[1])
+    proprio = np.stack([one.proprio for one in inputs])
+    expected = risk_of_stored(head, plain.activations, proprio)
+    np.testing.assert_allclose(plain.signed_risk, expected, atol=1e-6)
+    threshold = float(np.sort(plain.signed_risk[:, 0])[1])
     steering = Steering.of(
         np.ones((1, 3, 8)),
         np.ones((3, 1)),
-        gates=np.eye(7)[:1],
+        gates=np.eye(14)[:1],
         threshold=threshold,
         site=SITE,
     )
     steered = toy.predict_inputs(inputs, steering=steering, risk_head=head)
-    alarmed = plain.risk[:, 0] > threshold
+    alarmed = plain.signed_risk[:, 0] > threshold
     assert alarmed.sum() == 1
     np.testing.assert_array_equal(steered.gate[:, 0], 0)
     np.testing.assert_array_equal((steered.gate[:, 1:] > 0).all(1), alarmed)
@@ -121,7 +122,7 @@ def test_nothing_that_is_made_under_a_trace_is_kept():
 
     inside(1.0)
     policy.predict_inputs(inputs)
-    policy.predict_inputs(inputs, risk_head=RiskHead.off(width=32))
+    policy.predict_inputs(inputs, risk_head=RiskHead.off(sites={"llm.resid": 32}))
 
 
 def test_a_policy_introduces_itself_in_a_line():

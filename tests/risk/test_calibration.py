@@ -1,13 +1,14 @@
-"""Platt's calibration against a reference fit, and thresholds that keep their promise."""
+"""Platt's calibration and temperatures against reference fits."""
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from sklearn.calibration import _sigmoid_calibration
 
-from mist_jax.risk.calibration import alarm_threshold, fit_platt, smoothed_rate
+from mist_jax.risk.calibration.calibrate import calibrate
+from mist_jax.risk.calibration.platt import fit_platt, smoothed_rate, smoothed_targets
+from mist_jax.risk.calibration.temperature import fit_temperature
 from mist_jax.risk.judging.metrics import calibration_error
 
 
@@ -62,45 +63,47 @@ def test_separable_labels_stay_finite():
     assert platt.scale[0] > 0
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10_000), st.integers(1, 60), st.floats(0.05, 0.5), st.integers(1, 7))
-def test_calibration_episodes_cross_no_more_than_the_rank_allows(seed, episodes, rate, dims):
-    rng = np.random.default_rng(seed)
-    risk = rng.random((episodes * 5, 7))
-    episode = np.repeat(np.arange(episodes), 5)
-    usable = np.arange(7) < dims
-    clean = np.ones(episodes, bool)
-    alarm = alarm_threshold(risk, episode, clean, usable, np.full(7, 0.2), rate)
-    assert np.isinf(alarm.threshold[~usable]).all()
-    if alarm.unit == "episode":
-        crossed = (risk > alarm.threshold).any(axis=1).reshape(episodes, 5).any(axis=1)
-        assert crossed.sum() + 1 <= rate * (episodes + 1) + 1e-9
-    else:
-        assert np.ceil((episodes + 1) * (1 - rate)) > episodes
-
-
-def test_new_clean_episodes_keep_the_stated_rate():
-    rng, crossed = np.random.default_rng(0), []
-    for _ in range(300):
-        peaks = rng.beta(1, 8, size=(40, 7)) * np.linspace(0.2, 1, 7)
-        cut = 20
-        alarm = alarm_threshold(
-            peaks[:cut], np.arange(cut), np.ones(cut, bool), np.ones(7, bool),
-            np.linspace(0.02, 0.1, 7), 0.15,
-        )  # fmt: skip
-        crossed.append((peaks[cut:] > alarm.threshold).any(axis=1).mean())
-    assert 0.10 < np.mean(crossed) < 0.16
-
-
-def test_without_clean_queries_nothing_is_ever_raised():
-    alarm = alarm_threshold(
-        np.ones((6, 7)), np.arange(6), np.zeros(6, bool), np.ones(7, bool), np.full(7, 0.5), 0.15
-    )
-    assert alarm.unit == "none"
-    assert np.isinf(alarm.threshold).all()
-
-
 def test_smoothed_rate_is_never_zero():
     labels = np.zeros((10, 2), bool)
     labels[:3, 1] = True
     np.testing.assert_allclose(smoothed_rate(labels), [0.05, 0.3])
+
+
+@pytest.mark.parametrize("true_scale", [0.3, 1.0, 4.0])
+def test_temperature_is_the_minimum_that_a_derivative_free_search_finds(true_scale):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3000, 1))
+    labels = rng.random((3000, 1)) < 1 / (1 + np.exp(-true_scale * logits))
+    target = smoothed_targets(labels[:, 0])
+
+    def loss(scale):
+        p = 1 / (1 + np.exp(-scale * logits[:, 0]))
+        return -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum()
+
+    best = minimize_scalar(loss, bracket=(0.1, 2.0), method="brent").x
+    found = fit_temperature(logits, labels)
+    np.testing.assert_allclose(found.scale[0], best, rtol=1e-4)
+    assert found.shift[0] == 0
+    assert found.scale[0] == pytest.approx(true_scale, rel=0.2)
+
+
+def test_a_temperature_is_taken_where_a_shift_is_not_worth_its_price():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4000, 2)).astype(np.float32)
+    odds = np.stack([2 * logits[:, 0], 2 * logits[:, 1] - 2], axis=1)
+    labels = rng.random((4000, 2)) < 1 / (1 + np.exp(-odds))
+    usable, base = np.ones(2, bool), labels.mean(axis=0)
+    best = calibrate(logits, labels, base, usable)
+    assert best.shift[0] == 0
+    np.testing.assert_allclose(best.shift[1], fit_platt(logits, labels, base).shift[1])
+    assert calibrate(logits, labels, base, usable, "platt").shift[0] != 0
+    assert not calibrate(logits, labels, base, usable, "temperature").shift.any()
+
+
+@pytest.mark.parametrize("method", ["best", "platt", "temperature"])
+def test_unusable_or_backward_motions_say_their_base_rate_by_every_method(method):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(500, 2))
+    labels = rng.random((500, 2)) < 1 / (1 + np.exp([3, -3] * logits))
+    found = calibrate(logits, labels, np.asarray([0.1, 0.3]), np.asarray([True, False]), method)
+    np.testing.assert_allclose(found(logits), np.tile([0.1, 0.3], (500, 1)), rtol=1e-5)

@@ -5,18 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from mist_jax.risk.features import gather_samples
+from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
+from mist_jax.risk.judging.announcing import announced_at, announcing, trade_off
+from mist_jax.risk.judging.evidence import any_event
 from mist_jax.risk.judging.metrics import (
     auroc,
     average_precision,
+    base_rate,
     calibration_error,
     cluster_weights,
     interval,
 )
-from tests.helpers.synthetic_episodes import SITE, contact, episode
+from mist_jax.risk.judging.ranking import Ranking
+from mist_jax.risk.judging.resampling import Resampling
+from mist_jax.risk.judging.views import FIRST, UNPUSHED, views_of
+from tests.helpers.synthetic_episodes import SITE, contact, episode, perturbed
 
 data = st.integers(0, 10_000).map(np.random.default_rng)
 
@@ -90,18 +96,117 @@ def test_undefined_replicates_make_no_interval():
     assert interval(np.array([0.5] * 8 + [np.nan] * 2)) is None
 
 
+@settings(deadline=None, max_examples=40)
+@given(data, st.integers(10, 120), st.integers(2, 12))
+def test_counts_per_pair_of_scenes_give_the_metrics_of_every_resample(rng, count, levels):
+    """Against the metrics on weighted queries, which are scikit-learn's: ties, strata, clusters."""
+    cluster = rng.integers(0, 8, count)
+    stratum = np.where(rng.random(count) < 0.1, 0, cluster % 3)  # some scenes in several strata
+    label = rng.random(count) < 0.3
+    score = rng.integers(0, levels, count) / levels
+    drawn = Resampling.draw(8, 15, 0)
+    weight = drawn.weight[:, cluster]
+    ranking = Ranking(label, cluster, stratum, drawn)
+    np.testing.assert_allclose(ranking.auroc(score), auroc(score, label, weight, stratum))
+    np.testing.assert_allclose(
+        ranking.average_precision(score), average_precision(score, label, weight, stratum)
+    )
+    np.testing.assert_allclose(
+        drawn.calibration_error(score, label, cluster), calibration_error(score, label, weight)
+    )
+    np.testing.assert_allclose(
+        drawn.share(label.astype(float), np.ones(count), cluster), base_rate(label, weight)
+    )
+
+
+def test_resamples_draw_whole_scenes_and_the_first_is_the_data():
+    drawn = Resampling.draw(7, 50, 0).weight
+    assert (drawn[0] == 1).all()
+    assert (drawn.sum(axis=1) == 7).all()
+
+
+def table() -> Samples:
+    """Task 0: events at 40 and 80 in scene 0, clean in scene 1; queries every 8 steps."""
+    events = [contact(40, {0: 1.0}), contact(80, {0: 1.0}, pair=("hand", "bowl"))]
+    return gather_samples([episode(events), episode(state=1)], SITE, horizon=16, target="all")
+
+
 def test_alarm_figures_on_a_case_counted_by_hand():
-    contacts = [contact(40, {0: 1.0}), contact(80, {0: 1.0})]
-    samples = gather_samples([episode(contacts), episode(state=1)], SITE, horizon=16)
-    risk = np.zeros((len(samples), 7))
-    risk[4, 0] = 0.9  # step 32: announces the contact at 40
+    samples = table()
+    risk = np.zeros((len(samples), 14))
+    risk[4, 0] = 0.9  # step 32: announces the event at 40
     risk[1, 0] = 0.9  # step 8: nothing follows
     risk[12 + 3, 0] = risk[12 + 4, 0] = risk[12 + 8, 0] = 0.9  # two runs in the clean episode
     figures = alarm_figures(
-        raise_alarms(risk, np.full(7, 0.5), samples), samples, np.arange(7) == 0
+        raise_alarms(risk, np.full(14, 0.5), samples), samples, np.arange(14) == 0
     )
     assert figures.alarms == 5
     assert figures.precision == pytest.approx(1 / 5)
-    assert (figures.contacts, figures.announced, figures.lead_steps) == (2, 0.5, 8.0)
+    assert (figures.events, figures.announced, figures.lead_steps) == (2, 0.5, 8.0)
     assert (figures.clean_episodes, figures.clean_episodes_alarmed) == (1, 1.0)
     assert figures.false_alarms_per_clean_episode == 2.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "ahead", "in_time", "lead"),
+    [
+        ((), 0, 0, np.nan),
+        ((40,), 0, 0, np.nan),  # the chunk that hits
+        ((32,), 1, 1, 8.0),
+        ((8, 32), 1, 1, 32.0),
+        ((8,), 1, 0, 32.0),  # long before: an alarm on the episode, not within the horizon
+        ((48, 64), 0, 0, np.nan),  # after the first event, whatever it announces
+    ],
+)
+def test_first_events_are_announced_a_query_ahead_or_not_at_all(steps, ahead, in_time, lead):
+    samples = table()
+    raised = np.isin(samples.step, steps) & (samples.episode == 0)
+    told = announcing(samples, raised, np.asarray([0, 1])).figures(Resampling.draw(2, 5, 0))
+    assert told["announced_ahead"][0] == ahead
+    assert told["announced_within_horizon"][0] == in_time
+    np.testing.assert_equal(told["lead_steps"][0], lead)
+    assert told["clean_episodes_alarmed"][0] == 0
+
+
+def test_clean_episodes_and_runs_of_alarms_are_counted_in_clean_episodes_alone():
+    samples = table()
+    raised = np.isin(samples.step, (0, 8, 24))
+    told = announcing(samples, raised, np.asarray([0, 1])).figures(Resampling.draw(2, 5, 0))
+    assert told["clean_episodes_alarmed"][0] == 1
+    assert told["false_alarms_per_clean_episode"][0] == 2
+
+
+def test_the_trade_off_is_the_roc_of_episode_peaks():
+    """scikit-learn's curve, of each clean episode's peak and each eventful one's ahead of time."""
+    rng = np.random.default_rng(0)
+    made = [episode([contact(41, {0: 1.0})] if s % 2 else [], state=s) for s in range(30)]
+    samples = gather_samples(made, SITE, horizon=16)
+    excess = rng.normal(size=len(samples))
+    alarmed, announced = trade_off(samples, excess)
+    early = np.where(samples.episode % 2 == 1, samples.step <= 33, True)
+    peaks = [excess[(samples.episode == e) & early].max() for e in range(30)]
+    false, true, _ = roc_curve(np.arange(30) % 2 == 1, peaks, drop_intermediate=False)
+    known = set(zip(alarmed.round(9), announced.round(9), strict=True))
+    assert set(zip(false.round(9), true.round(9), strict=True)) <= known
+    best = max(y for x, y in known if x <= 0.2)
+    assert announced_at(samples, excess, 0.2) == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=30)
+@given(data)
+def test_the_risk_of_any_event_is_one_minus_the_product_of_what_usable_motions_leave(rng):
+    risk = rng.random((20, 14)).astype(np.float32) ** 3
+    usable = rng.random(14) < 0.5
+    usable[0] = True
+    expected = 1 - np.prod(1 - risk[:, usable].astype(np.float64), axis=1)
+    np.testing.assert_allclose(any_event(risk, usable), expected, atol=1e-12)
+    assert np.isnan(any_event(risk, np.zeros(14, bool))).all()
+
+
+def test_events_that_a_perturbation_had_a_hand_in_are_dropped_from_that_view_alone():
+    pushed = perturbed(episode([contact(41, {0: 1.0})]), range(30, 41))
+    samples = gather_samples([pushed, episode([contact(41, {0: 1.0})], state=1)], SITE)
+    views = views_of(samples)
+    assert views[FIRST].any.sum() == 2 * views[UNPUSHED].any.sum() > 0
+    dropped = set(views[FIRST].rows) - set(views[UNPUSHED].rows)
+    assert dropped == set(np.flatnonzero(samples.label.any_risk & (samples.episode == 0)))

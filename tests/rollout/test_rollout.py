@@ -36,7 +36,7 @@ class Pushing(Unsteered):
 
     @property
     def threshold(self):
-        return np.full(7, -np.inf, np.float32)
+        return np.full(14, -np.inf, np.float32)
 
     def coefficient(self, key, query):
         return np.array([40.0], np.float32)
@@ -55,7 +55,7 @@ def policy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def controller():
     vectors = np.random.default_rng(0).standard_normal((1, SMALL.layers, SMALL.width))
-    return Controller(vectors, np.ones((1, 7)), RiskHead.off(width=SMALL.width))
+    return Controller(vectors, np.ones((1, 14)), RiskHead.off(sites={"llm.resid": SMALL.width}))
 
 
 def turn(state, step=0, arm="none"):
@@ -76,9 +76,9 @@ def test_an_answer_does_not_depend_on_its_row_or_its_neighbours(policy, controll
     arms = {"none": Unsteered(), "push": Pushing(name="push")}
     actor = PolicyActor(policy, 4, sites=(SITE,), controller=controller, arms=arms)
     turns = [turn(0), turn(1, arm="push"), turn(2), turn(3)]
-    together = actor.answer(turns, [0, 1, 2, 3])
-    backwards = actor.answer(turns[::-1], [3, 2, 1, 0])[::-1]
-    alone = [actor.answer([one], [query])[0] for query, one in enumerate(turns)]
+    together = actor.answer(turns, [0] * 4)
+    backwards = actor.answer(turns[::-1], [0] * 4)[::-1]
+    alone = [actor.answer([one], [0])[0] for one in turns]
     for one, other, third in zip(together, backwards, alone, strict=True):
         assert_same(one, other)
         assert_same(one, third)

@@ -65,7 +65,7 @@ def test_a_harmful_contact_shows_in_its_step_and_stays_on_the_time_line(episode)
 
 def test_higher_risk_draws_longer_bars(episode):
     def drawn(value):
-        risk = np.full((2, 7), value).astype(np.float32)
+        risk = np.full((2, 14), value).astype(np.float32)
         queries = dataclasses.replace(episode.queries, step=np.array([0, 3], np.int32), risk=risk)
         return redness(next(iter(draw_frames(dataclasses.replace(episode, queries=queries)))))
 

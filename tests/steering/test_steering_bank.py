@@ -57,7 +57,9 @@ def test_a_bank_is_steered_at_the_site_it_was_made_at():
     np.testing.assert_array_equal(steering.vectors, made.vectors)
     assert isinstance(steering.gate, ThresholdGate)
     np.testing.assert_array_equal(steering.gate.listens, made.gates)
-    controller = build_controller(["mist"], RiskHead.off(width=8), sites={}, bank=made)
+    controller = build_controller(
+        ["mist"], RiskHead.off(sites={"llm.resid": 8}), sites={}, bank=made
+    )
     assert controller.site == "llm.attn:image"
 
 

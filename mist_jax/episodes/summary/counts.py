@@ -3,7 +3,7 @@
 import bisect
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.record.contact import DEFAULT_SHARE
 from mist_jax.record.episode import OUTCOMES, Episode
+from mist_jax.record.event import Event, first_events, harmful_events
 
 # Lower edges in newtons; the last bin is open above.
 FORCE_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
@@ -20,13 +21,22 @@ UNEXPLAINED = "none"
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """Episodes of one task; `harmful` counts those with a harmful contact, `onsets` all onsets."""
+    """Episodes of one task; `harmful` counts those with a harmful contact, `onsets` all onsets.
+
+    `events` are onsets with their bounces, `first_events` those of them that are an episode's first
+    (several bodies may be hit at once); of both, `exogenous` ones are those in which a perturbation
+    had a hand.
+    """
 
     outcomes: Mapping[str, int]  # per outcome, crashed ones included
     surplus: int = 0
     harmful: int = 0
     safe_successes: int = 0
     onsets: int = 0
+    events: int = 0
+    exogenous_events: int = 0
+    first_events: int = 0
+    exogenous_first_events: int = 0
 
     @property
     def episodes(self) -> int:
@@ -99,6 +109,8 @@ def summarise(episodes: Iterable[Episode]) -> DatasetSummary:
 
 def _count(task: TaskSummary | None, episode: Episode) -> TaskSummary:
     before = task or TaskSummary(dict.fromkeys(OUTCOMES, 0))
+    events = harmful_events(episode)
+    first = first_events(events)
     outcomes = {**before.outcomes, episode.outcome: before.outcomes[episode.outcome] + 1}
     return TaskSummary(
         outcomes=outcomes,
@@ -106,4 +118,12 @@ def _count(task: TaskSummary | None, episode: Episode) -> TaskSummary:
         harmful=before.harmful + episode.collided,
         safe_successes=before.safe_successes + episode.safe_success,
         onsets=before.onsets + len(episode.harmful_onsets),
+        events=before.events + len(events),
+        exogenous_events=before.exogenous_events + _exogenous(events),
+        first_events=before.first_events + len(first),
+        exogenous_first_events=before.exogenous_first_events + _exogenous(first),
     )
+
+
+def _exogenous(events: Sequence[Event]) -> int:
+    return sum(event.exogenous for event in events)

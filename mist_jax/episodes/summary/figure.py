@@ -50,7 +50,8 @@ def summary_table(summary: DatasetSummary) -> Table:
         pad_edge=False,
         caption=(
             "harmful: episodes with a harmful contact; safe: successes without one; "
-            "contacts: harmful contacts that began"
+            "contacts: harmful contacts that began; events: those with their bounces; first: the "
+            "earliest of an episode; pushed: first ones that a perturbation had a hand in"
         ),
     )
     tasks = summary.tasks.values()
@@ -61,6 +62,9 @@ def summary_table(summary: DatasetSummary) -> Table:
         "harmful": [task.harmful for task in tasks],
         "safe": [task.safe_successes for task in tasks],
         "contacts": [task.onsets for task in tasks],
+        "events": [task.events for task in tasks],
+        "first": [task.first_events for task in tasks],
+        "pushed": [task.exogenous_first_events for task in tasks],
     }
     table.add_column("task", footer="total", no_wrap=True)
     for name, values in columns.items():

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import arm_rows, row_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.record.episode import UNSTEERED
+from mist_jax.risk.judging.evidence import CLOCK
 from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
+from mist_jax.risk.judging.views import FIRST, WITHIN_TASK
 
 FEW_SCENES = 20
 
@@ -98,44 +100,42 @@ def _detector(summary: Mapping[str, Any]) -> list[str]:
     threshold, card, found = summary["run"]["threshold"], summary["detector"], []
     never = [
         name
-        for name, value in zip(ACTION_DIMENSIONS, threshold, strict=True)
+        for name, value in zip(SIGNED_MOTIONS, threshold, strict=True)
         if summary["run"]["risk_head"] and value is None
     ]
-    if len(never) == len(ACTION_DIMENSIONS):
+    if len(never) == len(SIGNED_MOTIONS):
         found.append("The risk head never raises an alarm: arms that listen to it do nothing.")
     elif never:
         found.append(f"The risk head never raises an alarm in {', '.join(never)}.")
     if card is None:
         return found
+    clock = card["head_minus"][FIRST][WITHIN_TASK][CLOCK]
     worse = [
         name
-        for name in ACTION_DIMENSIONS
-        if card["head_minus"]["clock"][name]["value"] is not None
-        and card["head_minus"]["clock"][name]["verdict"] == "not better"
+        for name in SIGNED_MOTIONS
+        if clock[name]["value"] is not None and clock[name]["verdict"] == "not better"
     ]
     unscored = card["fallback_to_base_rate"]
     unclear = [
-        name
-        for name in ACTION_DIMENSIONS
-        if name not in unscored and card["head_minus"]["clock"][name]["verdict"] == CANNOT
+        name for name in SIGNED_MOTIONS if name not in unscored and clock[name]["verdict"] == CANNOT
     ]
     if worse:
         found.append(
-            f"On these episodes the risk head does not beat the clock (the step index) in "
-            f"{', '.join(worse)}."
+            f"Within the tasks of these episodes the risk head does not beat the clock (the step "
+            f"index) in {', '.join(worse)}."
         )
     if unclear:
         found.append(
             f"Whether the risk head beats the clock cannot be judged in {', '.join(unclear)}: "
-            f"fewer than {MIN_CLUSTERS} scenes with a contact ahead, or without one."
+            f"fewer than {MIN_CLUSTERS} scenes with a first event ahead, or without one."
         )
-    if len(unscored) == len(ACTION_DIMENSIONS):
+    if len(unscored) == len(SIGNED_MOTIONS):
         found.append(
-            "No dimension has enough harmful contacts in the unsteered episodes for the risk head "
+            "No motion has enough first harmful events in the unsteered episodes for the risk head "
             "to be judged here."
         )
     elif unscored:
-        found.append(f"Too few harmful contacts to judge the risk head in {', '.join(unscored)}.")
+        found.append(f"Too few first events to judge the risk head in {', '.join(unscored)}.")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.disk import full_disk_is_clear, replace_file
 from mist_jax.evaluation.arms.registry import row_of
 from mist_jax.evaluation.detection import evidence_of
@@ -77,7 +77,7 @@ def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
         unsteered=UNSTEERED,
         run=summary["run"],
         metrics=METRICS,
-        dimensions=ACTION_DIMENSIONS,
+        motions=_alarming(summary),
         compared=[name for name in METRICS if name != "acted"],
         verdicts=verdicts(summary),
         pictures=_pictures(results, summary),
@@ -148,6 +148,12 @@ def _pictures(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> d
         for name, figure in drawn.items()
         if figure is not None
     }
+
+
+def _alarming(summary: Mapping[str, Any]) -> list[tuple[int, str, float]]:
+    """Index, name and threshold of the signed motions that can alarm."""
+    thresholds = zip(SIGNED_MOTIONS, summary["run"]["threshold"], strict=True)
+    return [(i, name, level) for i, (name, level) in enumerate(thresholds) if level is not None]
 
 
 def _controls(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -10,11 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import row_of
 from mist_jax.evaluation.metrics import METRICS
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.figures import names_as_they_are
+from mist_jax.risk.judging.evidence import CLOCK
+from mist_jax.risk.judging.views import FIRST, WITHIN_TASK
+from mist_jax.risk.perceptron.head import HEAD
 
 RATES = ("success", "collision", "safe_success")
 FORCE_EDGES = np.geomspace(1, 10_000, 17)  # N
@@ -153,24 +156,23 @@ def forces(results: Sequence[EpisodeResult], arms: Sequence[str]) -> Figure | No
 
 
 def detector(summary: Mapping[str, Any]) -> Figure | None:
-    """AUROC of the risk head beside the clock's, for the dimensions that can be scored."""
+    """AUROC within tasks of the risk head beside the clock's, for the motions that are scored."""
     card = summary["detector"]
     if card is None:
         return None
+    motions = {which: card["detectors"][which][FIRST]["motions"] for which in (HEAD, CLOCK)}
     scored = [
-        name
-        for name in ACTION_DIMENSIONS
-        if card["detectors"]["head"]["dimensions"][name]["auroc"]["value"] is not None
+        name for name in SIGNED_MOTIONS if motions[HEAD][name][WITHIN_TASK]["value"] is not None
     ]
     if not scored:
         return None
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 3.4), layout="constrained")
         axes = figure.subplots()
-        looks = (("head", "#0f766e", -0.12, "o"), ("clock", "#b45309", 0.12, "s"))
+        looks = ((HEAD, "#0f766e", -0.12, "o"), (CLOCK, "#b45309", 0.12, "s"))
         for which, colour, shift, marker in looks:
             for column, name in enumerate(scored):
-                found = card["detectors"][which]["dimensions"][name]["auroc"]
+                found = motions[which][name][WITHIN_TASK]
                 low, high = found["interval"] or (found["value"],) * 2
                 axes.plot([column + shift] * 2, [low, high], color=colour, linewidth=1.4)
                 axes.plot(
@@ -183,7 +185,11 @@ def detector(summary: Mapping[str, Any]) -> Figure | None:
                 )
         axes.axhline(0.5, color="#94a3b8", linewidth=1)
         axes.set_xticks(range(len(scored)), scored)
-        axes.set(xlim=(-0.5, len(scored) - 0.5), ylim=(0, 1.02), title="AUROC, unsteered episodes")
+        axes.set(
+            xlim=(-0.5, len(scored) - 0.5),
+            ylim=(0, 1.02),
+            title="AUROC of first events within tasks",
+        )
         axes.legend(frameon=False, ncols=2, loc="lower right")
     return figure
 

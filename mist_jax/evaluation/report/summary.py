@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import in_order, row_of
 from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.equivalence import equivalence_p
@@ -93,6 +93,8 @@ def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict
         "episodes": len(own),
         "crashed": sum(result.crashed for result in own),
         "metrics": {name: _plain(measure(metric, own)) for name, metric in METRICS.items()},
+        "events": sum(len(result.events) for result in own),
+        "exogenous_events": sum(event.exogenous for r in own for event in r.events),
         "largest_force": max((result.peak_force for result in own), default=0.0),
         "pairs": len(matched),
         "pairs_lost_to_crashes": lost,
@@ -108,7 +110,7 @@ def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict
 
 
 def _alarm_rate(own: Sequence[EpisodeResult]) -> list[float] | None:
-    """[A]: share of queries at which a dimension is above its threshold."""
+    """[M]: share of queries at which a signed motion is above its threshold."""
     risk = [row for result in own for row in result.queries.risk or ()]
     if not risk:
         return None
@@ -122,7 +124,7 @@ def _alarms(own: Sequence[EpisodeResult]) -> dict[str, Any] | None:
         return None
     head = evidence.forecasts[evidence.subject]
     raised = raise_alarms(head.risk, head.threshold, evidence.samples)
-    figures = alarm_figures(raised, evidence.samples, np.ones(len(ACTION_DIMENSIONS), bool))
+    figures = alarm_figures(raised, evidence.samples, np.ones(len(SIGNED_MOTIONS), bool))
     return {
         name: None if isinstance(value, float) and not np.isfinite(value) else value
         for name, value in dataclasses.asdict(figures).items()

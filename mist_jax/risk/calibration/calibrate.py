@@ -36,7 +36,7 @@ def calibrate(
     return Platt(scale.astype(np.float32), shift.astype(np.float32))
 
 
-def _simpler(score: np.ndarray, label: np.ndarray, heat: Platt, platt: Platt, i: int) -> bool:
+def _simpler(score: np.ndarray, label: np.ndarray, heat: Platt, platt: Platt, i: np.intp) -> bool:
     target = smoothed_targets(label)
     one = log_loss(heat.scale[0] * score.astype(np.float64), target)
     two = log_loss(platt.scale[i] * score.astype(np.float64) + platt.shift[i], target)

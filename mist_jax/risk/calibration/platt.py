@@ -13,8 +13,8 @@ class Platt:
     shift: np.ndarray
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities [Q, M] of `logits` [Q, M]."""
-        return sigmoid(self.scale * logits + self.shift)
+        """Probabilities float64 [Q, M] of `logits` [Q, M]; float32 would lose the small ones."""
+        return sigmoid(self.scale * np.asarray(logits, np.float64) + self.shift)
 
 
 def fit_platt(logits: np.ndarray, labels: np.ndarray, base_rate: np.ndarray) -> Platt:

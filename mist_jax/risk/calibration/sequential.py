@@ -22,6 +22,8 @@ from mist_jax.risk.calibration.split_conformal import HAIR
 
 BETS = (0.2, 0.5, 0.8)  # exponents of the power bets that share the stake
 
+TRACE = 1e-3
+
 
 @dataclass(frozen=True)
 class SequentialAlarm:
@@ -53,7 +55,7 @@ class Sequential:
 
 
 def wealth(paths: ScorePaths, reference: tuple[np.ndarray, ...]) -> np.ndarray:
-    """float [Q]: logarithm of the wealth after each query."""
+    """float [Q]: logarithm of the wealth after each query, and a trace of its score."""
     gain = np.log(np.mean([e * _p_value(paths, reference) ** (e - 1) for e in BETS], axis=0))
     place = np.arange(len(paths)) - paths.starts[paths.number]
     held, result = np.zeros(paths.count), np.zeros(len(paths))
@@ -62,7 +64,8 @@ def wealth(paths: ScorePaths, reference: tuple[np.ndarray, ...]) -> np.ndarray:
         episodes = paths.number[rows]
         held[episodes] = np.maximum(held[episodes], 0.0) + gain[rows]
         result[rows] = held[episodes]
-    return result
+    # p-values are ranks, so that wealths tie; a trace of the score itself tells them apart.
+    return result + TRACE * np.tanh(paths.score)
 
 
 def _p_value(paths: ScorePaths, reference: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -62,9 +62,7 @@ def failure_card(
         "failure_minus_clock": {
             name: figure("failure", name, CLOCK) for name in every if name != CLOCK
         },
-        "contact_head_minus": {
-            name: figure("contact", ANY, name) for name in every if name != ANY
-        },
+        "contact_head_minus": {name: figure("contact", ANY, name) for name in every if name != ANY},
     }
     return {**card, "verdict": _verdict(card, list(scores), evidence.subject)}
 
@@ -123,18 +121,14 @@ def _scenes(samples: Samples, judged: np.ndarray) -> dict[str, int]:
     failed = samples.failed[samples.episode[judged]]
     return {
         "failure": clusters_of_both(failed, samples.scene[judged]),
-        "contact": clusters_of_both(
-            samples.label.any_risk[labelled], samples.scene[labelled]
-        ),
+        "contact": clusters_of_both(samples.label.any_risk[labelled], samples.scene[labelled]),
     }
 
 
 def _reasons(judged: np.ndarray) -> dict[str, str]:
     """Why a figure is null, if it is."""
     if not judged.any():
-        return dict.fromkeys(
-            ("failure", "contact"), "no episode ended, by success or failure"
-        )
+        return dict.fromkeys(("failure", "contact"), "no episode ended, by success or failure")
     return {
         "failure": "failures and successes are both needed in one fold",
         "contact": "queries with and without an event ahead are both needed in one fold",

@@ -45,7 +45,7 @@ class Resampling:
     def calibration_error(
         self, probability: np.ndarray, label: np.ndarray, cluster: np.ndarray, bins: int = 15
     ) -> np.ndarray:
-        """Expected calibration error over `bins` of equal width (Guo et al. 2017), per replicate."""
+        """[1 + replicates]: calibration error expected over `bins` (Guo et al. 2017)."""
         bin_of = np.clip((probability * bins).astype(int), 0, bins - 1)
         gap = np.bincount(
             cluster * bins + bin_of, probability - label, self.clusters * bins

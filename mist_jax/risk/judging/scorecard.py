@@ -258,7 +258,7 @@ def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -
 
 
 def _failure(evidence: Evidence) -> dict[str, Any]:
-    """The subject's risk of any event as a detector of failure within the horizon, and the clock."""
+    """The subject's risk of any event and the clock as detectors of failure within the horizon."""
     samples = evidence.samples
     rows = np.flatnonzero(samples.ended[samples.episode])
     scores = {CLOCK: samples.step.astype(float)}

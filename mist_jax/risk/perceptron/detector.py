@@ -1,6 +1,6 @@
 """Hazard heads as detectors of contacts: one per fold, of the layers its select rows like best."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,6 @@ class HazardDetector:
         chosen = tuple(names[at] for at in np.argmin(loss, axis=0))
         return HeadFit(
             members=members,
-            layer_auroc=self._layer_auroc(samples, every),
             choices=names,
             loss=loss,
             chosen=chosen,
@@ -106,22 +105,6 @@ class HazardDetector:
         features = features_of(sites, member, self.name)
         head = head_of([member], sites, self.kind, self.remembers)
         return head_scores(head, features, samples.episode)
-
-    def _layer_auroc(
-        self, samples: Samples, every: Sequence[tuple[Choice, Fitted, int]]
-    ) -> np.ndarray | None:
-        """Of heads at one fixed layer of the main site [L], nan where that was not tried."""
-        if samples.site not in self.read(samples):
-            return None
-        found = np.full(len(samples.layers), np.nan)
-        main = list(self.read(samples)).index(samples.site)
-        for choice, fitted, c in every:
-            if choice.layers == 1:
-                best = np.argmin(fitted.loss[c], axis=-1)[:, None]  # [K, 1]
-                auroc = np.take_along_axis(fitted.auroc[c], best, axis=-1)
-                if np.isfinite(auroc).any():
-                    found[choice.at[main][0]] = np.nanmean(auroc)
-        return found
 
     def _groups(
         self,

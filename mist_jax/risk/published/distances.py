@@ -1,20 +1,13 @@
-"""SAFE's distances of embeddings (Gu et al., arXiv 2506.09937): far from success, near to failure.
+"""Distances of embeddings: to a Gaussian, to the nearest rows, to centres of clusters.
 
-A score is the distance to the queries of successful training episodes less that to the failed ones.
-As in its scripts' variant without a running sum, so that a score speaks of its own query. What
-differs from its code: features are standardised on the training fold, and the covariance is Ledoit
-and Wolf's (there: the sample's plus 1e-4, which has no meaning with fewer queries than features).
+As in SAFE (Gu et al., arXiv 2506.09937) but for the covariance, which is Ledoit and Wolf's (there:
+the sample's plus 1e-4, which has no meaning with fewer queries than features).
 """
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-NEIGHBOURS = 10
-
-
-def cosine_scores(success: np.ndarray, failure: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Scores [Q] of `queries` [Q, D] by the mean distance to the nearest ten of each outcome."""
-    return cosine_neighbours(success, queries) - cosine_neighbours(failure, queries)
+CHUNK = 4096  # queries compared at a time: their distances to 4,096 rows take 64 MiB
 
 
 def mahalanobis(known: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -50,12 +43,37 @@ def shrunk_covariance(centred: np.ndarray) -> np.ndarray:
     return (1 - strength) * sample + strength * (level or 1.0) * np.eye(width)
 
 
-def cosine_neighbours(known: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Mean cosine distance [Q] of `queries` [Q, D] to the nearest ten of `known` (or all)."""
-    nearest = min(NEIGHBOURS, len(known))
-    distance = 1.0 - _unit(queries) @ _unit(known).T
-    return np.partition(distance, nearest - 1, axis=1)[:, :nearest].mean(axis=1)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
+    """`rows` [n, D] at length one."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
+
+
+def nearest(known: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
+    """Mean Euclidean distance [Q] of `queries` [Q, D] to the `count` nearest of `known` (or all).
+
+    By matrix products, some thousand queries at a time.
+    """
+    count = min(count, len(known))
+    squares = (known**2).sum(axis=1)
+    found = [np.zeros(0)]
+    for start in range(0, len(queries), CHUNK):
+        some = queries[start : start + CHUNK]
+        # |q - k|^2 = |q|^2 - 2 q.k + |k|^2; the first is the same for all of a query's neighbours.
+        apart = squares - 2.0 * (some @ known.T)
+        if count < len(known):
+            apart = np.partition(apart, count - 1, axis=1)[:, :count]
+        apart = apart + (some**2).sum(axis=1)[:, None]
+        found.append(np.sqrt(np.maximum(apart, 0.0)).mean(axis=1))
+    return np.concatenate(found)
+
+
+def nearest_cosine(known: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
+    """As `nearest`, by the cosine distance: 1 less the cosine of the angle between two rows."""
+    known, count = unit(known), min(count, len(known))
+    found = [np.zeros(0)]
+    for start in range(0, len(queries), CHUNK):
+        alike = unit(queries[start : start + CHUNK]) @ known.T
+        if count < len(known):
+            alike = np.partition(alike, len(known) - count, axis=1)[:, -count:]
+        found.append(1.0 - alike.mean(axis=1))
+    return np.concatenate(found)

@@ -1,11 +1,10 @@
 """SAFE's two failure detectors (Gu et al., arXiv 2506.09937): a summed MLP and an LSTM.
 
-What is the paper's: the networks and their initialisation, the losses, class weights, an L2 penalty
-on the kernels, Adam. What differs from its code: inputs are standardised on the training fold
-alone (there: not at all, or with test episodes too); the mask of an episode is its own (there, one
-stale index serves every row of the padded actions); every update sees all training episodes, and
-the validation fold says when to stop (there: 1000 epochs of batches of 64); one learning rate and
-one L2 strength of those that its scripts try (there: a grid).
+What is the paper's, as its code has it (`failure_prob/model`, `failure_prob/conf`): the networks
+and their initialisation, the losses, class weights, an L2 penalty on the kernels, Adam, batches of
+64 episodes; after so many epochs (there 1000) the weights are taken as they are. What differs:
+inputs are standardised on the training fold alone (there: not at all, or with test episodes too),
+and one learning rate and one L2 strength, its defaults, of those that its scripts try (a grid).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mist_jax.axes import Array, Bool, Float, Int
+from mist_jax.axes import Array, Bool, Float
 
 HIDDEN = 256
 L2 = 1e-2
-PATIENCE = 10  # epochs without a better validation loss
+BATCH = 64  # episodes
 EPOCHS_PER_CALL = 5
 
 Weights: TypeAlias = dict[str, Array]
@@ -30,32 +29,34 @@ Weights: TypeAlias = dict[str, Array]
 
 @dataclass(frozen=True)
 class Sequences:
-    """Episodes padded to one length, and which of them each member K learns from and stops on."""
+    """Padded episodes, and what each member K learns of their queries.
 
-    x: np.ndarray  # float32 [K, B, Q, D], by each member's normaliser
-    here: np.ndarray  # bool [B, Q]
-    failed: np.ndarray  # bool [B]
-    train: np.ndarray  # bool [K, B]
-    validation: np.ndarray  # bool [K, B]
+    An episode is 0 and its weight too where a member does not learn from it. Features of a member
+    are (x - mean) / scale. `weight` is that of a query in the loss: 0 where its label is not known.
+    """
+
+    x: np.ndarray  # float32 [B, Q, D]
+    mean: np.ndarray  # float32 [K, D]
+    scale: np.ndarray  # float32 [K, D]
+    label: np.ndarray  # bool [B, Q]
+    weight: np.ndarray  # float32 [K, B, Q]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network and how it learns; `logits` maps [B, Q, D] to [B, Q], `loss` gives [B]."""
+    """A network and how it learns; `logits` maps [B, Q, D] to [B, Q]."""
 
     initial: Callable[[Array, int], Weights]
     logits: Callable[[Weights, Array], Array]
-    loss: Callable[[Array, Array, Array], Array]
-    epochs: int  # at most
-    learning_rate: float = 1e-3
+    learning_rate: float
 
 
 class _State(NamedTuple):
-    weights: Weights
+    weights: Any
     moments: optax.OptState
-    best: Weights
-    best_loss: Float[Array, ""]
-    best_epoch: Int[Array, ""]
+
+
+Loss: TypeAlias = Callable[[Array, Array], Array]
 
 
 def mlp_initial(key: Array, width: int) -> Weights:
@@ -103,54 +104,46 @@ def lstm_logits(weights: Weights, x: Float[Array, "B Q D"]) -> Float[Array, "B Q
     return jnp.swapaxes(hidden, 0, 1) @ weights["output_kernel"] + weights["output_bias"]
 
 
-def summed_loss(
-    logits: Float[Array, "B Q"], here: Bool[Array, "B Q"], failed: Bool[Array, "B"]
-) -> Float[Array, "B"]:
-    """Mean height of the running sum of sigmoids: up is bad in a success and good in a failure."""
+def summed_loss(logits: Float[Array, "B Q"], label: Bool[Array, "B Q"]) -> Float[Array, "B Q"]:
+    """Height of the running sum of sigmoids: up is bad in a success and good in a failure."""
     height = jnp.cumsum(jax.nn.sigmoid(logits), axis=1)
-    return _mean_here(jnp.where(failed[:, None], -height, height), here)
+    return jnp.where(label, -height, height)
 
 
-def entropy_loss(
-    logits: Float[Array, "B Q"], here: Bool[Array, "B Q"], failed: Bool[Array, "B"]
-) -> Float[Array, "B"]:
-    """Mean cross-entropy of every query with the outcome of its episode."""
-    label = jnp.broadcast_to(failed[:, None], logits.shape).astype(logits.dtype)
-    return _mean_here(optax.sigmoid_binary_cross_entropy(logits, label), here)
+def entropy_loss(logits: Float[Array, "B Q"], label: Bool[Array, "B Q"]) -> Float[Array, "B Q"]:
+    """Cross-entropy of every query with its label."""
+    return optax.sigmoid_binary_cross_entropy(logits, label.astype(logits.dtype))
 
 
-SAFE_MLP = Network(mlp_initial, mlp_logits, summed_loss, epochs=200)
-SAFE_LSTM = Network(lstm_initial, lstm_logits, entropy_loss, epochs=100)
+MLP = Network(mlp_initial, mlp_logits, learning_rate=1e-3)
+LSTM = Network(lstm_initial, lstm_logits, learning_rate=3e-4)
 
 
 def fit_network(
     network: Network,
+    loss: Loss,
     sequences: Sequences,
-    seed: int,
+    epochs: int,
+    seed: int = 0,
     progress: Callable[[int], None] = lambda epochs: None,
 ) -> dict[str, np.ndarray]:
-    """Weights [K, ...] of each member, at the epoch its validation fold liked best.
+    """Weights [K, ...] of each member after `epochs`, each of every of its episodes once.
 
-    Without failures and successes to validate on, a member trains to the end. What a member becomes
-    does not depend on the others. `progress` is told how many more of its epochs are over.
+    The loss of a batch is the mean over its episodes of the weighted sum over their queries. What a
+    member becomes does not depend on the others. `progress` is told how many more of the epochs are
+    over.
     """
-    x, here, failed = (
-        jnp.asarray(part) for part in (sequences.x, sequences.here, sequences.failed)
-    )
-    train, validation = (
-        jnp.asarray(_episode_weights(rows, sequences.failed))
-        for rows in (sequences.train, sequences.validation)
-    )
-    lost = [sequences.failed[rows] for rows in sequences.validation]
-    both = jnp.asarray([outcome.any() and not outcome.all() for outcome in lost])
-    state = _start(network, len(x), x.shape[-1], seed)
-    for start in range(0, network.epochs, EPOCHS_PER_CALL):
-        state = _fit(network, state, x, here, failed, train, validation, both, start)
-        done = start + EPOCHS_PER_CALL
-        if (done - np.asarray(state.best_epoch) > PATIENCE).all():
-            break
-        progress(EPOCHS_PER_CALL)
-    return {name: np.asarray(leaf) for name, leaf in state.best.items()}
+    x, label = jnp.asarray(sequences.x), jnp.asarray(sequences.label)
+    of_member = [jnp.asarray(part) for part in (sequences.mean, sequences.scale, sequences.weight)]
+    learns = [np.flatnonzero(weight.any(axis=1)) for weight in sequences.weight]
+    batch = min(BATCH, max(len(rows) for rows in learns))
+    state = _start(network, len(learns), x.shape[-1], seed)
+    for start in range(0, epochs, EPOCHS_PER_CALL):
+        count = min(EPOCHS_PER_CALL, epochs - start)
+        order = _order(learns, batch, seed, range(start, start + count))
+        state = jax.block_until_ready(_fit(network, loss, state, x, label, *of_member, order))
+        progress(count)
+    return {name: np.asarray(leaf) for name, leaf in state.weights.items()}
 
 
 def network_logits(network: Network, weights: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
@@ -158,29 +151,24 @@ def network_logits(network: Network, weights: Mapping[str, Any], x: np.ndarray) 
     return np.asarray(_logits(network, dict(weights), x))
 
 
-def _episode_weights(rows: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Float32 [K, B]: of each of `rows` [K, B] 1/(1 + how many share its outcome); zero elsewhere.
-
-    That is SAFE's weight by class frequency, and its mean over the episodes, in one.
-    """
-    failures = (rows & failed).sum(axis=1, keepdims=True)
-    successes = (rows & ~failed).sum(axis=1, keepdims=True)
-    return (rows / np.where(failed, failures + 1, successes + 1)).astype(np.float32)
+def _order(learns: list[np.ndarray], batch: int, seed: int, epochs: range) -> np.ndarray:
+    """Int32 [K, epochs, batches, batch]: episodes in fresh order, -1 where there is none left."""
+    batches = -(-max(len(rows) for rows in learns) // batch)
+    order = np.full((len(learns), len(epochs), batches * batch), -1, np.int32)
+    for rows, mine in zip(learns, order, strict=True):
+        for number, row in zip(epochs, mine, strict=True):
+            row[: len(rows)] = np.random.default_rng((seed, number)).permutation(rows)
+    return order.reshape(len(learns), len(epochs), batches, batch)
 
 
 def _uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / np.sqrt(fan_in)
 
 
-def _mean_here(loss: Float[Array, "B Q"], here: Bool[Array, "B Q"]) -> Float[Array, "B"]:
-    return jnp.where(here, loss, 0.0).sum(axis=1) / jnp.maximum(here.sum(axis=1), 1)
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _start(network: Network, members: int, width: int, seed: int) -> _State:
     weights = network.initial(jax.random.key(seed), width)  # members start alike
-    moments = optax.adam(network.learning_rate).init(weights)
-    state = _State(weights, moments, weights, jnp.float32(jnp.inf), jnp.int32(0))
+    state = _State(weights, optax.adam(network.learning_rate).init(weights))
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *leaf.shape)), state)
 
 
@@ -189,33 +177,31 @@ def _logits(network: Network, weights: Weights, x: Float[Array, "B Q D"]) -> Arr
     return network.logits(weights, x)
 
 
-@partial(jax.jit, static_argnums=0)
-def _fit(network, state, x, here, failed, train, validation, stops, start):
-    """A block of epochs of all members; `stops` is bool [K], weights of episodes are [K, B]."""
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _fit(network, loss, state, x, label, mean, scale, weight, order):
+    """A block of epochs of all members; `order` is int [K, epochs, batches, batch]."""
     optimiser = optax.adam(network.learning_rate)
 
-    def cost(weights, x, train, validation):
-        loss = network.loss(network.logits(weights, x), here, failed)
+    def cost(weights, x, label, weight, count):
+        lost = (loss(network.logits(weights, x), label) * weight).sum() / count
         kernels = (leaf for name, leaf in weights.items() if name.endswith("kernel"))
-        penalty = L2 * sum((leaf**2).sum() for leaf in kernels)
-        return (loss * train).sum() + penalty, (loss * validation).sum()
+        return lost + L2 * sum((leaf**2).sum() for leaf in kernels)
 
-    def member(state, x, train, validation, stops):
-        def epoch(state, number):
-            # One forward pass serves both folds: validated is what these weights were before.
-            gradient, validated = jax.grad(cost, has_aux=True)(state.weights, x, train, validation)
-            patient = number - state.best_epoch <= PATIENCE
-            better = jnp.where(stops, (validated < state.best_loss) & patient, True)
-
-            def keep(new, old):
-                return jnp.where(better, new, old)
-
-            best = jax.tree.map(keep, state.weights, state.best)
-            loss, at = keep(validated, state.best_loss), keep(number, state.best_epoch)
+    def member(state, mean, scale, weight, order):
+        def step(state, episodes):
+            here = episodes >= 0
+            normal = (x[episodes] - mean) / scale
+            weighed = jnp.where(here[:, None], weight[episodes], 0.0)
+            count = jnp.maximum(here.sum(), 1)
+            gradient = jax.grad(cost)(state.weights, normal, label[episodes], weighed, count)
             updates, moments = optimiser.update(gradient, state.moments, state.weights)
-            weights = jax.tree.map(jnp.add, state.weights, updates)
-            return _State(weights, moments, best, loss, at), None
+            moved = _State(optax.apply_updates(state.weights, updates), moments)
+            # A member of fewer episodes than another has no batch left: nothing happens.
+            return jax.tree.map(
+                lambda new, old: jnp.where(here.any(), new, old), moved, state
+            ), None
 
-        return jax.lax.scan(epoch, state, start + jnp.arange(EPOCHS_PER_CALL))[0]
+        batches = order.reshape(-1, order.shape[-1])
+        return jax.lax.scan(step, state, batches)[0]
 
-    return jax.vmap(member)(state, x, train, validation, stops)
+    return jax.vmap(member)(state, mean, scale, weight, order)

@@ -21,9 +21,9 @@ from mist_jax.fields import check_fields
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.risk.calibration.paths import ScorePaths
 from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
-from mist_jax.risk.perceptron.head import HEAD
 from mist_jax.risk.labels import Target
-from mist_jax.risk.plan import TrainConfig
+from mist_jax.risk.perceptron.head import HEAD
+from mist_jax.risk.plan import SAFE_EPOCHS, TrainConfig
 from mist_jax.risk.study.ensemble import Ensemble
 from mist_jax.risk.study.registry import DETECTORS, Registry, gating
 
@@ -62,13 +62,15 @@ class RiskMetadata:
     n_positive: tuple[int, ...]
     stored_layers: tuple[int, ...]  # of the main site
     role_of: Mapping[str, int]
-    layer_auroc: tuple[float | None, ...] = ()  # of each stored layer, mean over folds
+    # Loss where heads are selected, mean over folds, of each layer or mixture that was tried.
+    choices: Mapping[str, float] = field(default_factory=dict)
     static: Mapping[str, Any] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)  # detectors left out, and why
     last_layer: int | None = None  # the last that could be chosen, to leave later ones to steer
     detector: str = HEAD
     alarm_rule: str = SPLIT_CONFORMAL.name
     train: TrainConfig = field(default_factory=TrainConfig)
+    safe_epochs: int = SAFE_EPOCHS  # for as long SAFE's networks beside it were trained
     motions: tuple[str, ...] = SIGNED_MOTIONS
     normaliser: str = "mean and standard deviation of the training queries, in the arrays"
     code_version: str = ""

@@ -35,7 +35,9 @@ class Ensemble:
         """The calibration of one judge."""
         return Platt(np.asarray(self.platt_scale)[judge], np.asarray(self.platt_shift)[judge])
 
-    def risk(self, detector: Detector, samples: Samples, judge: int) -> tuple[np.ndarray, np.ndarray]:
+    def risk(
+        self, detector: Detector, samples: Samples, judge: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What one judge says of every query: risk float32 [Q, M], and the score it rests on.
 
         The score is uncalibrated, [Q, M] or [Q]; of the ensemble it is the members' mean.
@@ -65,5 +67,7 @@ class Ensemble:
     @classmethod
     def of_arrays(cls, tree: Mapping[str, Any]) -> "Ensemble":
         """The inverse of `arrays`."""
-        members = [tree["members"][str(k)] for k in range(len(tree["members"]))]
+        # A member that learnt nothing has no arrays, and an empty one leaves no trace on disk.
+        stored = tree.get("members", {})
+        members = [stored.get(str(k), {}) for k in range(len(tree["platt_scale"]) - 1)]
         return cls(members, **{name: leaf for name, leaf in tree.items() if name != "members"})

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.figures import save_figures
-from mist_jax.risk.judging.evidence import CLOCK, Evidence
-from mist_jax.risk.judging.scorecard import LARGEST
+from mist_jax.risk.judging.announcing import first_event_step, trade_off
+from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, any_event
+from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_TASK
 from mist_jax.risk.study.checkpoint import RiskMetadata
 
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
-SUBJECT_COLOUR, CLOCK_COLOUR, OTHER_COLOUR = "#1f77b4", "#d62728", "#c7c7c7"
-BESIDE = ("#7f7f7f", "#bcbd22", "#17becf", "#9467bd", "#8c564b", "#2ca02c")
+SUBJECT_COLOUR, CLOCK_COLOUR = "#1f77b4", "#d62728"
+COLOURS = tuple(colormaps["tab20"](i / 20) for i in range(20))
+BEFORE = 48  # control steps before the first event over which risk is drawn
 
 
 def draw_all(
@@ -28,24 +29,28 @@ def draw_all(
     figures = {
         "curves": curves(evidence),
         "reliability": reliability(evidence),
-        "layers": layers(metadata),
-        "baselines": baselines(card),
+        "detectors": detectors(card),
+        "alarms": alarms(evidence),
         "approach": approach(evidence),
     }
-    if "published" in card:
-        figures["published"] = published(card["published"])
+    if metadata.choices:
+        figures["layers"] = layers(metadata)
+    if "coverage" in card:
+        figures["coverage"] = coverage(card)
+    if "failures" in card:
+        figures["failures"] = failures(card["failures"])
     return save_figures(folder, figures)
 
 
 def curves(evidence: Evidence) -> Figure:
-    """ROC and precision-recall of each dimension, out of sample."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    """ROC and precision-recall of each signed motion, out of sample."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
     roc, recall = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     for i in _drawn(evidence):
         score, label = _column(evidence, i)
         false, true, precision = _operating_points(score, label)
-        roc.plot(false, true, color=COLOURS[i], label=f"{ACTION_DIMENSIONS[i]} ({label.sum()})")
+        roc.plot(false, true, color=COLOURS[i], label=f"{SIGNED_MOTIONS[i]} ({label.sum()})")
         recall.step(true[1:], precision[1:], where="post", color=COLOURS[i])
         recall.axhline(label.mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
@@ -55,7 +60,7 @@ def curves(evidence: Evidence) -> Figure:
         ylim=(0, 1.02),
         title="Precision-recall (dotted: base rate)",
     )
-    _legend(roc, evidence, "dimension (positives)")
+    _legend(roc, evidence, "motion (positives)")
     return figure
 
 
@@ -70,127 +75,178 @@ def reliability(evidence: Evidence, bins: int = 8) -> Figure:
         said = [score[part].mean() for part in parts if len(part)]
         seen = [label[part].mean() for part in parts if len(part)]
         most = max(most, *said, *seen)
-        axes.plot(said, seen, "o-", color=COLOURS[i], label=ACTION_DIMENSIONS[i], markersize=4)
+        axes.plot(said, seen, "o-", color=COLOURS[i], label=SIGNED_MOTIONS[i], markersize=4)
     axes.plot([0, most], [0, most], color="0.7", linewidth=1)
     axes.set(xlabel="predicted probability", ylabel="observed frequency", title="Reliability")
-    _legend(axes, evidence, "dimension")
+    _legend(axes, evidence, "motion")
     return figure
 
 
 def layers(metadata: RiskMetadata) -> Figure:
-    """Validation AUROC of each stored layer, and the one that was chosen."""
-    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    """Loss of heads on the rows that select, by the layer or mixture of layers that they read."""
+    names = list(metadata.choices)
+    figure = Figure(figsize=(6, 1.4 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
-    values = [np.nan if value is None else value for value in metadata.validation_auroc]
-    axes.plot(metadata.stored_layers, values, "o-")
-    axes.axvline(metadata.layer, color="#d62728", linestyle="--", label=f"chosen: {metadata.layer}")
-    axes.axhline(0.5, color="0.8", linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(
-        xlabel=f"layer of {metadata.site}",
-        ylabel="mean AUROC on validation folds",
-        title="Where risk can be read",
-    )
-    axes.legend()
+    loss = np.asarray(list(metadata.choices.values()))
+    best = int(np.argmin(loss))
+    axes.scatter(loss, range(len(names)), c=[_emphasis(at == best) for at in range(len(names))])
+    _named_rows(axes, names)
+    axes.set(xlabel="loss where heads are selected, mean over folds", title="Where risk is read")
     return figure
 
 
-def baselines(card: Mapping[str, Any]) -> Figure:
-    """AUROC of the subject (the first) and of those beside it, with 95% intervals."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    places = [*ACTION_DIMENSIONS, "mean"]
-    detectors = card["detectors"]
-    beside = [name for name in list(detectors)[1:] if name != CLOCK]
-    colours = {CLOCK: CLOCK_COLOUR, next(iter(detectors)): SUBJECT_COLOUR}
-    colours |= {name: BESIDE[i % len(BESIDE)] for i, name in enumerate(beside)}
-    gap = min(0.16, 0.8 / len(detectors))
-    for number, (name, detector) in enumerate(detectors.items()):
-        rows = [detector["dimensions"][dim]["auroc"] for dim in ACTION_DIMENSIONS]
-        rows.append(detector["mean"]["auroc"])
-        at = np.arange(len(places)) + (number - (len(detectors) - 1) / 2) * gap
-        shown = [i for i, row in enumerate(rows) if row["value"] is not None]
-        value = np.asarray([rows[i]["value"] for i in shown])
-        bounds = [rows[i].get("interval") or (np.nan, np.nan) for i in shown]
-        spread = np.abs(np.asarray(bounds, float).reshape(-1, 2) - value[:, None]).T
-        axes.errorbar(
-            at[shown], value, yerr=spread, fmt="o", capsize=2, markersize=4,
-            color=colours[name], label=name,
-        )  # fmt: skip
-    axes.axhline(0.5, color="0.8", linewidth=1)
-    axes.set_xticks(range(len(places)), places)
-    axes.set(ylabel="AUROC", title="Out of sample, 95% cluster bootstrap (blank: not measurable)")
-    axes.legend(ncols=len(detectors))
-    return figure
-
-
-def published(card: Mapping[str, Any]) -> Figure:
-    """AUROC of failure detectors, of the subject's largest risk and of the clock, from chance."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    titles = {"failure": "Failure, cut at the shortest episode", "contact": "Contact ahead"}
+def detectors(card: Mapping[str, Any]) -> Figure:
+    """AUROC of first events within tasks, of every detector, the subject first."""
     names = list(card["detectors"])
-    colours = {LARGEST: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR}
+    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {MEAN: "Mean over signed motions", ANY_EVENT: "Any first event"}
+    for axes, (what, title) in zip(panels, titles.items(), strict=True):
+        rows = [card["detectors"][name][FIRST][what][WITHIN_TASK] for name in names]
+        _forest(axes, names, rows, {names[0]: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR})
+        axes.set(xlabel="AUROC within tasks", title=title)
+    _named_rows(panels[0], names)
+    figure.suptitle("First harmful events, out of sample; 95% cluster bootstrap", fontsize=10)
+    return figure
+
+
+def alarms(evidence: Evidence) -> Figure:
+    """First events announced ahead against clean episodes alarmed, at every level of an alarm."""
+    figure = Figure(figsize=(6, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+    axes.axvline(evidence.rate, color="0.6", linestyle=":", linewidth=1)
+    known = evidence.forecasts.items()
+    drawn = [(name, one.excess) for name, one in known if one.excess is not None]
+    for number, (name, excess) in enumerate(drawn):
+        assert excess is not None
+        alarmed, announced = trade_off(evidence.samples, excess)
+        subject = name == evidence.subject
+        axes.step(
+            alarmed, announced, where="post", label=name, zorder=3 if subject else 2,
+            color=SUBJECT_COLOUR if subject else COLOURS[number % 20],
+            linewidth=2.2 if subject else 1,
+        )  # fmt: skip
+    axes.set(
+        xlabel="clean episodes alarmed",
+        ylabel="first events announced one query ahead",
+        title="What an alarm costs (dotted: nominal rate)",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    if drawn:
+        axes.legend(fontsize=7, ncols=2)
+    return figure
+
+
+def coverage(card: Mapping[str, Any]) -> Figure:
+    """Share of clean episodes alarmed against the nominal one, of every rule."""
+    figure = Figure(figsize=(5.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (rule, told) in enumerate(card["coverage"].items()):
+        known = [entry for entry in told if entry["alarmed"]["value"] is not None]
+        nominal = np.asarray([entry["nominal"] for entry in known]) + 0.003 * number
+        value = [entry["alarmed"]["value"] for entry in known]
+        bounds = [entry["alarmed"].get("interval") or (np.nan, np.nan) for entry in known]
+        spread = np.abs(np.asarray(bounds, float).reshape(-1, 2) - np.asarray(value)[:, None]).T
+        axes.errorbar(nominal, value, yerr=spread, fmt="o-", capsize=2, markersize=4, label=rule)
+    most = max(
+        (entry["nominal"] for told in card["coverage"].values() for entry in told), default=1
+    )
+    axes.plot([0, most], [0, most], color="0.7", linewidth=1)
+    axes.set(xlabel="nominal", ylabel="achieved", title="Share of clean episodes alarmed")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def failures(card: Mapping[str, Any]) -> Figure:
+    """AUROC of failure detectors, of the subject's risk of any event and of the clock."""
+    names = list(card["detectors"])
+    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {"failure": "Failure, cut at the shortest episode", "contact": "Event ahead"}
     for axes, (claim, title) in zip(panels, titles.items(), strict=True):
         rows = [card["detectors"][name][claim] for name in names]
-        for at, (name, row) in enumerate(zip(names, rows, strict=True)):
-            if row["value"] is None:
-                axes.text(0.5, at, " not measurable", va="center", fontsize=8, color="0.4")
-                continue
-            low, high = row.get("interval") or (row["value"], row["value"])
-            axes.barh(
-                at, row["value"] - 0.5, left=0.5, height=0.6,
-                color=colours.get(name, OTHER_COLOUR),
-            )  # fmt: skip
-            axes.plot([low, high], [at, at], color="0.2", linewidth=1.2)
-        axes.axvline(0.5, color="0.6", linewidth=1)
-        axes.set(xlim=(0, 1), xlabel="AUROC", title=title)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
-    title = "Published detectors, all trained on failure, out of sample; 95% cluster bootstrap"
+        _forest(axes, names, rows, {ANY: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR})
+        axes.set(xlabel="AUROC", title=title)
+    _named_rows(panels[0], names)
+    title = "Detectors trained on failure, out of sample; 95% cluster bootstrap"
     figure.suptitle(title, fontsize=10)
     return figure
 
 
 def approach(evidence: Evidence) -> Figure:
-    """Mean risk of a dimension against the time left to the contact that it drives."""
+    """Mean risk of any event against the time left to the episode's first one."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    samples = evidence.samples
-    risk = evidence.forecasts[evidence.subject].risk
-    edges = np.linspace(0, samples.horizon, 5)
-    for i in _drawn(evidence):
-        left = samples.steps_to_onset[:, i]
-        parts = [(left >= a) & (left < b) for a, b in pairwise(edges)]
+    samples, usable = evidence.samples, evidence.usable
+    left = first_event_step(samples)[samples.episode] - samples.step
+    open_ = samples.labels["first"].open
+    edges = np.arange(0, BEFORE + 1, 4)
+    for name in dict.fromkeys((evidence.subject, CLOCK)):
+        if name not in evidence.forecasts or not usable.any():
+            continue
+        risk = any_event(evidence.forecasts[name].risk, usable)
+        parts = [open_ & (left >= a) & (left < b) for a, b in pairwise(edges)]
         shown = [n for n, part in enumerate(parts) if part.any()]
+        colour = SUBJECT_COLOUR if name == evidence.subject else CLOCK_COLOUR
         axes.plot(
-            [edges[n : n + 2].mean() for n in shown],
-            [risk[parts[n], i].mean() for n in shown],
-            "o-", color=COLOURS[i], label=ACTION_DIMENSIONS[i], markersize=4,
+            [edges[n : n + 2].mean() for n in shown], [risk[parts[n]].mean() for n in shown],
+            "o-", color=colour, label=name, markersize=4,
         )  # fmt: skip
-        quiet = samples.valid & ~samples.risk[:, i]
-        axes.axhline(risk[quiet, i].mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
-    axes.set_xlim(samples.horizon, 0)
+        quiet = samples.clean[samples.episode] & open_
+        if quiet.any():
+            axes.axhline(risk[quiet].mean(), color=colour, linestyle=":", linewidth=0.8)
+    axes.axvline(samples.horizon, color="0.6", linewidth=0.8)
+    axes.set_xlim(BEFORE, 0)
     axes.set(
-        xlabel="control steps to the contact",
-        ylabel="mean risk",
-        title="Risk before a contact (dotted: where none follows)",
+        xlabel="control steps to the first event",
+        ylabel="mean risk of any event",
+        title="Risk before the first event (dotted: clean episodes; line: horizon)",
     )
-    _legend(axes, evidence, "dimension")
+    if usable.any():
+        axes.legend(fontsize=8)
     return figure
 
 
+def _forest(
+    axes: Axes,
+    names: list[str],
+    rows: list[Mapping[str, Any]],
+    colours: Mapping[str, Any],
+) -> None:
+    """A dot and an interval per row, from chance."""
+    for at, (name, row) in enumerate(zip(names, rows, strict=True)):
+        if row["value"] is None:
+            axes.text(0.5, at, " not measurable", va="center", fontsize=8, color="0.4")
+            continue
+        low, high = row.get("interval") or (row["value"], row["value"])
+        colour = colours.get(name, "0.35")
+        axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
+        axes.plot(row["value"], at, "o", color=colour, markersize=5)
+    axes.axvline(0.5, color="0.6", linewidth=1)
+
+
+def _emphasis(chosen: bool) -> str:
+    return SUBJECT_COLOUR if chosen else "0.35"
+
+
+def _named_rows(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+
+
 def _drawn(evidence: Evidence) -> np.ndarray:
-    """The dimensions of which both classes are there and a head was learnt."""
+    """The motions of which both classes are there and a head was learnt."""
     samples = evidence.samples
     label = samples.risk[samples.valid]
     return np.flatnonzero(evidence.usable & label.any(axis=0) & ~label.all(axis=0))
 
 
-def _column(evidence: Evidence, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+def _column(evidence: Evidence, motion: int) -> tuple[np.ndarray, np.ndarray]:
     rows = evidence.samples.valid
     risk = evidence.forecasts[evidence.subject].risk
-    return risk[rows, dimension], evidence.samples.risk[rows, dimension]
+    return risk[rows, motion], evidence.samples.risk[rows, motion]
 
 
 def _operating_points(
@@ -207,8 +263,6 @@ def _operating_points(
 
 def _legend(axes: Axes, evidence: Evidence, title: str) -> None:
     if len(_drawn(evidence)):
-        axes.legend(title=title, fontsize=8)
+        axes.legend(title=title, fontsize=8, ncols=2)
     else:
-        axes.text(
-            0.5, 0.5, "no dimension has enough contacts", ha="center", transform=axes.transAxes
-        )
+        axes.text(0.5, 0.5, "no motion has enough events", ha="center", transform=axes.transAxes)

@@ -10,7 +10,7 @@ from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.detector import Detector
 from mist_jax.risk.features import EpisodeFacts, Samples
 from mist_jax.risk.judging.evidence import Evidence, Forecast
-from mist_jax.risk.plan import Plan, usable_motions
+from mist_jax.risk.plan import usable_motions
 from mist_jax.risk.splits import Folds, group_of
 from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk
 from mist_jax.risk.study.crossfit import alarm_of
@@ -65,13 +65,6 @@ def judge(
     )
 
 
-def plan_of(metadata: RiskMetadata, samples: Samples) -> Plan:
-    """The plan by which a risk head was trained, on the samples it was trained on."""
-    folds = folds_of(metadata, samples)
-    usable, rate = np.asarray(metadata.usable), metadata.false_alarm_rate
-    return Plan(folds, usable, rate, metadata.train, metadata.last_layer)
-
-
 def folds_of(metadata: RiskMetadata, samples: Samples) -> Folds:
     """The roles that scenes have in a risk head; those that it never met are in fold `count`."""
     count = metadata.folds
@@ -117,7 +110,7 @@ def _forecast(
     excess = ensemble.excess(risk, judge, usable).astype(np.float64)
     paths = paths_of(part, excess, rows)
     asked = sorted({rate, *rates} if detector.name == meta.detector else {rate})
-    alarms = {one: _raised(quiet, paths, rows, one, usable.any()) for one in asked}
+    alarms = {one: _raised(quiet, paths, rows, one, bool(usable.any())) for one in asked}
     return Forecast(
         risk=risk,
         threshold=np.broadcast_to(alarm.threshold, risk.shape),

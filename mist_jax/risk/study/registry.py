@@ -10,12 +10,16 @@ from typing import TypeAlias
 
 from mist_jax.errors import UserError
 from mist_jax.extensions import Table
+from mist_jax.risk.baselines.rows import BASELINES
 from mist_jax.risk.detector import Detector, GatingDetector
-from mist_jax.risk.perceptron.baselines import BASELINES
-from mist_jax.risk.perceptron.head import RISK_HEAD
+from mist_jax.risk.perceptron.head import HEADS
+from mist_jax.risk.published.distillation import RND
+from mist_jax.risk.published.flow import LOGPZO
 from mist_jax.risk.published.mahalanobis import MAHALANOBIS
-from mist_jax.risk.published.nearest import COSINE_NEIGHBOURS
-from mist_jax.risk.published.safe import SAFE_DETECTORS
+from mist_jax.risk.published.neighbours import COSINE_NEIGHBOURS, EUCLIDEAN_NEIGHBOURS
+from mist_jax.risk.published.pca_kmeans import PCA_KMEANS
+from mist_jax.risk.published.probed import PROBED
+from mist_jax.risk.published.safe import SAFE_DETECTORS, SAFE_TWINS
 
 Registry: TypeAlias = Mapping[str, Detector]
 
@@ -25,8 +29,26 @@ def registry_of(detectors: Iterable[Detector]) -> Registry:
     return MappingProxyType({detector.name: detector for detector in detectors})
 
 
+CONTRASTS = (
+    MAHALANOBIS,
+    EUCLIDEAN_NEIGHBOURS,
+    COSINE_NEIGHBOURS,
+    PCA_KMEANS,
+    RND,
+    LOGPZO,
+)
 DETECTORS: Registry = Table(
-    "DETECTORS", object, (RISK_HEAD, *BASELINES, *SAFE_DETECTORS, MAHALANOBIS, COSINE_NEIGHBOURS)
+    "DETECTORS",
+    object,
+    (
+        *HEADS,
+        *BASELINES,
+        *SAFE_TWINS,
+        *(one.twin for one in CONTRASTS),
+        *SAFE_DETECTORS,
+        *CONTRASTS,
+        *PROBED,
+    ),
 )
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from mist_jax.checkpoint import check_finite, code_version
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.calibrate import Method
 from mist_jax.risk.features import Samples
+from mist_jax.risk.perceptron.detector import HeadFit
 from mist_jax.risk.plan import Plan, StudyConfig, usable_motions
 from mist_jax.risk.study.checkpoint import (
     KIND,
@@ -60,13 +59,11 @@ def train_risk(
     alarm = alarm_of(ships, ships.count, quiet, plan.usable, plan.rate)
     check_finite(arrays_of(reader, ensembles, quiet), KIND)
     _, count = usable_motions(samples, config.min_positive)
-    layer_auroc = fits[shipping.name].layer_auroc
+    fit = fits[shipping.name]
+    sites = (samples.site, *(site for site in samples.sites if site != samples.site))
     metadata = RiskMetadata(
-        sites=(samples.site, *(site for site in samples.sites if site != samples.site)),
-        widths=tuple(
-            samples.sites[site].values.shape[-1]
-            for site in (samples.site, *(s for s in samples.sites if s != samples.site))
-        ),
+        sites=sites,
+        widths=tuple(samples.sites[site].values.shape[-1] for site in sites),
         layer=int(reader.layer),
         horizon=samples.horizon,
         share=samples.share,
@@ -82,7 +79,7 @@ def train_risk(
         usable=tuple(bool(ok) for ok in plan.usable),
         n_positive=tuple(int(n) for n in count),
         stored_layers=tuple(samples.layers),
-        layer_auroc=() if layer_auroc is None else to_optional(np.asarray(layer_auroc)),
+        choices=_choices(fit) if isinstance(fit, HeadFit) else {},
         role_of={
             group_name(facts, config.split): int(role)
             for facts, role in zip(samples.episodes, plan.folds.fold, strict=True)
@@ -92,6 +89,11 @@ def train_risk(
         last_layer=plan.last_layer,
         detector=config.detector,
         train=config.train,
+        safe_epochs=config.safe_epochs,
         code_version=code_version(),
     )
     return TrainedRisk(reader, ensembles, quiet, metadata)
+
+
+def _choices(fit: HeadFit) -> dict[str, float]:
+    return dict(zip(fit.choices, fit.loss.mean(axis=1).tolist(), strict=True))

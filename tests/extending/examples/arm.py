@@ -20,7 +20,7 @@ class Retreat(Unsteered):
     alarm_threshold: np.ndarray | float = np.inf
 
     def edit(self, actions, risk, turn, rng):
-        """Lifts for the whole chunk while any dimension alarms; the gripper goes on."""
+        """Lifts for the whole chunk while any motion alarms; the gripper goes on."""
         if not (risk > self.alarm_threshold).any():
             return actions
         lifted = actions.copy()

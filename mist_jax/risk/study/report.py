@@ -1,0 +1,85 @@
+"""What a study writes beside its checkpoint: metrics.json, table.md and the pictures."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mist_jax.disk import replace_file
+from mist_jax.errors import UserError
+from mist_jax.risk.judging.evidence import Evidence
+from mist_jax.risk.judging.failures import failure_card
+from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.judging.table import markdown
+from mist_jax.risk.plan import SAFE_EPOCHS
+from mist_jax.risk.study.checkpoint import RiskMetadata
+from mist_jax.risk.study.figures import draw_all
+
+METRICS, TABLE = "metrics.json", "table.md"
+TITLES = {"episode": "seen tasks, unseen scenes", "task": "unseen tasks"}
+
+
+def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> dict[str, Any]:
+    """The scorecard, that of failures in it, and what of the risk head a reader needs to know."""
+    card = scorecard(evidence, seed=seed)
+    if any(forecast.score is not None for forecast in evidence.forecasts.values()):
+        card["failures"] = failure_card(evidence, seed=seed)
+    return {
+        "split": metadata.split,
+        "threshold": metadata.threshold,
+        "threshold_unit": metadata.threshold_unit,
+        "threshold_clean_units": metadata.clean_units,
+        "sites": metadata.sites,
+        "layer": metadata.layer,
+        "absent": dict(metadata.absent),
+        "safe_epochs": metadata.safe_epochs,
+        **card,
+    }
+
+
+def verdict_of_card(card: Mapping[str, Any]) -> list[str]:
+    """All sentences of a card."""
+    said = [*card["verdict"], *card.get("failures", {}).get("verdict", ())]
+    said += [f"Left out: {reason}." for reason in card["absent"].values()]
+    safe = any(name.startswith("SAFE-") for name in card["detectors"])
+    length = (
+        f"SAFE's networks were trained for {card['safe_epochs']} epochs; {SAFE_EPOCHS} are its own."
+    )
+    return said + [length] * safe
+
+
+def write_report(
+    folder: Path,
+    evidence: Evidence,
+    card: Mapping[str, Any],
+    metadata: RiskMetadata,
+    beside: Mapping[str, Mapping[str, Any]],
+) -> list[Path]:
+    """Writes everything into `folder` and returns the figures' paths.
+
+    `beside` are cards of other studies by what they are called, told in the same tables.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(card, indent=1, allow_nan=False)
+    replace_file(folder / METRICS, (text + "\n").encode())
+    table = markdown({TITLES[card["split"]]: card, **beside})
+    replace_file(folder / TABLE, table.encode())
+    return draw_all(folder / "plots", evidence, card, metadata)
+
+
+def read_cards(folders: list[str]) -> dict[str, Any]:
+    """The cards of other studies' folders, by the kind of their split and, if need be, by folder.
+
+    Raises:
+        UserError: there is no card, or it cannot be read.
+    """
+    cards: dict[str, Any] = {}
+    for folder in folders:
+        path = Path(folder) / METRICS
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+            title = TITLES[card["split"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"--beside: {path} is no scorecard ({error!r})") from error
+        cards[f"{title} ({Path(folder).name})"] = card
+    return cards

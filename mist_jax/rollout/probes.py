@@ -1,0 +1,138 @@
+"""Queries that are asked and not executed, for detectors that compare answers.
+
+`overlap` asks half a chunk after each query what the policy would do from there; `variance` asks
+each query again with slightly perturbed pictures. The acting answers come from their own calls, of
+the same program and batch as without probes, so that not a bit of them changes.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mist_jax.policy.policy import Policy
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
+from mist_jax.record.episode import Episode
+from mist_jax.rollout.episode_spec import Turn, check_probes
+from mist_jax.rollout.policy_actor import PolicyActor, PolicyAnswer
+
+COPIES = 8  # perturbed copies of one query
+SHIFT = 3  # pixels, at most, along each side of a picture
+NOISE = 4.0  # grey levels of 255: standard deviation of the noise on every pixel
+
+
+@dataclass(frozen=True)
+class ProbedAnswer:
+    """The acting answer, and what the probes said beside it."""
+
+    acting: PolicyAnswer
+    overlap: np.ndarray | None = None  # float32 [C, A], NaN at an episode's first query
+    spread: np.ndarray | None = None  # float32 [A]
+
+    @property
+    def chunk(self) -> np.ndarray:
+        """Of the acting answer."""
+        return self.acting.chunk
+
+    @property
+    def error(self) -> str:
+        """Of the acting answer."""
+        return self.acting.error
+
+
+class ProbingActor:
+    """An `Actor` that acts as `actor` does, and asks the policy the probes' questions as well.
+
+    What a probe says is a function of its turn, of the episode's key and of the batch size alone.
+    The policy is asked as it is: neither steered nor read for risk.
+    """
+
+    def __init__(self, actor: PolicyActor, policy: Policy, probes: Iterable[str]):
+        """Asks `policy`, the one that `actor` asks.
+
+        Raises:
+            UserError: there is no such probe.
+        """
+        self._actor, self._policy = actor, policy
+        self._probes = check_probes(probes)
+        self.batch_size = actor.batch_size
+
+    @property
+    def latency(self) -> float:
+        """Seconds of the last acting batch."""
+        return self._actor.latency
+
+    def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[ProbedAnswer]:
+        """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
+        answers = [ProbedAnswer(answer) for answer in self._actor.answer(turns, queries)]
+        if "overlap" in self._probes:
+            overlaps = self._overlaps(turns)
+            answers = [
+                dataclasses.replace(answer, overlap=overlap)
+                for answer, overlap in zip(answers, overlaps, strict=True)
+            ]
+        if "variance" in self._probes:
+            answers = [
+                dataclasses.replace(answer, spread=self._spread(turn, query))
+                for answer, turn, query in zip(answers, turns, queries, strict=True)
+            ]
+        return answers
+
+    def finish(self, episode: Episode, answers: Sequence[ProbedAnswer]) -> Episode:
+        """The episode with its queries and what the probes said; a crashed one keeps none."""
+        whole = self._actor.finish(episode, [answer.acting for answer in answers])
+        if whole.outcome == "crashed":
+            return whole
+        overlaps = [answer.overlap for answer in answers if answer.overlap is not None]
+        spreads = [answer.spread for answer in answers if answer.spread is not None]
+        queries = dataclasses.replace(
+            whole.queries,
+            overlap=np.stack(overlaps) if overlaps else None,
+            spread=np.stack(spreads) if spreads else None,
+        )
+        return dataclasses.replace(whole, queries=queries)
+
+    def _overlaps(self, turns: Sequence[Turn]) -> list[np.ndarray]:
+        shape = self._policy.model.chunk, self._policy.model.action_dim
+        said = [np.full(shape, np.nan, np.float32) for _ in turns]
+        for place, turn in enumerate(turns):
+            if turn.between is not None:
+                said[place] = self._ask([turn.between])[0]
+        return said
+
+    def _spread(self, turn: Turn, query: int) -> np.ndarray:
+        assert turn.inputs is not None
+        rng = np.random.default_rng(zlib.crc32(f"{turn.key}/{query}/variance".encode()))
+        copies = [perturbed(turn.inputs, rng) for _ in range(COPIES)]
+        first = np.stack([chunk[0] for chunk in self._ask(copies)]).astype(np.float64)
+        return first.std(axis=0, ddof=1).astype(np.float32)
+
+    def _ask(self, inputs: Sequence[PolicyInputs]) -> list[np.ndarray]:
+        """Float32 [C, A] of each, un-normalised; inputs of one prompt, in batches of one size."""
+        said: list[np.ndarray] = []
+        for start in range(0, len(inputs), self.batch_size):
+            some = list(inputs[start : start + self.batch_size])
+            batch = some + some[:1] * (self.batch_size - len(some))
+            raw = self._policy.predict_inputs(batch, seeds=[0] * len(batch)).raw_actions
+            said += [np.array(chunk, np.float32) for chunk in raw[: len(some)]]
+        return said
+
+
+def perturbed(inputs: PolicyInputs, rng: np.random.Generator) -> PolicyInputs:
+    """The same query with each picture moved by up to `SHIFT` pixels, and with noise on it.
+
+    What a shift uncovers repeats the picture's edge.
+    """
+    images = np.stack([_perturbed(image, rng) for image in inputs.images])
+    return dataclasses.replace(inputs, images=images)
+
+
+def _perturbed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width, _ = image.shape
+    down, right = rng.integers(-SHIFT, SHIFT + 1, size=2)
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    noisy = image[rows][:, columns] + rng.normal(0.0, NOISE, image.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
