@@ -140,8 +140,9 @@ def cloning_steps(
 ) -> tuple[CloningState, dict[str, Array]]:
     """`steps` updates on random samples in one compiled call; returns the mean metrics.
 
-    One program serves any number of steps: compiling takes most of a minute on an accelerator, and
-    the rounds of DAgger cut a run into pieces of many lengths. The draws depend on `key` and the step counter alone, so a resumed run repeats them.
+    One program serves any number of steps: compiling takes half a minute on an accelerator, and
+    the rounds of DAgger cut a run into pieces of many lengths. The draws depend on `key` and the
+    step counter alone, so a resumed run repeats them.
     """
     optimiser = optimiser_of(spec)
 
