@@ -61,7 +61,7 @@ def main() -> None:
         length=_range(_LENGTH, int),
         strength=_range(_STRENGTH, float),
     )
-    task_ids, states = simulation_flags.task_ids(), simulation_flags.initial_states()
+    states = simulation_flags.initial_states()
     if not _PHASE1.value and _N_SUCCESS.value + _N_FAILURE.value == 0:
         raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
 
@@ -111,7 +111,6 @@ def main() -> None:
             code_versions=(code_version(),),
         ),
         suite=simulation_flags.ENV.value,
-        task_ids=task_ids,
         initial_states=states,
         seed=simulation_flags.SEED.value,
         quotas=Quotas(_N_EPISODES.value)

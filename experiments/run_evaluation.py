@@ -71,7 +71,7 @@ _VIDEO_STATES = flags.DEFINE_string(
 
 def main() -> None:
     """Checks the flags, runs what is missing, writes the report."""
-    task_ids, states = simulation_flags.task_ids(), simulation_flags.initial_states()
+    states = simulation_flags.initial_states()
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
     if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
@@ -84,7 +84,8 @@ def main() -> None:
     check_arms(arms, [need for need, flag in parts.items() if flag.value])
     if _STEERING_VECTORS.value and not _RISK_HEAD.value:
         raise UserError("--steering_vectors needs --risk_head: its risk says when to push")
-    videos = parse_ids(_VIDEO_STATES.value, max(states) + 1, "initial state")
+    last = max(max(of_task) for of_task in states.values())
+    videos = parse_ids(_VIDEO_STATES.value, last + 1, "initial state")
     simulation_flags.check_rendering()
     assets = simulation_flags.assets()
     recorded, layers = simulation_flags.recorded(_SITES.value, _LAYERS.value)
@@ -152,7 +153,6 @@ def main() -> None:
         directory=Path(_OUTPUT_DIR.value),
         info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, actor.sites),
         suite=simulation_flags.ENV.value,
-        task_ids=task_ids,
         initial_states=states,
         n_episodes=_N_EPISODES.value,
         seed=simulation_flags.SEED.value,

@@ -10,9 +10,8 @@ from absl import flags
 from experiments import extension_flags
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
-from mist_jax.simulator.libero.initial_states import load_initial_states
-from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
-from mist_jax.simulator.libero.suites import find_suite, load_suite
+from mist_jax.simulator.libero.initial_state_choice import choose_initial_states
+from mist_jax.simulator.libero.suites import OWN_SUITES, find_suite, load_suite
 
 if TYPE_CHECKING:
     from mist_jax.episodes.dataset_info import Site
@@ -36,7 +35,7 @@ ASSETS: flags.FlagHolder[Any] = flags.DEFINE_enum(
 ENV = flags.DEFINE_string(
     "env",
     "libero_spatial",
-    f"Suite: {', '.join(suite.name for suite in LIBERO_SUITES)}, or one of --extensions.",
+    f"Suite: {', '.join(suite.name for suite in OWN_SUITES)}, or one of --extensions.",
 )
 MODEL_NAME = flags.DEFINE_string(
     "model_name",
@@ -45,7 +44,11 @@ MODEL_NAME = flags.DEFINE_string(
 )
 TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,7; default all.")
 INITIAL_STATES = flags.DEFINE_string(
-    "initial_states", "", "Initial states of each task, such as 0-29; default all."
+    "initial_states",
+    "",
+    "Initial states of each task, such as 0-29; from 1000 on they are sampled. tuning or sealed: "
+    "the sampled ones that the expert solves safely; tuning:20: 20 of each task. Default: all "
+    "published.",
 )
 CAMERA_RES = flags.DEFINE_integer(
     "camera_res", 256, "Height and width of the rendered cameras, pixels.", 32, 1024
@@ -114,11 +117,12 @@ def task_ids() -> tuple[int, ...]:
     return parse_ids(TASK_IDS.value, len(load_suite(ENV.value)), "task")
 
 
-def initial_states() -> tuple[int, ...]:
-    """`--initial_states`, sorted. Raises UserError where a chosen task has no such state."""
-    tasks = load_suite(ENV.value)
-    limit = min(len(load_initial_states(tasks[task_id])) for task_id in task_ids())
-    return parse_ids(INITIAL_STATES.value, limit, "initial state")
+def initial_states() -> dict[int, tuple[int, ...]]:
+    """`--initial_states` of each of `--task_ids`, sorted, by task id.
+
+    Raises UserError where a chosen task has no such state.
+    """
+    return choose_initial_states(find_suite(ENV.value), task_ids(), INITIAL_STATES.value)
 
 
 def assets() -> "Assets":

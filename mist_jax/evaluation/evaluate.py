@@ -1,7 +1,7 @@
 """An evaluation: all arms on the same episodes, stored as a dataset like a collection's."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,16 +24,15 @@ from mist_jax.rollout.source import Listed
 class EvaluationPlan:
     """What is to be run: `n_episodes` per task and arm, the same for every arm.
 
-    `info` describes the dataset (`RunSetup.dataset_info`). The i-th episode of a task begins in the
-    i-th of `initial_states`; when they are used up, they come again with the next seed. Videos are
-    drawn of episodes that begin in one of `video_states`.
+    `info` describes the dataset (`RunSetup.dataset_info`). `initial_states` are those of each task,
+    by task id: its i-th episode begins in the i-th; when they are used up, they come again with the
+    next seed. Videos are drawn of episodes that begin in one of `video_states`.
     """
 
     directory: Path
     info: DatasetInfo
     suite: str
-    task_ids: tuple[int, ...]
-    initial_states: tuple[int, ...]
+    initial_states: Mapping[int, tuple[int, ...]]
     n_episodes: int
     seed: int
     arms: tuple[str, ...]
@@ -43,9 +42,8 @@ class EvaluationPlan:
 
     def episodes(self) -> Iterator[EpisodeKey]:
         """Every episode, the arms of a pair next to each other."""
-        states = self.initial_states
         for index in range(self.n_episodes):
-            for task_id in self.task_ids:
+            for task_id, states in self.initial_states.items():
                 seed, state = self.seed + index // len(states), states[index % len(states)]
                 for arm in self.arms:
                     yield EpisodeKey(self.suite, task_id, state, seed, arm)

@@ -18,7 +18,7 @@ from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.study.checkpoint import from_optional
 
-MOST_STATES = 10_000  # no suite has as many initial states
+MOST_STATES = 10_000  # above every index of an initial state, sampled ones too
 _OFF = (None,) * len(ACTION_DIMENSIONS)
 # What a dataset describes by itself; all else of a setup is kept in its `setup`.
 _OF_THE_DATASET = (

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mist_jax.episodes.index import EpisodeEntry
@@ -36,6 +36,7 @@ class Quotas:
 
 @dataclass
 class _TaskState:
+    initial_states: tuple[int, ...]
     outcomes: Counter[str] = field(default_factory=Counter)
     draws: Counter[int] = field(default_factory=Counter)  # per initial state
     running: int = 0
@@ -44,22 +45,21 @@ class _TaskState:
 class Attempts:
     """An `EpisodeSource` that tries until the quotas are met.
 
-    Yields None where every missing episode may be among those that are running now. No task has
-    more episodes running than are missing, which keeps the surplus small.
+    `initial_states` are those of each task, by task id. Yields None where every missing episode may
+    be among those that are running now. No task has more episodes running than are missing, which
+    keeps the surplus small.
     """
 
     def __init__(
         self,
         suite: str,
-        task_ids: Iterable[int],
-        initial_states: tuple[int, ...],
+        initial_states: Mapping[int, tuple[int, ...]],
         seed: int,
         quotas: Quotas,
         spec_of: Callable[[EpisodeKey], EpisodeSpec],
     ):
         self._suite, self._seed, self._quotas, self._spec_of = suite, seed, quotas, spec_of
-        self._initial_states = initial_states
-        self._tasks = {task_id: _TaskState() for task_id in task_ids}
+        self._tasks = {task_id: _TaskState(states) for task_id, states in initial_states.items()}
         self._used: set[EpisodeKey] = set()
 
     def recall(self, entry: EpisodeEntry) -> None:
@@ -110,7 +110,7 @@ class Attempts:
 
     def _draw(self, task_id: int) -> EpisodeSpec:
         task = self._tasks[task_id]
-        state = min(self._initial_states, key=lambda state: (task.draws[state], state))
+        state = min(task.initial_states, key=lambda state: (task.draws[state], state))
         seed = self._seed
         while (key := EpisodeKey(self._suite, task_id, state, seed)) in self._used:
             seed += 1

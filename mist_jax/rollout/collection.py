@@ -1,7 +1,7 @@
 """A collection: episodes of a policy or of the expert, until the quotas are met."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,15 @@ from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 @dataclass(frozen=True)
 class CollectionPlan:
-    """What is to be collected: `info` describes the dataset, the rest which episodes."""
+    """What is to be collected: `info` describes the dataset, the rest which episodes.
+
+    `initial_states` are those of each task, by task id.
+    """
 
     directory: Path
     info: DatasetInfo
     suite: str
-    task_ids: tuple[int, ...]
-    initial_states: tuple[int, ...]
+    initial_states: Mapping[int, tuple[int, ...]]
     seed: int
     quotas: Quotas
     acting: Acting = "policy"
@@ -58,7 +60,7 @@ def collect(plan: CollectionPlan, start_fleet: Callable[[], Fleet], actor: Actor
     fill_dataset(
         plan.directory,
         plan.info,
-        Attempts(plan.suite, plan.task_ids, plan.initial_states, plan.seed, plan.quotas, plan.spec),
+        Attempts(plan.suite, plan.initial_states, plan.seed, plan.quotas, plan.spec),
         start_fleet,
         actor,
         verb="collecting",

@@ -151,8 +151,7 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
         directory=output,
         info=setup.dataset_info("libero_spatial", 8, {SITE: Site((1, 2), SMALL.width)}),
         suite="libero_spatial",
-        task_ids=(0, 1),
-        initial_states=(1, 2),
+        initial_states={0: (1, 2), 1: (1, 2)},
         n_episodes=2,
         seed=0,
         arms=arms,
@@ -212,7 +211,7 @@ def test_an_evaluation_can_be_trained_on_and_only_its_unsteered_arm_is(learnt, t
 
 
 def test_more_arms_and_states_go_into_the_same_folder(learnt, tmp_path):
-    run(learnt, tmp_path / "out", arms=("none",), initial_states=(1,), n_episodes=1)
+    run(learnt, tmp_path / "out", arms=("none",), initial_states={0: (1,), 1: (1,)}, n_episodes=1)
     results = run(learnt, tmp_path / "out", n_episodes=5)
     seeds = {(r.initial_state, r.seed) for r in results}
     assert seeds == {(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)}

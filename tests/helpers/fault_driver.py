@@ -68,7 +68,12 @@ def drive(kind: str, policy: Path, starts: Path, output: Path, temporary: Path) 
         info = DatasetInfo(model=MODEL, assets="lite", suites=(SUITE,), sites=SITES)
         states = tuple(range(EPISODES // 2))
         plan = CollectionPlan(
-            output, info, SUITE, (0, 1), states, WELL, Quotas(max_attempts=EPISODES // 2)
+            output,
+            info,
+            SUITE,
+            {0: states, 1: states},
+            WELL,
+            Quotas(max_attempts=EPISODES // 2),
         )
         collect(plan, start_fleet, actor)
         return
@@ -78,8 +83,7 @@ def drive(kind: str, policy: Path, starts: Path, output: Path, temporary: Path) 
             directory=output,
             info=RunSetup(model=MODEL, assets="lite").dataset_info(SUITE, 8, SITES),
             suite=SUITE,
-            task_ids=(0,),
-            initial_states=states,
+            initial_states={0: states},
             n_episodes=len(states),
             seed=WELL,
             arms=("none", "safe_stop"),

@@ -25,7 +25,7 @@ STATES = (0, 1, 2, 5)
 
 
 def attempts(quotas, tasks=(0, 1), seed=0):
-    return Attempts("libero_spatial", tasks, STATES, seed, quotas, EpisodeSpec)
+    return Attempts("libero_spatial", dict.fromkeys(tasks, STATES), seed, quotas, EpisodeSpec)
 
 
 def ended(key: EpisodeKey, outcome: str):
@@ -107,7 +107,7 @@ def collect(*arguments: str, check=True) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (["--env=libero_bowls"], "valid ones are libero_spatial, "),
-        (["--env=libero_goal"], "the lite assets hold libero_spatial and libero_object"),
+        (["--env=libero_goal"], "the lite assets hold libero_spatial, libero_object, "),
         (["--task_ids=3,12"], "there is no task 12: valid ids are 0 to 9"),
         (["--task_ids=3-x"], "neither an id nor a range"),
         (["--initial_states=60"], "there is no initial state 60"),

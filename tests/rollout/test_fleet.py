@@ -110,7 +110,7 @@ def test_with_one_worker_a_crashed_episode_does_not_end_the_run(tmp_path, source
             key = dataclasses.replace(episode.key, seed=0)
             return super().settle(dataclasses.replace(episode, key=key))
 
-    attempts: EpisodeSource = Renamed("libero_spatial", (0,), (0, 1, 2), 0, Quotas(3, 0, 2), order)
+    attempts: EpisodeSource = Renamed("libero_spatial", {0: (0, 1, 2)}, 0, Quotas(3, 0, 2), order)
     if source == "listed":
         attempts = Listed([spec(RAISES), spec(WELL, 1), spec(WELL, 2)])
     episodes: list[Episode] = []

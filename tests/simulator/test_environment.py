@@ -229,7 +229,9 @@ def test_bad_action_is_refused(environment, action):
 
 
 def test_unknown_initial_state_is_one_clear_line(environment):
-    with pytest.raises(UserError, match="no initial state 50: valid ids are 0 to 49"):
+    with pytest.raises(
+        UserError, match="no initial state 50: valid ids are 0 to 49, or 1000 to 8999"
+    ):
         environment.reset(initial_state=50, seed=0)
 
 

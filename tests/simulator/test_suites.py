@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.libero_package import package_folder
-from mist_jax.simulator.libero.suites import load_suite, load_task, suites
+from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
+from mist_jax.simulator.libero.suites import load_suite, load_task
 
 
 @pytest.mark.parametrize(
@@ -29,10 +30,11 @@ def test_suite_has_its_tasks_and_cap(suite, tasks, max_steps):
     assert {task.max_steps for task in loaded} == {max_steps}
     for task in loaded:
         assert task.bddl_file.is_file()
+        assert task.initial_states_file is not None
         assert task.initial_states_file.is_file()
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", [suite.name for suite in LIBERO_SUITES])
 def test_names_and_instructions_are_those_of_liberos_benchmark(suite):
     pytest.importorskip("torch", reason="LIBERO's own benchmark module imports torch")
     path = package_folder() / "benchmark" / "__init__.py"

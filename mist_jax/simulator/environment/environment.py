@@ -18,6 +18,7 @@ from mist_jax.simulator.libero.assets import Assets
 from mist_jax.simulator.libero.initial_states import load_initial_states
 from mist_jax.simulator.libero.libero_package import quiet
 from mist_jax.simulator.libero.problem import CONTROL_HZ, Changeable, build_problem, seeded
+from mist_jax.simulator.libero.sampled_scenes import SAMPLED, check_initial_state, sampling_seed
 from mist_jax.simulator.libero.suite import Task
 
 DIMENSIONS = len(ACTION_DIMENSIONS)
@@ -26,6 +27,8 @@ SUBSTEPS = 500 // CONTROL_HZ
 NO_OP = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _PLACEMENT_TRIES = 100
+# rad; robosuite's default. LIBERO's published states show it, its own resets have none.
+_JOINT_NOISE = {"type": "gaussian", "magnitude": 0.02}
 
 
 class SimulatorError(RuntimeError):
@@ -60,7 +63,7 @@ class Environment:
 
     Attributes:
       task, assets: what is simulated.
-      initial_states: float64 [states, 1 + nq + nv].
+      initial_states: float64 [states, 1 + nq + nv], the published ones.
       robosuite_env: LIBERO's problem object.
       parsed_problem: its BDDL file as a dictionary.
       sim, model, data: robosuite's simulation, and MuJoCo's own model and data within it.
@@ -100,6 +103,7 @@ class Environment:
         self.sim = self.robosuite_env.sim
         self.model: mujoco.MjModel = self.sim.model._model
         self.data: mujoco.MjData = self.sim.data._data
+        self._sampled: dict[int, np.ndarray] = {}
         self._control = ControlLoop(self.robosuite_env)
         self._reader = ObservationReader(self.robosuite_env, camera_res, render)
         self._before = self._state()
@@ -107,7 +111,7 @@ class Environment:
 
     @functools.cached_property
     def initial_states(self) -> np.ndarray:
-        """The task's states, read when the first is needed: a new task may have none yet.
+        """The task's published states, read when the first is needed: a new task may have none.
 
         Raises:
           UserError: the file is missing, damaged, or of another scene.
@@ -128,24 +132,20 @@ class Environment:
         bit for bit, whatever this process simulated before.
 
         Args:
-          initial_state: index into `initial_states`.
+          initial_state: index into `initial_states`, or from 1000 on of a sampled scene.
           seed: draws the poses of the fixtures, which the initial state does not hold.
           settle_steps: no-op steps to run; default: the task's own number.
 
         Raises:
           UserError: there is no such initial state.
         """
-        if not 0 <= initial_state < len(self.initial_states):
-            raise UserError(
-                f"there is no initial state {initial_state}: "
-                f"valid ids are 0 to {len(self.initial_states) - 1}"
-            )
+        state = self.initial_state(initial_state)
         env = self.robosuite_env
         with quiet(), seeded(seed):
             self._place_objects()
         # Only a hard reset would make a new gripper: this one remembers the last episode.
         env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
-        self.sim.set_state_from_flattened(self.initial_states[initial_state])
+        self.sim.set_state_from_flattened(state)
         self.sim.forward()
         self._before = self._state()
         self._sample = self._sample_now()
@@ -153,14 +153,40 @@ class Environment:
         for _ in range(self.task.settle_steps if settle_steps is None else settle_steps):
             self.step(NO_OP)
 
+    def initial_state(self, index: int) -> np.ndarray:
+        """The state of an index: published, or drawn when it is first asked for.
+
+        A drawn one depends on (suite, task id, index) alone. Call `reset` before going on.
+
+        Returns:
+          float64 [1 + nq + nv]
+
+        Raises:
+          UserError: there is no such initial state.
+        """
+        if index not in SAMPLED:
+            check_initial_state(index, len(self.initial_states))
+            return self.initial_states[index]
+        if index not in self._sampled:
+            self._sampled[index] = self.draw_initial_state(sampling_seed(self.task, index))
+        return self._sampled[index]
+
     def draw_initial_state(self, seed: int) -> np.ndarray:
-        """A new initial state, drawn from the regions of the task's BDDL file.
+        """A new initial state as LIBERO's published ones were drawn; call `reset` before going on.
+
+        Objects stand where the regions of the task's BDDL file allow; the arm's joints are off
+        their usual angles by 0.02 rad (standard deviation).
 
         Returns:
           float64 [1 + nq + nv]: a row of a file of initial states.
         """
-        with quiet(), seeded(seed):
-            self._place_objects()
+        robot = self.robosuite_env.robots[0]
+        usual, robot.initialization_noise = robot.initialization_noise, _JOINT_NOISE
+        try:
+            with quiet(), seeded(seed):
+                self._place_objects()
+        finally:
+            robot.initialization_noise = usual
         return self.sim.get_state().flatten()
 
     def _place_objects(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.simulator.libero.sampled_scenes import SAMPLED
 from mist_jax.simulator.libero.suite import Task
 
 # All that the pickle of a plain float64 array names; nothing here can run code.
@@ -27,10 +28,22 @@ def load_initial_states(task: Task) -> np.ndarray:
       float64 [states, 1 + nq + nv]: time, then MuJoCo's qpos and qvel; LIBERO's have 50.
 
     Raises:
-      UserError: the file is missing or damaged.
+      UserError: the task has no file of them, it is missing or damaged, or holds more states than
+        there are indices.
     """
     path = task.initial_states_file
-    return _read_npy(path) if path.suffix == ".npy" else _read_torch_zip(path)
+    if path is None:
+        raise UserError(
+            f"{task.suite} has no published initial states: give sampled ones, such as "
+            f"{SAMPLED.start}-{SAMPLED.start + 19} or tuning:20"
+        )
+    states = _read_npy(path) if path.suffix == ".npy" else _read_torch_zip(path)
+    if len(states) > SAMPLED.start:
+        raise UserError(
+            f"{path} holds {len(states)} initial states: keep {SAMPLED.start} at most, indices "
+            "after them are those of sampled scenes"
+        )
+    return states
 
 
 def _read_npy(path: Path) -> np.ndarray:

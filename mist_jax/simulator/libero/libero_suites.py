@@ -42,7 +42,14 @@ def _language(name: str) -> str:
 
 def _row(name: str, max_steps: int, *, lite: bool = False) -> Suite:
     kinds = ("libero", "lite") if lite else ("libero",)
-    return Suite(name, partial(_files, name), max_steps, asset_kinds=kinds)
+    scenes = Path(__file__).parent / "scenes" / f"{name}.json"  # where the expert can do the tasks
+    return Suite(
+        name,
+        partial(_files, name),
+        max_steps,
+        asset_kinds=kinds,
+        scenes=scenes if scenes.is_file() else None,
+    )
 
 
 # The caps are those of OpenVLA-OFT's experiments/robot/libero/run_libero_eval.py.

@@ -59,7 +59,10 @@ def build_problem(task: Task, assets: Assets) -> Any:
             if task.prepare is not None:
                 _once(task.prepare)
             name = envs.bddl_base_domain.BDDLUtils.get_problem_info(path)["problem_name"]
-            return _keeping_compiled(envs.TASK_MAPPING[name])(
+            problem_class = envs.TASK_MAPPING[name]
+            if task.problem is not None:
+                problem_class = task.problem(problem_class)
+            return _keeping_compiled(problem_class)(
                 path,
                 robots=["Panda"],
                 controller_configs=load_controller_config(default_controller="OSC_POSE"),

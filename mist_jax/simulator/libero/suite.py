@@ -34,13 +34,13 @@ class TaskFiles:
       language: the instruction.
       bddl_file: scene, regions and goal, of a problem class that LIBERO knows.
       initial_states_file: a float64 table [states, 1 + nq + nv] (time, then MuJoCo's qpos and
-        qvel), as `.npy` or as LIBERO's torch zip.
+        qvel), as `.npy` or as LIBERO's torch zip; None if all scenes are drawn.
     """
 
     name: str
     language: str
     bddl_file: Path
-    initial_states_file: Path
+    initial_states_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Task:
       settle_steps: no-op steps between a reset and the first observation.
       predicates: how its goal is read.
       prepare: called once in a process before a scene of it is built.
+      problem: as in `Suite`.
     """
 
     suite: str
@@ -62,11 +63,12 @@ class Task:
     name: str
     language: str
     bddl_file: Path
-    initial_states_file: Path
+    initial_states_file: Path | None
     max_steps: int
     settle_steps: int = 10
     predicates: Predicates = Predicates()
     prepare: Callable[[], None] | None = None
+    problem: Callable[[type], type] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Suite:
       prepare: registers with LIBERO the objects, fixtures and predicates that only this suite
         has. Called once in a process, before a scene is built: LIBERO can be imported there, and
         not when this row is made.
+      problem: makes the class of its scenes from the class that LIBERO has for the BDDL file's
+        problem: a suite whose scenes hold or place more than a BDDL file can say.
+      scenes: the table of its accepted sampled scenes (`SceneTable`), for
+        `--initial_states=tuning` and `sealed`; None where there is none.
     """
 
     name: str
@@ -94,6 +100,8 @@ class Suite:
     asset_files: tuple[str, ...] = ()
     predicates: Predicates = Predicates()
     prepare: Callable[[], None] | None = None
+    problem: Callable[[type], type] | None = None
+    scenes: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that a dataset's keys cannot hold."""
@@ -120,6 +128,7 @@ def _tasks(suite: Suite) -> tuple[Task, ...]:
             settle_steps=suite.settle_steps,
             predicates=suite.predicates,
             prepare=suite.prepare,
+            problem=suite.problem,
         )
         for task_id, files in enumerate(suite.files())
     )

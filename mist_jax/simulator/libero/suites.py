@@ -1,12 +1,16 @@
-"""The table of suites: LIBERO's, and those of the modules that MIST_EXTENSIONS names."""
+"""The table of suites: LIBERO's, the cluttered ones, and those of MIST_EXTENSIONS."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from mist_jax.errors import UserError
 from mist_jax.extensions import extension_rows
+from mist_jax.simulator.libero.cluttered_suites import CLUTTERED_SUITES
 from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
 from mist_jax.simulator.libero.suite import Suite, Task
+
+# Those that need no extension.
+OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES)
 
 
 def suites() -> Mapping[str, Suite]:
@@ -16,7 +20,7 @@ def suites() -> Mapping[str, Suite]:
       UserError: an extension cannot be used, or two suites have one name.
     """
     rows: dict[str, Suite] = {}
-    for suite in (*LIBERO_SUITES, *extension_rows("SUITES", Suite)):
+    for suite in (*OWN_SUITES, *extension_rows("SUITES", Suite)):
         if suite.name in rows:
             raise UserError(f"two suites are called {suite.name!r}: rename the extension's")
         rows[suite.name] = suite

@@ -1,0 +1,1 @@
+"""Which sampled scenes are good ones: the expert tries them."""

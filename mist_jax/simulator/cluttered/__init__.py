@@ -1,0 +1,1 @@
+"""Obstacles that a scene of LIBERO is cluttered with."""
