@@ -40,7 +40,7 @@ ENV = flags.DEFINE_string(
 MODEL_NAME = flags.DEFINE_string(
     "model_name",
     "mist-nano",
-    "Converted model folder, hub id, mist-nano (shipped), or, to collect, expert (scripted).",
+    "Converted model folder, hub id, a shipped one such as mist-nano, or, to collect, expert.",
 )
 TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,7; default all.")
 INITIAL_STATES = flags.DEFINE_string(

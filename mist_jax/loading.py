@@ -1,4 +1,4 @@
-"""Policies by name: the shipped one, a converted folder, or a published checkpoint of the hub."""
+"""Policies by name: a shipped one, a converted folder, or a published checkpoint of the hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,8 @@ from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 
-MIST_NANO_FOLDER = Path(__file__).parent / "checkpoints" / "mist-nano"
+_SHIPPED = Path(__file__).parent / "checkpoints"
+MIST_NANO_FOLDER = _SHIPPED / "mist-nano"
 
 
 def load_policy(
@@ -34,7 +35,7 @@ def load_policy(
     verify: bool = True,
     architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
-    """A policy by name: `mist-nano`, a converted folder, or a hub id of a published checkpoint.
+    """A policy by name: a shipped one, a converted folder, or a published checkpoint's hub id.
 
     Args:
         name: what to load; a hub id is downloaded and converted once, into the cache.
@@ -73,10 +74,15 @@ def _check_statistics(folder: Path, card: PolicyCard, preprocessor: Preprocessor
             )
 
 
+def shipped_policies() -> tuple[str, ...]:
+    """Names of the policies that come with this package, such as `mist-nano`."""
+    return tuple(sorted(folder.name for folder in _SHIPPED.iterdir() if is_policy(folder)))
+
+
 def find_policy(name: str) -> Path:
     """The folder a policy's name means."""
-    if name == "mist-nano":
-        return MIST_NANO_FOLDER
+    if name in shipped_policies():
+        return _SHIPPED / name
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not is_policy(folder) and (folder / "model.safetensors.index.json").is_file():

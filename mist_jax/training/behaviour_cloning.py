@@ -22,6 +22,8 @@ from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.training.augmentation import augment
 from mist_jax.training.samples import LANDMARKS
 
+METRICS = ("action_l1", "translation_l1", "rotation_l1", "gripper_l1", "landmark_m")
+
 
 @dataclass(frozen=True)
 class CloningSpec:
@@ -123,32 +125,29 @@ def cloning_loss(
     miss = jnp.abs(place - jnp.where(known, batch.landmark, 0)) * known
     landmark = miss.sum() / jnp.maximum(known.sum(), 1)
     loss = error.mean() + spec.landmark_weight * landmark
-    metrics = {
-        "action_l1": error.mean(),
-        "translation_l1": error[..., :3].mean(),
-        "rotation_l1": error[..., 3:6].mean(),
-        "gripper_l1": error[..., 6].mean(),
-        "landmark_m": landmark,
-    }
-    return loss, metrics
+    means = error.mean(), error[..., :3].mean(), error[..., 3:6].mean(), error[..., 6].mean()
+    return loss, dict(zip(METRICS, (*means, landmark), strict=True))
 
 
-@partial(jax.jit, static_argnames=("config", "spec", "steps"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("config", "spec"), donate_argnames=("state",))
 def cloning_steps(
     config: OpenVLAOFTConfig,
     spec: CloningSpec,
     state: CloningState,
     data: CloningData,
     key: Array,
-    steps: int,
+    steps: Int[Array, ""] | int,
 ) -> tuple[CloningState, dict[str, Array]]:
     """`steps` updates on random samples in one compiled call; returns the mean metrics.
 
-    The draws depend on `key` and the step counter alone, so a resumed run repeats them.
+    One program serves any number of steps: compiling takes half a minute on an accelerator, and
+    the rounds of DAgger cut a run into pieces of many lengths. The draws depend on `key` and the
+    step counter alone, so a resumed run repeats them.
     """
     optimiser = optimiser_of(spec)
 
-    def update(state: CloningState, _: None) -> tuple[CloningState, dict[str, Array]]:
+    def update(_: Array, carry: tuple[CloningState, dict[str, Array]]):
+        state, sums = carry
         draw, crop = jax.random.split(jax.random.fold_in(key, state.step))
         rows = jnp.searchsorted(data.cumulative, jax.random.uniform(draw, (spec.batch_size,)))
         batch = dataclasses.replace(
@@ -168,7 +167,9 @@ def cloning_steps(
         parameters, kernel = applied
         warm = jnp.minimum(spec.average, (1 + state.step) / (10 + state.step))
         average: Any = optax.incremental_update(parameters, state.average, 1 - warm)
-        return CloningState(parameters, average, kernel, optimiser_state, state.step + 1), metrics
+        state = CloningState(parameters, average, kernel, optimiser_state, state.step + 1)
+        return state, {name: sums[name] + metrics[name] for name in METRICS}
 
-    state, metrics = jax.lax.scan(update, state, None, length=steps)
-    return state, jax.tree.map(jnp.mean, metrics)
+    carry = state, {name: jnp.zeros(()) for name in METRICS}
+    state, sums = jax.lax.fori_loop(0, steps, update, carry)
+    return state, {name: total / steps for name, total in sums.items()}

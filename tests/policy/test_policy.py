@@ -8,7 +8,7 @@ import pytest
 
 import mist_jax
 from mist_jax.errors import UserError
-from mist_jax.loading import MIST_NANO_FOLDER
+from mist_jax.loading import MIST_NANO_FOLDER, shipped_policies
 from mist_jax.policy.checkpoint import PARAMETERS, read_card
 
 INSTRUCTIONS = ["pick up the black bowl on the stove and place it on the plate", "open the drawer"]
@@ -53,9 +53,13 @@ def test_instructions_of_different_length_give_the_same_actions_in_a_batch_as_al
         np.testing.assert_allclose(alone, together[row], atol=2e-5)
 
 
-def test_the_shipped_policy_fits_its_promises(policy):
-    count = sum(leaf.size for leaf in jax.tree.leaves(policy.parameters))
-    size = sum(file.stat().st_size for file in MIST_NANO_FOLDER.rglob("*") if file.is_file())
+@pytest.mark.parametrize("name", shipped_policies())
+def test_a_shipped_policy_is_called_as_its_folder_and_fits_its_promises(name):
+    shipped = mist_jax.load_policy(name)
+    folder = MIST_NANO_FOLDER.with_name(name)
+    count = sum(leaf.size for leaf in jax.tree.leaves(shipped.parameters))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert read_card(folder).name == name
     assert 3e6 <= count <= 8e6
     assert size < 20e6
 
@@ -87,4 +91,3 @@ def test_a_damaged_checkpoint_is_told_apart_from_a_good_one(tmp_path):
 def test_a_folder_that_is_no_policy_is_named(tmp_path):
     with pytest.raises(UserError, match="is not a policy"):
         mist_jax.load_policy(tmp_path)
-    assert read_card(MIST_NANO_FOLDER).name == "mist-nano"

@@ -21,7 +21,7 @@ from mist_jax.policy.preprocessing.gripper import gripper_for_environment, gripp
 from mist_jax.policy.preprocessing.statistics import Bounds, unnormalise_actions
 from mist_jax.record.observation import CAMERAS
 from mist_jax.training.augmentation import random_crop
-from mist_jax.training.behaviour_cloning import CloningSpec
+from mist_jax.training.behaviour_cloning import CloningSpec, cloning_steps
 from mist_jax.training.cloning_data import normalise_actions
 from mist_jax.training.samples import SampleSpec, objects_of_interest, samples_of
 from mist_jax.training.train import Training, TrainingPlan
@@ -166,6 +166,24 @@ def test_an_interrupted_run_goes_on_to_the_same_parameters(demonstrations, tmp_p
         jax.tree.leaves(straight.state), jax.tree.leaves(resumed.state), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_pieces_of_a_run_are_the_run_by_one_program(demonstrations, tmp_path):
+    finals, sums, programs = [], [], set()
+    for pieces in ((5,), (2, 3)):
+        training = Training(plan(demonstrations, tmp_path / str(len(pieces)), steps=5))
+        state, data, total = training.state, training._data(), 0.0
+        for steps in pieces:
+            given = CONFIG, training.plan.cloning, state, data, jax.random.key(0), steps
+            programs.add(cloning_steps.lower(*given).as_text())
+            state, means = cloning_steps(*given)
+            total += steps * float(means["action_l1"])
+        finals.append(state)
+        sums.append(total)
+    for one, other in zip(*map(jax.tree.leaves, finals), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    assert len(programs) == 1
 
 
 def _interrupt(_: Training) -> None:
