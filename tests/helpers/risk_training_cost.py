@@ -15,7 +15,7 @@ import numpy as np
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.risk.features import StoredSite
 from mist_jax.risk.perceptron.choices import Choice, mixture_choice
-from mist_jax.risk.perceptron.epochs import Recipe
+from mist_jax.risk.perceptron.epochs import Learner
 from mist_jax.risk.perceptron.training import Lesson, fit_choices, layers_that_fit
 from mist_jax.risk.plan import TrainConfig
 from mist_jax.risk.splits import Rows
@@ -72,14 +72,14 @@ def main() -> None:
     fixed = [Choice(f"layer {layer}", ((layer,),)) for layer in range(layers)]
     config = replace(TrainConfig(), epochs=asked.epochs, memory_limit=int(asked.memory_gib * 2**30))
     for kind in asked.kinds.split(","):
-        recipe = Recipe(kind, kind != "recurrent", config)
+        learner = Learner(kind, kind != "recurrent", config)
         begin, busy = time.perf_counter(), time.process_time()
-        fitted = fit_choices(sites, fixed, lesson, recipe)
+        fitted = fit_choices(sites, fixed, lesson, learner)
         line = f"{kind}, {asked.size}: fixed layers {time.perf_counter() - begin:.1f} s"
         if asked.mixture and layers > 1:
-            mixture = mixture_choice(fixed, layers_that_fit(sites, fixed, lesson, recipe))
+            mixture = mixture_choice(fixed, layers_that_fit(sites, fixed, lesson, learner))
             if mixture is not None:
-                fit_choices(sites, [mixture], lesson, recipe)
+                fit_choices(sites, [mixture], lesson, learner)
                 line += f", with a mixture of {mixture.layers} {time.perf_counter() - begin:.1f} s"
         best = int(np.argmin(fitted.loss.mean(axis=(1, 2))))
         print(

@@ -17,7 +17,7 @@ from mist_jax.risk.perceptron import training
 from mist_jax.risk.perceptron.batches import PaddedRows, shuffled
 from mist_jax.risk.perceptron.choices import MIXTURE, Choice, fixed_choices, mixture_choice
 from mist_jax.risk.perceptron.detector import HazardDetector, Perceptron
-from mist_jax.risk.perceptron.epochs import Recipe
+from mist_jax.risk.perceptron.epochs import Learner
 from mist_jax.risk.perceptron.head import HEADS, LINEAR_HEAD, RECURRENT_HEAD, RISK_HEAD
 from mist_jax.risk.perceptron.loss import class_weight, hazard_loss
 from mist_jax.risk.perceptron.normaliser import floored, moments, normaliser
@@ -205,14 +205,14 @@ TOY = TrainConfig(hidden=8, epochs=5, batch=64, learning_rate=1e-2)
 def test_heads_fitted_in_turns_are_those_fitted_at_once(kind):
     sites, choices, lesson = toy_lesson()
     told: list[float] = []
-    whole = fit_choices(sites, choices, lesson, Recipe(kind, False, TOY), told.append)
+    whole = fit_choices(sites, choices, lesson, Learner(kind, False, TOY), told.append)
     assert sum(told) == pytest.approx(1)
-    alone = [fit_choices(sites, [one], lesson, Recipe(kind, False, TOY)) for one in choices]
+    alone = [fit_choices(sites, [one], lesson, Learner(kind, False, TOY)) for one in choices]
     for c, one in enumerate(alone):
         np.testing.assert_allclose(one.loss[0], whole.loss[c], rtol=1e-4)
     tight = replace(TOY, memory_limit=smallest_limit(sites, choices, lesson, kind))
     told.clear()
-    turns = fit_choices(sites, choices, lesson, Recipe(kind, False, tight), told.append)
+    turns = fit_choices(sites, choices, lesson, Learner(kind, False, tight), told.append)
     assert sum(told) == pytest.approx(1)
     assert len(told) > 3, "several turns"
     np.testing.assert_allclose(turns.loss, whole.loss, rtol=1e-4)
@@ -220,9 +220,9 @@ def test_heads_fitted_in_turns_are_those_fitted_at_once(kind):
 
 def smallest_limit(sites, choices, lesson, kind: str) -> int:
     """Bytes of one choice and one fold."""
-    recipe = Recipe(kind, False, TOY)
-    rows = training.sequences_of(lesson, recipe)
-    sizes = training.sizes_of(sites, choices[0], lesson, recipe, rows)
+    learner = Learner(kind, False, TOY)
+    rows = training.sequences_of(lesson, learner)
+    sizes = training.sizes_of(sites, choices[0], lesson, learner, rows)
     return sizes.fixed + sizes.data + sizes.per_fold
 
 
@@ -230,7 +230,7 @@ def test_a_memory_limit_that_holds_no_head_is_one_line():
     sites, choices, lesson = toy_lesson()
     tight = replace(TOY, memory_limit=10_000)
     with pytest.raises(UserError, match=r"one layer of 400 queries of width 8 needs 0\.00 GiB"):
-        fit_choices(sites, choices, lesson, Recipe("linear", False, tight))
+        fit_choices(sites, choices, lesson, Learner("linear", False, tight))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_peak_memory_stays_within_the_limit_as_the_compiler_counts_it(
         return run._replace(train=train)
 
     monkeypatch.setattr(training, "compiled", measured)
-    fit_choices(sites, choices, lesson, Recipe(kind, remembers, config))
+    fit_choices(sites, choices, lesson, Learner(kind, remembers, config))
     assert max(peaks) <= limit
     assert max(peaks) > limit / 8, "an estimate far too careful wastes the device"
 

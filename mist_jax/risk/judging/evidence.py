@@ -53,7 +53,8 @@ class Evidence:
     """Forecasts of events by the detector in question, `subject`, and by those beside it.
 
     `stratum` is int [Q]: which model (fold) judged a query; scores are compared within it. `rate`
-    is the nominal share of clean episodes that may be alarmed.
+    is the nominal share of clean episodes that may be alarmed. `absent` names detectors that had to
+    be left out, and why.
     """
 
     samples: Samples
@@ -63,6 +64,7 @@ class Evidence:
     usable: np.ndarray  # bool [M]
     n_positive: np.ndarray  # int [M]
     rate: float = 0.15
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def any_risk(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from mist_jax.risk.perceptron.scoring import features_of, head_of, head_scores
 from mist_jax.risk.perceptron.training import (
     Fitted,
     Lesson,
-    Recipe,
+    Learner,
     fit_choices,
     layers_that_fit,
 )
@@ -75,13 +75,13 @@ class HazardDetector:
             event & plan.usable, at_risk & plan.usable, samples.risk & plan.usable, samples.valid,
             rows, samples.episode,
         )  # fmt: skip
-        recipe = Recipe(self.kind, self.remembers, plan.train)
+        learner = Learner(self.kind, self.remembers, plan.train)
         main = samples.site if samples.site in sites else next(iter(sites))
-        groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, recipe)
+        groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, learner)
         told = _Told(progress, self.epochs(plan) / len(groups))
         every: list[tuple[Choice, Fitted, int]] = []
         for group in groups:
-            fitted = fit_choices(sites, group, lesson, recipe, told)
+            fitted = fit_choices(sites, group, lesson, learner, told)
             every += [(choice, fitted, c) for c, choice in enumerate(group)]
         loss = np.stack([fitted.loss[c].min(axis=-1) for _, fitted, c in every])  # [C, K]
         depth = max(max(sites[name].layers) for name in sites) + 1
@@ -111,12 +111,12 @@ class HazardDetector:
         sites: Mapping[str, StoredSite],
         fixed: list[Choice],
         lesson: Lesson,
-        recipe: Recipe,
+        learner: Learner,
     ) -> list[list[Choice]]:
         """Choices that read equally many layers are fitted together."""
         if not self.mixes or len(fixed) < 2:
             return [fixed]
-        mixture = mixture_choice(fixed, layers_that_fit(sites, fixed, lesson, recipe))
+        mixture = mixture_choice(fixed, layers_that_fit(sites, fixed, lesson, learner))
         return [fixed] if mixture is None else [fixed, [mixture]]
 
 

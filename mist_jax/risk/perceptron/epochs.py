@@ -19,7 +19,7 @@ MIX = "mixture"  # the weights' name for the logits of the layers
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Learner:
     """What kind of head, and how it learns. Static: one compilation each."""
 
     kind: str
@@ -65,13 +65,13 @@ class Compiled(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int) -> Compiled:
+def compiled(learner: Learner, site_of: tuple[int, ...], steps: int) -> Compiled:
     """A block of epochs for choices x members x trials; `site_of` names each feature's site.
 
     `train` is (state, data, mean, scale, table, fold, key, noise, epochs) -> state, and `judge`
     (weights, data, mean, scale, table, select) -> logits [C, K, S, blocks, batch, Q, M].
     """
-    config, trunk = recipe.config, TRUNKS[recipe.kind]
+    config, trunk = learner.config, TRUNKS[learner.kind]
     optimiser = optimiser_of(config, steps)
     noisy = any(noise for noise, _ in config.trials)
 
@@ -84,7 +84,7 @@ def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int) -> Compiled:
 
     def hazards(weights, x, mean, scale, table, rows, noise, signs):
         u = features(weights, x[rows], mean, scale)
-        if recipe.remembers:
+        if learner.remembers:
             since = u - features(weights, x[table.previous[rows]], mean, scale)
             u = jnp.concatenate([u, since], axis=-1)
         if signs is not None:
@@ -110,7 +110,7 @@ def compiled(recipe: Recipe, site_of: tuple[int, ...], steps: int) -> Compiled:
             signs = None
             if noisy:  # signs have the covariance of normal noise and cost a tenth of it
                 seed = jax.random.fold_in(jax.random.fold_in(key, number), count)
-                inputs = x.shape[-1] * (1 + recipe.remembers)
+                inputs = x.shape[-1] * (1 + learner.remembers)
                 shape = (block[0].shape[0], table.rows.shape[1], inputs)
                 signs = jax.random.rademacher(seed, shape, jnp.float32)
             gradient = jax.grad(mean_loss)(
@@ -180,14 +180,14 @@ def optimiser_of(config: TrainConfig, steps: int) -> optax.GradientTransformatio
 
 
 def fresh_weights(
-    recipe: Recipe, width: int, mixture: tuple[int, int], labels: tuple[int, ...], key: Array
+    learner: Learner, width: int, mixture: tuple[int, int], labels: tuple[int, ...], key: Array
 ) -> Weights:
     """One head's weights; a mixture [site, L] of several layers starts even."""
     windows, motions = labels
-    weights = TRUNKS[recipe.kind].initial(
+    weights = TRUNKS[learner.kind].initial(
         key,
-        inputs=width * (1 + recipe.remembers),
-        hidden=recipe.config.hidden,
+        inputs=width * (1 + learner.remembers),
+        hidden=learner.config.hidden,
         windows=windows,
         motions=motions,
     )
@@ -195,7 +195,7 @@ def fresh_weights(
 
 
 def fresh_states(
-    recipe: Recipe,
+    learner: Learner,
     data: tuple[int, ...],
     sites: int,
     members: Sequence[int],
@@ -203,9 +203,9 @@ def fresh_states(
 ) -> TrainState:
     """Fresh states [C, K, S]. Choices start alike: what differs between them is what they know."""
     choices, _, layers, width = data
-    root = jax.random.key(recipe.config.seed)
-    fresh = partial(fresh_weights, recipe, width, (sites, layers), labels)
-    optimiser = optimiser_of(recipe.config, 1)
+    root = jax.random.key(learner.config.seed)
+    fresh = partial(fresh_weights, learner, width, (sites, layers), labels)
+    optimiser = optimiser_of(learner.config, 1)
 
     def start(member: Array, seed: Array) -> TrainState:
         weights = fresh(jax.random.fold_in(jax.random.fold_in(root, member), seed))
@@ -215,7 +215,7 @@ def fresh_states(
         )
 
     every = jax.vmap(jax.vmap(start, in_axes=(None, 0)), in_axes=(0, None))
-    seeds = jnp.asarray([seed for _, seed in recipe.config.trials])
+    seeds = jnp.asarray([seed for _, seed in learner.config.trials])
 
     def repeated(leaf: Array) -> Array:
         return jnp.broadcast_to(leaf, (choices, *leaf.shape))

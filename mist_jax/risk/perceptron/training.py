@@ -24,7 +24,7 @@ from mist_jax.risk.perceptron.choices import Choice
 from mist_jax.risk.perceptron.epochs import (
     MIX,
     FoldRows,
-    Recipe,
+    Learner,
     TrainTable,
     compiled,
     fresh_states,
@@ -84,7 +84,7 @@ def fit_choices(
     sites: Mapping[str, StoredSite],
     choices: Sequence[Choice],
     lesson: Lesson,
-    recipe: Recipe,
+    learner: Learner,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Fitted:
     """Fits the heads of `choices`, which read equally many layers, in turns that fit the memory.
@@ -92,9 +92,9 @@ def fit_choices(
     `progress` is told what further share of the whole is over. A motion without an event in a
     member's training rows, or without its absence, carries no loss.
     """
-    config, widths = recipe.config, [site.values.shape[-1] for site in sites.values()]
-    sequences = sequences_of(lesson, recipe)
-    sizes = sizes_of(sites, choices[0], lesson, recipe, sequences)
+    config, widths = learner.config, [site.values.shape[-1] for site in sites.values()]
+    sequences = sequences_of(lesson, learner)
+    sizes = sizes_of(sites, choices[0], lesson, learner, sequences)
     per_turn, folds = sizes.turns(len(choices), len(lesson.members), config.memory_limit)
     table = TrainTable(
         *(jnp.asarray(part) for part in (lesson.event, lesson.at_risk, _previous(lesson.episode))),
@@ -105,7 +105,7 @@ def fit_choices(
     for some in _slices(len(choices), per_turn):
         data = jnp.asarray(np.stack([choice.features(sites) for choice in choices[some]]))
         turns = [
-            _fit_turn(data, widths, table, lesson, members, sequences, recipe,
+            _fit_turn(data, widths, table, lesson, members, sequences, learner,
                       lambda part: progress(part * share))
             for members in _slices(len(lesson.members), folds)
         ]  # fmt: skip
@@ -114,9 +114,9 @@ def fit_choices(
     return _joined(parts, axis=0)
 
 
-def sequences_of(lesson: Lesson, recipe: Recipe) -> PaddedRows:
+def sequences_of(lesson: Lesson, learner: Learner) -> PaddedRows:
     """Whole episodes for a trunk that keeps a state, else single queries."""
-    if recipe.kind == "recurrent":
+    if learner.kind == "recurrent":
         return PaddedRows.episodes(lesson.episode)
     return PaddedRows.queries(len(lesson.episode))
 
@@ -125,44 +125,44 @@ def sizes_of(
     sites: Mapping[str, StoredSite],
     choice: Choice,
     lesson: Lesson,
-    recipe: Recipe,
+    learner: Learner,
     sequences: PaddedRows,
 ) -> Sizes:
     """What the memory of a turn follows from."""
-    config = recipe.config
+    config = learner.config
     width = sum(site.values.shape[-1] for site in sites.values())
     weights = jax.eval_shape(
-        partial(fresh_weights, recipe, width, (len(sites), choice.layers), lesson.event.shape[1:]),
+        partial(fresh_weights, learner, width, (len(sites), choice.layers), lesson.event.shape[1:]),
         jax.random.key(0),
     )
     longest = sequences.rows.shape[1]
     batch = _batch(config, longest, lesson)
     rows = max(rows.train.sum() for rows in lesson.members)
-    gates = 8 if recipe.kind == "recurrent" else 1  # numbers of a unit that the way back needs
+    gates = 8 if learner.kind == "recurrent" else 1  # numbers of a unit that the way back needs
     return Sizes(
         queries=len(lesson.event),
         layers=choice.layers,
         width=width,
         itemsize=max(site.values.dtype.itemsize for site in sites.values()),
-        inputs=width * (1 + recipe.remembers),
-        hidden=0 if recipe.kind == "linear" else config.hidden * gates,
+        inputs=width * (1 + learner.remembers),
+        hidden=0 if learner.kind == "linear" else config.hidden * gates,
         outputs=int(np.prod(lesson.event.shape[1:])),
         parameters=sum(int(np.prod(leaf.shape)) for leaf in weights.values()),
         batch=batch * longest,
         order=EPOCHS_PER_CALL * (int(rows) + batch),
         trials=len(config.trials),
-        remembers=recipe.remembers,
+        remembers=learner.remembers,
     )
 
 
 def layers_that_fit(
-    sites: Mapping[str, StoredSite], fixed: Sequence[Choice], lesson: Lesson, recipe: Recipe
+    sites: Mapping[str, StoredSite], fixed: Sequence[Choice], lesson: Lesson, learner: Learner
 ) -> int:
     """Layers that a mixture of those of `fixed` can have within the memory limit."""
-    sequences = sequences_of(lesson, recipe)
-    one = sizes_of(sites, fixed[0], lesson, recipe, sequences)
+    sequences = sequences_of(lesson, learner)
+    one = sizes_of(sites, fixed[0], lesson, learner, sequences)
     for layers in range(len(fixed), 1, -1):
-        if replace(one, layers=layers).fits(recipe.config.memory_limit):
+        if replace(one, layers=layers).fits(learner.config.memory_limit):
             return layers
     return 1
 
@@ -174,11 +174,11 @@ def _fit_turn(
     lesson: Lesson,
     members: slice,
     sequences: PaddedRows,
-    recipe: Recipe,
+    learner: Learner,
     progress: Callable[[float], None],
 ) -> Fitted:
     """All heads of some choices (data [C, Q, L, D]) and some members."""
-    config, rows = recipe.config, lesson.members[members]
+    config, rows = learner.config, lesson.members[members]
     learners = [np.flatnonzero(one.train) for one in rows]
     mean, scale = _normalisers(data, learners, config.batch)
     batch = _batch(config, sequences.rows.shape[1], lesson)
@@ -191,9 +191,9 @@ def _fit_turn(
     select, select_present = blocks(selecting, batch)
     steps = config.epochs * blocks(train, batch)[0].shape[1]
     site_of = tuple(np.repeat(np.arange(len(widths)), widths).tolist())
-    run = compiled(recipe, site_of, steps)
+    run = compiled(learner, site_of, steps)
     numbers = range(len(lesson.members))[members]
-    state = fresh_states(recipe, data.shape, len(widths), numbers, lesson.event.shape[1:])
+    state = fresh_states(learner, data.shape, len(widths), numbers, lesson.event.shape[1:])
     noise = jnp.asarray([noise for noise, _ in config.trials], jnp.float32)
     key, rng = jax.random.key(config.seed), np.random.default_rng(config.seed)
     done = 0

@@ -47,21 +47,36 @@ def judge(
         raise UserError("every scene of the dataset calibrated the risk head or set its thresholds")
     by_role = role[role >= 0][judged.episode]
     said: dict[str, list[Forecast]] = {name: [] for name in trained.ensembles}
+    absent: dict[str, str] = {}
     roles = np.unique(by_role)
     for k in roles:
         part = of_episodes(samples, role == k)
         for name, ensemble in trained.ensembles.items():
-            said[name].append(_forecast(trained, detectors[name], ensemble, part, int(k), rates))
+            if name in absent:
+                continue
+            try:
+                one = _forecast(trained, detectors[name], ensemble, part, int(k), rates)
+            except UserError as error:  # data without what a probe reads
+                if detectors[name].claims == "contact" or name == metadata.detector:
+                    raise
+                absent[name] = str(error)
+            else:
+                said[name].append(one)
     order = np.argsort(np.concatenate([np.flatnonzero(by_role == k) for k in roles]))
     _, count = usable_motions(judged)
     return Evidence(
         samples=judged,
-        forecasts={name: Forecast.joined(parts, order) for name, parts in said.items()},
+        forecasts={
+            name: Forecast.joined(parts, order)
+            for name, parts in said.items()
+            if name not in absent
+        },
         subject=metadata.detector,
         stratum=by_role,
         usable=np.asarray(metadata.usable),
         n_positive=count,
         rate=metadata.false_alarm_rate,
+        absent=absent,
     )
 
 

@@ -31,7 +31,7 @@ def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> d
         "threshold_clean_units": metadata.clean_units,
         "sites": metadata.sites,
         "layer": metadata.layer,
-        "absent": dict(metadata.absent),
+        "absent": {**metadata.absent, **evidence.absent},
         "safe_epochs": metadata.safe_epochs,
         **card,
     }
