@@ -51,7 +51,7 @@ class RunSetup:
         batch_size: queries that one compiled call of the policy answers.
         policy_scenes: suites and initial states that the policy was trained on, such as
             "libero_spatial/0-29"; None where its card does not say.
-        trained_on: scenes, as "suite/task/state", or instructions, that the risk head has seen; None
+        trained_on: scenes, as "suite/task/state", or instructions that the risk head has seen; None
             without a head.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
     """

@@ -35,9 +35,8 @@ class RiskHead:
     `layer` -1 reads nothing and reports zero risk. All arrays float32, `layer` int32.
     """
 
-    gain: Float[Array, "E L D"]  # D: the widths of all sites, side by side
-    proprio_gain: Float[Array, "E proprio"]  # of width 0: proprio is not read
-    offset: Float[Array, "E inputs"]  # D and proprio, side by side
+    gain: Float[Array, "E L D"]  # D: widths of all sites, and of proprio (in row 0), side by side
+    offset: Float[Array, "E D"]
     trunk: Weights
     platt_scale: Float[Array, "E M"]
     platt_shift: Float[Array, "E M"]
@@ -46,6 +45,7 @@ class RiskHead:
     layer: Int[Array, ""]
     sites: tuple[str, ...] = struct.field(pytree_node=False)
     widths: tuple[int, ...] = struct.field(pytree_node=False)
+    proprio: int = struct.field(pytree_node=False, default=0)  # numbers of it that are read
     kind: str = struct.field(pytree_node=False, default="perceptron")
     remembers: bool = struct.field(pytree_node=False, default=False)
 
@@ -68,10 +68,13 @@ class RiskHead:
 
         `key` is a JAX PRNG key; `layers` is L, `layer` + 1 by default.
         """
-        width, motions = sum(sites.values()), len(SIGNED_MOTIONS)
+        width, motions = sum(sites.values()) + proprio, len(SIGNED_MOTIONS)
         depth = max(layer + 1, 1) if layers is None else layers
-        read = (jnp.arange(depth) == layer).astype(jnp.float32)[None, :, None]
-        inputs = (width + proprio) * (2 if remembers else 1)
+        read = np.zeros((members, depth, width), np.float32)
+        read[:, layer] = 1.0
+        read[:, :, width - proprio :] = 0.0
+        read[:, 0, width - proprio :] = 1.0
+        inputs = width * (2 if remembers else 1)
 
         def fresh(key: Array) -> Weights:
             return TRUNKS[kind].initial(
@@ -79,9 +82,8 @@ class RiskHead:
             )
 
         return cls(
-            gain=jnp.broadcast_to(read, (members, depth, width)),
-            proprio_gain=jnp.ones((members, proprio)),
-            offset=jnp.zeros((members, width + proprio)),
+            gain=jnp.asarray(read),
+            offset=jnp.zeros((members, width)),
             trunk=jax.vmap(fresh)(jax.random.split(key, members)),
             platt_scale=jnp.ones((members, motions)),
             platt_shift=jnp.zeros((members, motions)),
@@ -90,6 +92,7 @@ class RiskHead:
             layer=jnp.asarray(layer, jnp.int32),
             sites=tuple(sites),
             widths=tuple(sites.values()),
+            proprio=proprio,
             kind=kind,
             remembers=remembers,
         )
@@ -134,8 +137,9 @@ class RiskHead:
     ) -> Float[Array, "B E inputs"]:
         """What the trunk sees of this query alone."""
         parts = [reading[site] for site in self.sites]
-        if self.proprio_gain.shape[-1]:
-            parts.append(proprio.astype(jnp.float32)[:, None] * self.proprio_gain)
+        if self.proprio:
+            gain = self.gain[:, 0, -self.proprio :]
+            parts.append(proprio.astype(jnp.float32)[:, None] * gain)
         return jnp.concatenate(parts, axis=-1) - self.offset
 
     def forecast(

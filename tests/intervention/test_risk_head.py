@@ -29,7 +29,7 @@ def a_head(kind: str, *, members: int = 3, remembers: bool = True, seed: int = 0
     )
     rng = np.random.default_rng(seed)
     head = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), head)
-    gain = head.gain.at[:, 1:, 6:].set(0.0)
+    gain = head.gain.at[:, 1:, 6:].set(0.0)  # row 0 has the proprio
     trunk = jax.tree.map(lambda leaf: 0.3 * leaf, head.trunk)  # no certainties
     return replace(head, gain=gain, trunk=trunk, layer=jnp.asarray(2, jnp.int32))
 
@@ -68,7 +68,7 @@ def by_hand(head: RiskHead, queries, proprio: list[np.ndarray]) -> np.ndarray:
                 layers = min(len(gain), DEPTHS[site])
                 parts.append((seen[site][:, :layers] * gain[:layers]).sum(axis=1))
                 begin += width
-            u = np.concatenate([*parts, own * leaves.proprio_gain[e]], axis=1) - leaves.offset[e]
+            u = np.concatenate([*parts, own * leaves.gain[e, 0, 10:]], axis=1) - leaves.offset[e]
             x = u
             if head.remembers:
                 x = np.concatenate([u, u * 0 if previous is None else u - previous], axis=1)

@@ -79,7 +79,6 @@ def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, de
     assert fit.choices == ("layer 1", "layer 3", MIXTURE)
     assert (fit.loss[1] < fit.loss[0]).all()
     assert "layer 1" not in fit.chosen
-    assert np.argmax(np.nan_to_num(fit.layer_auroc)) == 1
     valid = samples.valid
     bayes = np.mean(
         [roc_auc_score(samples.risk[valid, m], samples.activation[valid, 1, 0]) for m in (0, 1)]
@@ -95,7 +94,6 @@ def test_no_layer_is_read_that_risk_leaves_to_steering(planted):
         assert not member["gain"][4:].any()
         assert member["gain"][3].any()
         assert member["layer"] == 3
-    assert np.isnan(fit.layer_auroc[2])
 
 
 def test_only_the_recurrent_head_knows_what_was_said_at_the_beginning():

@@ -17,8 +17,8 @@ from mist_jax.risk.perceptron.choices import (
 from mist_jax.risk.perceptron.scoring import features_of, head_of, head_scores
 from mist_jax.risk.perceptron.training import (
     Fitted,
-    Lesson,
     Learner,
+    Lesson,
     fit_choices,
     layers_that_fit,
 )

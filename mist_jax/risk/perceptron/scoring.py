@@ -33,7 +33,6 @@ def head_of(
     own, whole = platts or [identity] * len(members), ensemble or identity
     return RiskHead(
         gain=stacked["gain"],
-        proprio_gain=jnp.zeros((len(members), 0)),
         offset=stacked["offset"],
         trunk={name: leaf for name, leaf in stacked.items() if name not in FRONT},
         platt_scale=jnp.stack([jnp.asarray(platt.scale, jnp.float32) for platt in own]),

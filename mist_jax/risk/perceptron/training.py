@@ -179,14 +179,14 @@ def _fit_turn(
 ) -> Fitted:
     """All heads of some choices (data [C, Q, L, D]) and some members."""
     config, rows = learner.config, lesson.members[members]
-    learners = [np.flatnonzero(one.train) for one in rows]
-    mean, scale = _normalisers(data, learners, config.batch)
+    taught = [np.flatnonzero(one.train) for one in rows]
+    mean, scale = _normalisers(data, taught, config.batch)
     batch = _batch(config, sequences.rows.shape[1], lesson)
     train = [sequences.within(one.train) for one in rows]
     selecting = [sequences.within(one.select) for one in rows]
     weights = np.stack(
         [class_weight(lesson.event[at], lesson.at_risk[at], config.max_class_weight)
-         for at in learners]
+         for at in taught]
     )  # fmt: skip
     select, select_present = blocks(selecting, batch)
     steps = config.epochs * blocks(train, batch)[0].shape[1]
@@ -222,10 +222,10 @@ def _fit_turn(
 
 
 def _normalisers(
-    data: Array, learners: Sequence[np.ndarray], batch: int
+    data: Array, taught: Sequence[np.ndarray], batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale [C, K, L, D] of each member's training rows."""
-    rows, present = blocks(learners, batch)
+    rows, present = blocks(taught, batch)
     found = [[moments(x, at, here) for at, here in zip(rows, present, strict=True)] for x in data]
     mean, spread = np.moveaxis(np.asarray(jax.device_get(found), np.float32), 2, 0)
     return mean, floored(spread).astype(np.float32)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 from jax.sharding import Sharding
 
 from mist_jax.axes import SIGNED_MOTIONS
@@ -118,6 +119,12 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     tree = arrays_of(trained.head, trained.ensembles, trained.quiet)
     described = dataclasses.asdict(trained.metadata)
     del described["code_version"]
+    # Orbax keeps no array without elements, such as the gain of a proprio that is not read.
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    empty = {name: leaf for name, leaf in flat.items() if np.size(leaf) == 0}
+    described["empty"] = {name: [str(a.dtype), *a.shape] for name, a in empty.items()}
+    kept = {name: leaf for name, leaf in flat.items() if name not in empty}
+    tree = traverse_util.unflatten_dict(kept, sep="/")
     path = folder / FOLDER
     save_checkpoint(path, tree, described, KIND)
     return path
@@ -165,6 +172,7 @@ def restore_trained(
     path = checkpoint_path(Path(folder), FOLDER)
     described = read_metadata(path, KIND)
     del described["kind"]
+    empty = described.pop("empty", {})
     try:
         described = {name: _tupled(value) for name, value in described.items()}
         described["train"] = TrainConfig(**described["train"])
@@ -182,11 +190,12 @@ def restore_trained(
     reader = gating(metadata.detector, detectors).reader
     tree = restore_arrays(path, sharding)
     try:
+        tree = _with_empty(tree, empty)
         head = reader(**tree["head"], **metadata.static)
         stored = tree["ensembles"].items()
         ensembles = {name: Ensemble.of_arrays(arrays) for name, arrays in stored}
         quiet = _quiet(tree["quiet"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}); train the risk head again") from error
     return TrainedRisk(head, ensembles, quiet, metadata)
 
@@ -210,6 +219,13 @@ def _arrays(reader: Any) -> dict[str, Any]:
     """The arrays of a pytree; what is static is in the metadata."""
     fields = (f for f in dataclasses.fields(reader) if f.metadata.get("pytree_node", True))
     return {field.name: getattr(reader, field.name) for field in fields}
+
+
+def _with_empty(tree: dict[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with the arrays that have no elements, told as [dtype, *shape] by their path."""
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    flat |= {name: np.zeros(shape, dtype) for name, (dtype, *shape) in empty.items()}
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _quiet(arrays: Mapping[str, Any]) -> ScorePaths:
