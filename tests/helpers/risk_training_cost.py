@@ -39,9 +39,7 @@ def lesson_of(values: np.ndarray, rng: np.random.Generator) -> Lesson:
         Rows((fold >= 0) & (fold != k) & (fold != (k + 1) % FOLDS), fold == (k + 1) % FOLDS)
         for k in range(FOLDS)
     ]
-    return Lesson(
-        event, at_risk, np.asarray(event.any(axis=1)), np.ones(queries, bool), members, episode
-    )
+    return Lesson(event, at_risk, members, episode)
 
 
 def activations(queries: int, width: int, layers: int, rng: np.random.Generator) -> np.ndarray:
@@ -84,7 +82,7 @@ def main() -> None:
         best = int(np.argmin(fitted.loss.mean(axis=(1, 2))))
         print(
             f"{line}, processor {time.process_time() - busy:.0f} s, best layer {best} of "
-            f"{layers} (planted {layers // 2}), AUROC {fitted.auroc[best].mean():.3f}, {peak()}"
+            f"{layers} (planted {layers // 2}), {peak()}"
         )
 
 

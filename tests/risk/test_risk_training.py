@@ -190,8 +190,7 @@ def toy_lesson(queries: int = 400, seed: int = 0, layers: int = 3, width: int = 
     episode = np.arange(queries) // 10
     half = episode % 2 == 0
     members = [Rows(half, ~half), Rows(~half, half)]
-    risk = np.asarray(event.any(axis=1))
-    lesson = Lesson(event, at_risk, risk, np.ones(queries, bool), members, episode)
+    lesson = Lesson(event, at_risk, members, episode)
     sites = {SITE: StoredSite(tuple(range(layers)), values)}
     return sites, [Choice(f"layer {i}", ((i,),)) for i in range(layers)], lesson
 
@@ -257,16 +256,16 @@ def test_peak_memory_stays_within_the_limit_as_the_compiler_counts_it(
         run = real(*static)
 
         def train(*arguments):
-            counted = run.train.lower(*arguments).compile().memory_analysis()
+            counted = run.lower(*arguments).compile().memory_analysis()
             peaks.append(
                 counted.argument_size_in_bytes
                 + counted.output_size_in_bytes
                 + counted.temp_size_in_bytes
                 - counted.alias_size_in_bytes
             )
-            return run.train(*arguments)
+            return run(*arguments)
 
-        return run._replace(train=train)
+        return train
 
     monkeypatch.setattr(training, "compiled", measured)
     fit_choices(sites, choices, lesson, Learner(kind, remembers, config))

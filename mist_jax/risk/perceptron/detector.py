@@ -71,10 +71,7 @@ class HazardDetector:
         sites = self.read(samples)
         event, at_risk = samples.label.hazard(plan.train.windows)
         rows = [plan.folds.labelled(k, samples) for k in range(plan.folds.count)]
-        lesson = Lesson(
-            event & plan.usable, at_risk & plan.usable, samples.risk & plan.usable, samples.valid,
-            rows, samples.episode,
-        )  # fmt: skip
+        lesson = Lesson(event & plan.usable, at_risk & plan.usable, rows, samples.episode)
         learner = Learner(self.kind, self.remembers, plan.train)
         main = samples.site if samples.site in sites else next(iter(sites))
         groups = self._groups(sites, fixed_choices(sites, main, plan), lesson, learner)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import optax
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.hazard import horizon_logit
 from mist_jax.intervention.risk_trunk import TRUNKS, Weights
 from mist_jax.risk.perceptron.loss import hazard_loss
 from mist_jax.risk.plan import TrainConfig
@@ -57,19 +56,11 @@ class FoldRows(NamedTuple):
     class_weight: Array  # float32 [2, M]
 
 
-class Compiled(NamedTuple):
-    """What runs on the device."""
-
-    train: Any
-    judge: Any
-
-
 @lru_cache(maxsize=16)
-def compiled(learner: Learner, site_of: tuple[int, ...], steps: int) -> Compiled:
+def compiled(learner: Learner, site_of: tuple[int, ...], steps: int) -> Any:
     """A block of epochs for choices x members x trials; `site_of` names each feature's site.
 
-    `train` is (state, data, mean, scale, table, fold, key, noise, epochs) -> state, and `judge`
-    (weights, data, mean, scale, table, select) -> logits [C, K, S, blocks, batch, Q, M].
+    Gives (state, data, mean, scale, table, fold, key, noise, epochs) -> state [C, K, S, ...].
     """
     config, trunk = learner.config, TRUNKS[learner.kind]
     optimiser = optimiser_of(config, steps)
@@ -150,20 +141,13 @@ def compiled(learner: Learner, site_of: tuple[int, ...], steps: int) -> Compiled
 
         return jax.lax.scan(body, state, (epochs, fold.order, fold.present))[0]
 
-    def judge(weights, x, mean, scale, table, select):
-        def scores(rows):
-            return horizon_logit(hazards(weights, x, mean, scale, table, rows, 0.0, None))
-
-        return jax.lax.map(lambda numbers: scores(table.rows[numbers]), select)
-
     #            state, data, mean, scale, table, fold, key, noise, epochs
     per_trial = (0, None, None, None, None, None, None, 0, None)
     per_member = (0, None, 0, 0, None, 0, None, None, None)
     per_choice = (0, 0, 0, 0, None, None, None, None, None)
     for axes in (per_trial, per_member, per_choice):
         train = jax.vmap(train, in_axes=axes)
-        judge = jax.vmap(judge, in_axes=axes[:6])
-    return Compiled(jax.jit(train, donate_argnums=0), jax.jit(judge))
+    return jax.jit(train, donate_argnums=0)
 
 
 def optimiser_of(config: TrainConfig, steps: int) -> optax.GradientTransformation:

@@ -18,7 +18,6 @@ import numpy as np
 from mist_jax.axes import Array
 from mist_jax.intervention.risk_trunk import Weights
 from mist_jax.risk.features import StoredSite
-from mist_jax.risk.judging.metrics import mean_auroc
 from mist_jax.risk.perceptron.batches import PaddedRows, blocks, shuffled
 from mist_jax.risk.perceptron.choices import Choice
 from mist_jax.risk.perceptron.epochs import (
@@ -47,8 +46,6 @@ class Lesson:
 
     event: np.ndarray  # bool [Q, W, M]
     at_risk: np.ndarray  # bool [Q, W, M]
-    risk: np.ndarray  # bool [Q, M], an event within the horizon
-    judged: np.ndarray  # bool [Q], whether that is known
     members: Sequence[Rows]
     episode: np.ndarray  # int [Q]
 
@@ -65,7 +62,6 @@ class Fitted:
     scale: np.ndarray  # float32 [C, K, L, D]
     loss: np.ndarray  # float32 [C, K, S], on the select rows at the epoch kept
     best_epoch: np.ndarray  # int [C, K, S], epochs trained to get it
-    auroc: np.ndarray  # float [C, K, S], on the select rows, mean over motions; nan: undefined
 
     def mixture(self, c: int, k: int, s: int) -> np.ndarray:
         """Weights of the layers of one head, [site, L]; [1, L] of a fixed choice."""
@@ -201,24 +197,15 @@ def _fit_turn(
         epochs = np.arange(start, min(start + EPOCHS_PER_CALL, config.epochs))
         order, present = shuffled(train, batch, len(epochs), rng)
         fold = FoldRows(order, present, select, select_present, weights)  # type: ignore[arg-type]
-        state = run.train(state, data, mean, scale, table, fold, key, noise, epochs)
+        state = run(state, data, mean, scale, table, fold, key, noise, epochs)
         progress(len(epochs) / config.epochs)
         done = start + len(epochs)
         waited = done - np.asarray(state.best_epoch)
         if select_present.any() and (waited > config.patience).all():
             break
     progress(1 - done / config.epochs)
-    logits = np.asarray(run.judge(state.best, data, mean, scale, table, select))
-    auroc = np.full(logits.shape[:3], np.nan)
-    for k, (numbers, here) in enumerate(zip(select, select_present, strict=True)):
-        within = (sequences.here[numbers] & here[..., None]).reshape(-1)
-        at = sequences.rows[numbers].reshape(-1)[within]
-        judged = rows[k].select[at] & lesson.judged[at]
-        for c, s in np.ndindex(len(auroc), len(config.trials)):
-            found = logits[c, k, s].reshape(-1, logits.shape[-1])[within][judged]
-            auroc[c, k, s] = mean_auroc(found, lesson.risk[at][judged])
     best, loss, epoch = jax.device_get((state.best, state.best_loss, state.best_epoch))
-    return Fitted(best, mean, scale, loss, epoch, auroc)
+    return Fitted(best, mean, scale, loss, epoch)
 
 
 def _normalisers(
@@ -252,6 +239,6 @@ def _joined(parts: Sequence[Fitted], axis: int) -> Fitted:
     def join(*leaves: np.ndarray) -> np.ndarray:
         return np.concatenate(leaves, axis=axis)
 
-    names = ("weights", "mean", "scale", "loss", "best_epoch", "auroc")
+    names = ("weights", "mean", "scale", "loss", "best_epoch")
     columns = ([getattr(part, name) for part in parts] for name in names)
     return Fitted(*(jax.tree.map(join, *column) for column in columns))
