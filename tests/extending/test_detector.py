@@ -25,7 +25,7 @@ def test_it_opens_gates_inside_the_forward_as_it_judges_outside(extended, tmp_pa
     )
     reader, metadata = restore_risk_head(save_risk_head(tmp_path, trained))
     assert metadata.detector == "line"
-    assert np.isfinite(metadata.alarm_threshold).any()
+    assert float(reader.ensemble_scale[0]) > 0, "x+ listens to the score"
     seen = policy.predict_inputs(tiny_policy_inputs(2), sites=("llm.resid",), risk_head=reader)
     activation = seen.activations["llm.resid"][:, samples.layers[0]]
 
