@@ -50,6 +50,12 @@ _STRENGTH = flags.DEFINE_list(
 )
 _SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")
 _LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; default all.")
+_ACTIVATION_DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "activation_dtype",
+    "float32",
+    ("float32", "float16"),
+    "How activations are stored; float16 takes half the space.",
+)
 _IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "images", "none", ("none", "query", "step"), "Camera pictures kept: none, per query, per step."
 )
@@ -117,6 +123,7 @@ def main() -> None:
             assets=assets.kind,
             suites=(simulation_flags.ENV.value,),
             sites=recorded,
+            activation_dtype=_ACTIVATION_DTYPE.value,
             chunk=config.chunk,
             camera_res=config.camera_res,
             images=_IMAGES.value,

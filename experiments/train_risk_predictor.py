@@ -17,7 +17,7 @@ _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the risk head goes.", required=True)
-_EPOCHS = flags.DEFINE_integer("epochs", 100, "Most passes over the training queries.", 1, 100_000)
+_EPOCHS = flags.DEFINE_integer("epochs", 12, "Most passes over the training queries.", 1, 100_000)
 _SAFE_EPOCHS = flags.DEFINE_integer(
     "safe_epochs", 1000, "Epochs of SAFE's networks beside it; 1000 are its own.", 1, 100_000
 )
@@ -46,10 +46,12 @@ _MIN_POSITIVE = flags.DEFINE_integer(
     "min_positive", 10, "Positive queries below which a motion reports its base rate.", 2
 )
 _HIDDEN = flags.DEFINE_integer("hidden", 64, "Hidden units of the head.", 1, 65_536)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of AdamW.", 1e-8, 1.0)
-_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 3.0, "Of AdamW, on the kernels.", 0.0)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Queries per update.", 1)
-_PATIENCE = flags.DEFINE_integer("patience", 15, "Epochs without progress before the stop.", 1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Of AdamW.", 1e-8, 1.0)
+_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1.0, "Of AdamW, on the kernels.", 0.0)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 512, "Most queries per update; fewer where there are few.", 1
+)
+_PATIENCE = flags.DEFINE_integer("patience", 5, "Epochs without progress before the stop.", 1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds tried; validation data choose.", 1, 100)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything that is drawn.", 0, 2**31 - 1)
 _MAX_LAYER = flags.DEFINE_integer(
