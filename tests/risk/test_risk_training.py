@@ -26,7 +26,7 @@ from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
 from mist_jax.risk.splits import CALIBRATE, THRESHOLD, Rows
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 
-QUICK = TrainConfig(hidden=16, epochs=8, learning_rate=1e-2, weight_decay=0.1, batch=64)
+QUICK = TrainConfig(hidden=16, epochs=10, learning_rate=1e-2, weight_decay=0.1, batch=64)
 HORIZON = 8
 MOTIONS = len(SIGNED_MOTIONS)
 
