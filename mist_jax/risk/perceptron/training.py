@@ -35,7 +35,7 @@ from mist_jax.risk.perceptron.normaliser import floored, moments
 from mist_jax.risk.plan import TrainConfig
 from mist_jax.risk.splits import Rows
 
-EPOCHS_PER_CALL = 4
+EPOCHS_PER_CALL = 5
 STEPS_OF_AN_EPOCH = 32  # at least, as long as a batch holds SMALLEST_BATCH queries
 SMALLEST_BATCH = 16
 
