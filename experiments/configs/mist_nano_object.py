@@ -9,6 +9,8 @@
     python -m experiments.train_policy --config=experiments/configs/mist_nano_object.py \
       --name=mist-nano-object --steps=1600 --data_dir=data/noisy,data/fast,data/exact \
       --output_dir=runs/mist-nano-object
+
+What it took and what it reached: mist_jax/checkpoints/mist-nano-object/README.md.
 """
 
 from typing import Any
