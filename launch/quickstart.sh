@@ -4,7 +4,8 @@
 #
 #   launch/quickstart.sh [FLAG ...]     flags for every step that simulates, such as --assets=lite
 #
-# Run again, it goes on where it stopped; delete runs/quickstart to start afresh.
+# Run again, it goes on where it stopped; delete runs/quickstart to start afresh. To be quick, only
+# some of the detectors are fitted beside the head, and SAFE for 50 epochs (its own number is 1000).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,8 +31,9 @@ step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
   --initial_states=0-19 --perturbation=mixed --perturbation_length=10,20 \
   --perturbation_strength=0.3,1.0 --n_success=5 --n_failure=5 --max_attempts_per_task=10 \
   --save_dir=$RUN/episodes
-learn risk/metrics.json "2/4 Risk: which action dimension is about to cause harm" \
-  train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk
+learn risk/metrics.json "2/4 Risk: which motion is about to cause harm (a few detectors, SAFE short)" \
+  train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk \
+  --detectors="clock,state,SAFE-LSTM,SAFE-LSTM on contacts" --safe_epochs=50
 learn steering/summary.json "3/4 Steering: directions away from harm" extract_steering_vectors \
   --data_dir=$RUN/episodes --output_dir=$RUN/steering
 # mist-nano was trained on initial states 0-29.

@@ -106,6 +106,11 @@ def scenes_of(folder: Path, **fleet) -> dict:
     return json.loads(sample(plan(folder), InstantFleet(how, **fleet)).read_text())
 
 
+def told(capfd) -> str:
+    """What was written on standard error since the last time, in one line."""
+    return " ".join(capfd.readouterr().err.split())
+
+
 def test_the_first_good_scenes_are_accepted_and_no_other(tmp_path):
     made = scenes_of(tmp_path / "a")
     assert made["tuning"] == {"0": "1002,1005,1008", "2": "1004-1006"}
@@ -140,6 +145,19 @@ def test_other_tasks_and_the_other_pool_stay_in_the_table(tmp_path):
         "tuning": {0: (1002, 1005, 1008), 2: (1004, 1005, 1006)},
         "sealed": {1: (5000, 5001)},
     }
+
+
+def test_what_is_told_counts_the_scenes_of_this_pool_and_of_these_tasks_alone(tmp_path, capfd):
+    folder = tmp_path / "out"
+    sample(plan(folder), InstantFleet(how))
+    capfd.readouterr()
+    sealed = plan(folder, pool="sealed", n_scenes=2)
+    with pytest.raises(KeyboardInterrupt):
+        sample(sealed, InstantFleet(lambda _: GOOD, stop_after=1))
+    assert told(capfd).endswith("1 accepted")
+    sample(sealed, InstantFleet(lambda key: key.initial_state - 5000))
+    ends = "2 crashed, 2 failure, 2 harmful contact, 2 not still"
+    assert told(capfd).endswith(f"4 accepted, {ends}")
 
 
 def test_too_few_good_scenes_are_told_by_task_and_not_written(tmp_path):

@@ -42,13 +42,15 @@ class SamplingPlan:
 
 @dataclass
 class SceneTally:
-    """How many scenes were accepted, and why the others were not."""
+    """How many of the scenes that `trials` wants were accepted, and why the others were not."""
 
     trials: SceneTrials
     counts: Counter[str] = field(default_factory=Counter)
 
     def count(self, key: EpisodeKey, outcome: str, *, harmful: bool) -> None:
-        """Counts one."""
+        """Counts one; the folder may hold another pool's, which are not told."""
+        if not self.trials.has_tried(key):
+            return
         why = outcome
         if outcome == "success":
             why = "harmful contact" if harmful else "not still"

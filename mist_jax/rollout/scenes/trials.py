@@ -16,8 +16,12 @@ class _TaskTrials:
     running: set[int] = field(default_factory=set)
 
     @property
+    def ended(self) -> set[int]:
+        return self.accepted | self.rejected
+
+    @property
     def tried(self) -> int:
-        return len(self.accepted) + len(self.rejected) + len(self.running)
+        return len(self.ended) + len(self.running)
 
 
 class SceneTrials:
@@ -50,10 +54,13 @@ class SceneTrials:
         """The accepted scenes so far, ascending, by task id."""
         return {task_id: tuple(sorted(task.accepted)) for task_id, task in self._tasks.items()}
 
+    def has_tried(self, key: EpisodeKey) -> bool:
+        """Whether this episode has ended and is one of those that are wanted here."""
+        return self._wants(key) and key.initial_state in self._tasks[key.task_id].ended
+
     def has_accepted(self, key: EpisodeKey) -> bool:
-        """Whether the scene of this episode is among them."""
-        task = self._tasks.get(key.task_id)
-        return task is not None and key.initial_state in task.accepted
+        """Whether its scene is among the accepted ones."""
+        return self._wants(key) and key.initial_state in self._tasks[key.task_id].accepted
 
     @property
     def missing(self) -> int:
@@ -65,9 +72,8 @@ class SceneTrials:
 
     def recall(self, entry: EpisodeEntry) -> None:
         """Counts an episode that an earlier run has stored."""
-        key = entry.key
-        if key == self._key(key.task_id, key.initial_state) and key.task_id in self._tasks:
-            self._count(key, good=key in self._known_good)
+        if self._wants(entry.key):
+            self._count(entry.key, good=entry.key in self._known_good)
 
     def settle(self, episode: Episode) -> Episode:
         """Counts an episode that has ended."""
@@ -93,15 +99,18 @@ class SceneTrials:
 
     def _begin(self, task_id: int) -> EpisodeSpec:
         task = self._tasks[task_id]
-        known = task.accepted | task.rejected | task.running
+        known = task.ended | task.running
         scene = next(scene for scene in self._scenes if scene not in known)
         task.running.add(scene)
         return self._spec_of(self._key(task_id, scene))
 
     def _count(self, key: EpisodeKey, *, good: bool) -> None:
-        if key.initial_state in self._scenes:
-            task = self._tasks[key.task_id]
-            (task.accepted if good else task.rejected).add(key.initial_state)
+        task = self._tasks[key.task_id]
+        (task.accepted if good else task.rejected).add(key.initial_state)
+
+    def _wants(self, key: EpisodeKey) -> bool:
+        mine = key == self._key(key.task_id, key.initial_state)
+        return mine and key.task_id in self._tasks and key.initial_state in self._scenes
 
     def _key(self, task_id: int, scene: int) -> EpisodeKey:
         return EpisodeKey(self._suite, task_id, scene, self._seed)
