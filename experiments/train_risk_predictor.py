@@ -145,7 +145,8 @@ def main() -> None:
     limit = "" if last is None else f" (of those up to {last})"
     print(f"layer {trained.metadata.layer}{limit}; positives {card['n_positive']}")
     print("\n".join(verdict_of_card(card)))
-    print(f"risk head: {path}")
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    print(f"risk head: {path} ({size / 1e6:.0f} MB with the ensembles of all detectors)")
 
 
 if __name__ == "__main__":

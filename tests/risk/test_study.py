@@ -228,7 +228,10 @@ def test_a_pure_clock_is_reported_as_not_beating_the_clock():
     card = scorecard(judge(trained_on(samples), samples, FEW), replicates=200)
     against = card["head_minus"][ALL][WITHIN_TASK]["clock"]
     assert against["any"]["verdict"] == against["mean"]["verdict"] == "not better"
-    assert any("does NOT beat clock in the mean, any event" in line for line in card["verdict"])
+    assert any(
+        "First events, within tasks, mean over x+, x-: the probe does NOT beat clock" in line
+        for line in card["verdict"]
+    )
     found = card["detectors"]["clock"][ALL]["any"][WITHIN_FOLD]["value"]
     label = samples.labels["all"].any_risk
     assert found == pytest.approx(roc_auc_score(label, samples.step > 56), abs=0.04)
@@ -279,7 +282,7 @@ def test_two_scenes_cannot_judge_whom_the_head_beats(planted):
     card = scorecard(judge(trained, of_episodes(samples, keep), FEW), replicates=100)
     against = card["head_minus"][ALL][WITHIN_FOLD]["clock"]["any"]
     assert against["verdict"] == "cannot be judged"
-    assert not any("NOT" in line or "beats clock in" in line for line in card["verdict"])
+    assert not any("NOT" in line or "beats" in line for line in card["verdict"])
 
 
 def test_clean_episodes_are_alarmed_at_the_stated_rate():
