@@ -5,9 +5,9 @@ from typing import Any
 
 OURS = "ours"
 OUTSIDE = "baselines without a look inside"
-ON_CONTACTS = "published, trained on contacts"
-ON_FAILURES = "published, trained on failures"
-OTHERS = "others"
+ON_CONTACTS = "published detectors trained on contacts"
+ON_FAILURES = "published detectors trained on failures"
+OTHERS = "other detectors"
 GROUPS = (OURS, OUTSIDE, ON_CONTACTS, ON_FAILURES, OTHERS)
 
 

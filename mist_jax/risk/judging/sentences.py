@@ -1,15 +1,17 @@
 """What a scorecard comes to, in a few sentences: whom the subject beats, and whom it does not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
 from mist_jax.risk.judging.evidence import AROUND, CLOCK, TASK_CLOCK
+from mist_jax.risk.judging.groups import groups_of
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, by_verdict
 from mist_jax.risk.judging.views import ALL, ANY_EVENT, FIRST, MEAN, UNPUSHED, WITHIN_TASK
 
+AT_ONCE = 3  # as many of a group, if they are all of it, are named by the group
 NAMED_FIRST = (CLOCK, TASK_CLOCK, AROUND)  # what a detector has to beat to have seen anything
 VIEWS = {
     FIRST: "First events",
@@ -41,13 +43,13 @@ def sentences(card: Mapping[str, Any], usable: np.ndarray) -> list[str]:
             )
             continue
         gaps = {other: rows[MEAN] for other, rows in minus[view][WITHIN_TASK].items()}
-        lines.append(f"{words}, within tasks, mean over {', '.join(over)}: {_said(subject, gaps)}.")
+        lines.append(f"{words}, within tasks, mean over {', '.join(over)}: {_said(card, gaps)}.")
     either = {other: rows[ANY_EVENT] for other, rows in first.items()}
-    lines.append(f"Any first event, within tasks: {_said(subject, either)}.")
+    lines.append(f"Any first event, within tasks: {_said(card, either)}.")
     announced = card["head_minus_announced"]
     lines.append(
         f"First events announced ahead, by {SPLIT_CONFORMAL.name} at {card['alarm_rate']:.0%}: "
-        f"{_said(subject, announced)}."
+        f"{_said(card, announced)}."
     )
     if CLOCK in first:
         lines.append(_motions(subject, first[CLOCK], card))
@@ -61,14 +63,28 @@ def views_told(card: Mapping[str, Any]) -> dict[str, str]:
     return {view: words for view, words in VIEWS.items() if view != UNPUSHED or not same}
 
 
-def _said(subject: str, gaps: Mapping[str, Mapping[str, Any]]) -> str:
+def _said(card: Mapping[str, Any], gaps: Mapping[str, Mapping[str, Any]]) -> str:
     """Whom the subject beats, whom it does not and of whom that is open."""
-    order = sorted(gaps, key=lambda name: (_rank(name), list(gaps).index(name)))
-    better, worse, unclear = by_verdict({name: gaps[name] for name in order})
-    parts = [f"beats {', '.join(better)}"] if better else []
-    parts += [f"does NOT beat {', '.join(worse)}"] if worse else []
-    parts += [f"cannot be judged against {', '.join(unclear)}"] if unclear else []
-    return f"the {subject} {'; '.join(parts)}"
+    better, worse, unclear = (_names(card, names) for names in by_verdict(gaps))
+    parts = [f"beats {better}"] if better else []
+    parts += [f"does NOT beat {worse}"] if worse else []
+    parts += [f"cannot be judged against {unclear}"] if unclear else []
+    return f"the {card['subject']} {'; '.join(parts)}"
+
+
+def _names(card: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Detectors as they are listed: `NAMED_FIRST` before others, whole groups in one word."""
+    said = [name for name in NAMED_FIRST if name in names]
+    for group, members in groups_of(card).items():
+        rest = [name for name in members if name not in (*NAMED_FIRST, card["subject"])]
+        found = [name for name in rest if name in names]
+        if len(found) < AT_ONCE or len(found) < len(rest):
+            said += found
+        else:
+            said.append(
+                f"{'all' if len(rest) == len(members) else 'the other'} {len(rest)} {group}"
+            )
+    return ", ".join(said)
 
 
 def _motions(subject: str, gaps: Mapping[str, Any], card: Mapping[str, Any]) -> str:
@@ -80,7 +96,3 @@ def _motions(subject: str, gaps: Mapping[str, Any], card: Mapping[str, Any]) -> 
     parts += [f"does NOT beat it in {', '.join(worse)}"] if worse else []
     parts += [f"cannot be judged in {', '.join(unclear)}"] if unclear else []
     return f"Motion by motion against the {CLOCK}: the {subject} {'; '.join(parts)}."
-
-
-def _rank(name: str) -> int:
-    return NAMED_FIRST.index(name) if name in NAMED_FIRST else len(NAMED_FIRST)
