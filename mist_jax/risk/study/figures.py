@@ -16,15 +16,17 @@ from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
 from mist_jax.risk.judging.announcing import first_event_step, trade_off
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, any_event
 from mist_jax.risk.judging.groups import OTHERS, grouped, groups_of
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_of_both
 from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_TASK
 from mist_jax.risk.study.checkpoint import RiskMetadata
+from mist_jax.signed import DIMENSION, SIGN
 
 SUBJECT_COLOUR, CLOCK_COLOUR = "#1f77b4", "#d62728"
 # Beside the subject's blue; the tenth and later lines of one panel would be grey.
 _LINES = (
     "#d62728", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "black",
 )  # fmt: skip
-COLOURS = tuple(colormaps["tab20"](i / 20) for i in range(20))
+COLOURS = tuple(colormaps["tab10"](i) for i in range(10))
 BEFORE = 48  # control steps before the first event over which risk is drawn
 
 
@@ -56,9 +58,9 @@ def curves(evidence: Evidence) -> Figure:
     for i in _drawn(evidence):
         score, label = _column(evidence, i)
         false, true, precision = _operating_points(score, label)
-        roc.plot(false, true, color=COLOURS[i], label=f"{SIGNED_MOTIONS[i]} ({label.sum()})")
-        recall.step(true[1:], precision[1:], where="post", color=COLOURS[i])
-        recall.axhline(label.mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
+        roc.plot(false, true, label=f"{SIGNED_MOTIONS[i]} ({label.sum()})", **_style(i))
+        recall.step(true[1:], precision[1:], where="post", **_style(i))
+        recall.axhline(label.mean(), color=_style(i)["color"], linestyle=":", linewidth=0.8)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     recall.set(
         xlabel="recall",
@@ -81,7 +83,7 @@ def reliability(evidence: Evidence, bins: int = 8) -> Figure:
         said = [score[part].mean() for part in parts if len(part)]
         seen = [label[part].mean() for part in parts if len(part)]
         most = max(most, *said, *seen)
-        axes.plot(said, seen, "o-", color=COLOURS[i], label=SIGNED_MOTIONS[i], markersize=4)
+        axes.plot(said, seen, marker="o", label=SIGNED_MOTIONS[i], markersize=4, **_style(i))
     axes.plot([0, most], [0, most], color="0.7", linewidth=1)
     axes.set(xlabel="predicted probability", ylabel="observed frequency", title="Reliability")
     _legend(axes, evidence, "motion")
@@ -262,6 +264,9 @@ def _forest(
                 axes.plot(row["value"], at, "o", color=colour, markersize=4.5)
             at += 1
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=9)
+    for label in axes.get_yticklabels():
+        if label.get_text() in {_capital(group) for group in groups}:
+            label.set_fontweight("bold")
     axes.set_ylim(at - 0.4, -0.6)
 
 
@@ -279,10 +284,17 @@ def _named_rows(axes: Axes, names: list[str]) -> None:
 
 
 def _drawn(evidence: Evidence) -> np.ndarray:
-    """The motions of which both classes are there and a head was learnt."""
+    """The motions that were learnt and have enough scenes for a curve to say something."""
     samples = evidence.samples
-    label = samples.risk[samples.valid]
-    return np.flatnonzero(evidence.usable & label.any(axis=0) & ~label.all(axis=0))
+    rows = samples.valid
+    scenes = [clusters_of_both(column, samples.scene[rows]) for column in samples.risk[rows].T]
+    return np.flatnonzero(evidence.usable & (np.asarray(scenes) >= MIN_CLUSTERS))
+
+
+def _style(motion: int) -> dict[str, Any]:
+    """One colour per dimension; dashed: towards minus."""
+    plus = SIGN[motion] > 0
+    return {"color": COLOURS[DIMENSION[motion]], "linestyle": "-" if plus else "--"}
 
 
 def _column(evidence: Evidence, motion: int) -> tuple[np.ndarray, np.ndarray]:
@@ -312,4 +324,10 @@ def _legend(axes: Axes, evidence: Evidence, title: str, of: Axes | None = None) 
             frameon=False,
         )  # fmt: skip
     else:
-        axes.text(0.5, 0.5, "no motion has enough events", ha="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            f"no motion has {MIN_CLUSTERS} scenes with an event",
+            ha="center",
+            transform=axes.transAxes,
+        )
