@@ -18,7 +18,7 @@ from mist_jax.risk.perceptron.batches import PaddedRows, shuffled
 from mist_jax.risk.perceptron.choices import MIXTURE, Choice, fixed_choices, mixture_choice
 from mist_jax.risk.perceptron.detector import HazardDetector, Perceptron
 from mist_jax.risk.perceptron.epochs import Learner
-from mist_jax.risk.perceptron.head import HEADS, LINEAR_HEAD, RISK_HEAD
+from mist_jax.risk.perceptron.head import HEADS, LINEAR_HEAD, MIXING_HEAD, RISK_HEAD
 from mist_jax.risk.perceptron.loss import class_weight, hazard_loss
 from mist_jax.risk.perceptron.normaliser import floored, moments, normaliser
 from mist_jax.risk.perceptron.training import Lesson, fit_choices
@@ -66,11 +66,25 @@ def planted():
     return samples, plan, RISK_HEAD.fit(samples, plan, quietly)
 
 
-@pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
-def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, detector):
+@pytest.fixture(scope="module")
+def fits(planted):
+    """Of a head, by its detector: each is fitted once."""
     samples, plan, fit = planted
-    fit = fit if detector is RISK_HEAD else detector.fit(samples, plan, quietly)
-    assert fit.choices == ("layer 1", "layer 3", MIXTURE)
+    known = {RISK_HEAD: fit}
+
+    def of(detector):
+        if detector not in known:
+            known[detector] = detector.fit(samples, plan, quietly)
+        return known[detector]
+
+    return of
+
+
+@pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
+def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, fits, detector):
+    samples, plan, _ = planted
+    fit = fits(detector)
+    assert fit.choices == ("layer 1", "layer 3") + (MIXTURE,) * detector.mixes
     assert (fit.loss[1] < fit.loss[0]).all()
     assert "layer 1" not in fit.chosen
     valid = samples.valid
@@ -81,10 +95,10 @@ def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, de
     assert auroc_of(detector, samples, plan, fit) > bayes - 0.16
 
 
-def test_no_layer_is_read_that_risk_leaves_to_steering(planted):
-    _, plan, fit = planted
-    assert plan.last_layer == 3
-    for member in fit.members:
+@pytest.mark.parametrize("detector", [RISK_HEAD, MIXING_HEAD], ids=lambda detector: detector.name)
+def test_no_layer_is_read_that_risk_leaves_to_steering(planted, fits, detector):
+    assert planted[1].last_layer == 3
+    for member in fits(detector).members:
         assert not member["gain"][4:].any()
         assert member["gain"][3].any()
         assert member["layer"] == 3
@@ -125,11 +139,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_other_heads(planted):
 
 
 @pytest.mark.parametrize("detector", HEADS, ids=lambda detector: detector.name)
-def test_what_ships_says_query_by_query_what_its_members_say_together(planted, detector):
+def test_what_ships_says_query_by_query_what_its_members_say_together(planted, fits, detector):
     """Online, in the forward's protocol, against the offline scores and the agreed formula."""
-    samples, plan, fit = planted
-    if detector is not RISK_HEAD:
-        fit = detector.fit(samples, replace(plan, train=replace(QUICK, epochs=2)), quietly)
+    samples, plan, _ = planted
+    fit = fits(detector)
     rng = np.random.default_rng(0)
     platts = [Platt(*rng.normal(1, 0.3, (2, MOTIONS)).astype(np.float32)) for _ in fit.members]
     ensemble = Platt(*rng.normal(1, 0.3, (2, MOTIONS)).astype(np.float32))
