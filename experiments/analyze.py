@@ -37,7 +37,13 @@ def main() -> None:
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.study.checkpoint import restore_trained
     from mist_jax.risk.study.judge import judge
-    from mist_jax.risk.study.report import full_card, read_cards, verdict_of_card, write_report
+    from mist_jax.risk.study.report import (
+        full_card,
+        read_cards,
+        title_of,
+        verdict_of_card,
+        write_report,
+    )
     from mist_jax.steering.checkpoint import restore_bank
     from mist_jax.steering.figures import draw_bank
 
@@ -57,6 +63,7 @@ def main() -> None:
     drawn = write_report(output, evidence, card, meta, beside)
     if bank is not None:
         drawn += draw_bank(output / "plots", bank)
+    print(f"judged on {title_of(card)}: {card['episodes']} episodes of {card['scenes']} scenes")
     print("\n".join(verdict_of_card(card)))
     print(f"{len(drawn)} figures: {output / 'plots'}")
 

@@ -17,7 +17,7 @@ _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the risk head goes.", required=True)
-_EPOCHS = flags.DEFINE_integer("epochs", 12, "Most passes over the training queries.", 1, 100_000)
+_EPOCHS = flags.DEFINE_integer("epochs", 40, "Most passes over the training queries.", 1, 100_000)
 _SAFE_EPOCHS = flags.DEFINE_integer(
     "safe_epochs", 1000, "Epochs of SAFE's networks beside it; 1000 are its own.", 1, 100_000
 )
@@ -145,7 +145,8 @@ def main() -> None:
     limit = "" if last is None else f" (of those up to {last})"
     print(f"layer {trained.metadata.layer}{limit}; positives {card['n_positive']}")
     print("\n".join(verdict_of_card(card)))
-    print(f"risk head: {path}")
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    print(f"risk head: {path} ({size / 1e6:.0f} MB with the ensembles of all detectors)")
 
 
 if __name__ == "__main__":

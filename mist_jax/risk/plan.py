@@ -27,7 +27,7 @@ class TrainConfig:
     together train within `memory_limit` bytes of the device, in as many turns as that takes.
     """
 
-    epochs: int = 10
+    epochs: int = 40
     hidden: int = 64
     windows: int = 2
     learning_rate: float = 2e-3

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
@@ -48,11 +49,11 @@ def turn(arm: str, state: int = 0, motion=None) -> Turn:
     return Turn(key, 8, inputs=inputs_of(key, 8), motion=moves)
 
 
-def arms(threshold=ALL_OPEN, names=NAMES, rate=0.5, bank_of=LAYERS):
+def arms(threshold=ALL_OPEN, names=NAMES, rate: ArrayLike = 0.5, bank_of=LAYERS):
     return build_arms(names, numbers(threshold, names, rate, bank=bank(bank_of)))
 
 
-def numbers(threshold=ALL_OPEN, names=NAMES, rate=0.5, **changes):
+def numbers(threshold=ALL_OPEN, names=NAMES, rate: ArrayLike = 0.5, **changes):
     given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(14, rate)} | changes
     return run_numbers(names, alarm_threshold=threshold, **given)
 

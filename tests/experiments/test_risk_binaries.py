@@ -65,7 +65,7 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
         "--safe_epochs=20",
     )
     assert trained.returncode == 0, trained.stderr
-    assert "Within tasks the head" in trained.stdout
+    assert "First events, within tasks" in trained.stdout
     assert "Warning" not in trained.stderr
     head, metadata = restore_risk_head(risk)
     assert (int(head.layer), metadata.horizon) == (metadata.layer, 8)

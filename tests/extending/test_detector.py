@@ -1,6 +1,7 @@
 """A detector of one's own is one file: judged, trained, restored, and read inside the forward."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,8 @@ def test_it_opens_gates_inside_the_forward_as_it_judges_outside(extended, tmp_pa
     )
     reader, metadata = restore_risk_head(save_risk_head(tmp_path, trained))
     assert metadata.detector == "line"
-    assert float(reader.ensemble_scale[0]) > 0, "x+ listens to the score"
+    line: Any = reader
+    assert float(line.ensemble_scale[0]) > 0, "x+ listens to the score"
     seen = policy.predict_inputs(tiny_policy_inputs(2), sites=("llm.resid",), risk_head=reader)
     activation = seen.activations["llm.resid"][:, samples.layers[0]]
 

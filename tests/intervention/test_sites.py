@@ -180,7 +180,7 @@ def test_what_is_about_steps_has_no_single_tokens_and_is_not_steered(site):
     width = policy.sites[site].width
     push = Steering.of(np.zeros((1, TINY.layers, width)), np.zeros((1, 1)))
     with pytest.raises(UserError, match="nothing can steer at"):
-        policy.predict_inputs(inputs, steering=push.replace(site=site))
+        policy.predict_inputs(inputs, steering=dataclasses.replace(push, site=site))
 
 
 def test_sites_that_nobody_asks_for_are_not_in_the_program(parameters):

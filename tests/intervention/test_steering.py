@@ -67,7 +67,8 @@ def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
 
 
 def test_sweeping_vectors_coefficients_thresholds_and_heads_traces_once(float_parameters):
-    sites, shape = {"llm.resid": TINY.width}, {"hidden": 8, "layers": TINY.layers}
+    sites: dict[str, int] = {"llm.resid": TINY.width}
+    shape: Any = {"hidden": 8, "layers": TINY.layers}
     run(float_parameters, steering_at(0), RiskHead.off(sites=sites, **shape))
     compiled: Any = forward
     before = compiled._cache_size()

@@ -21,6 +21,7 @@ from mist_jax.risk.judging.metrics import (
 )
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
+from mist_jax.risk.judging.verdict import clusters_compared
 from mist_jax.risk.judging.views import FIRST, UNPUSHED, views_of
 from tests.helpers.synthetic_episodes import SITE, contact, episode, perturbed
 
@@ -210,3 +211,18 @@ def test_events_that_a_perturbation_had_a_hand_in_are_dropped_from_that_view_alo
     assert views[FIRST].any.sum() == 2 * views[UNPUSHED].any.sum() > 0
     dropped = set(views[FIRST].rows) - set(views[UNPUSHED].rows)
     assert dropped == set(np.flatnonzero(samples.label.any_risk & (samples.episode == 0)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data, st.integers(1, 40))
+def test_scenes_that_a_figure_rests_on_are_those_with_a_pair_that_is_compared(rng, count):
+    label = rng.random(count) < 0.3
+    cluster, stratum = rng.integers(0, 6, count), rng.integers(0, 4, count)
+    pairs = [
+        (cluster[i], cluster[j])
+        for i in np.flatnonzero(label)
+        for j in np.flatnonzero(~label)
+        if stratum[i] == stratum[j]
+    ]
+    fewer = min(len({a for a, _ in pairs}), len({b for _, b in pairs}))
+    assert clusters_compared(label, cluster, stratum) == fewer

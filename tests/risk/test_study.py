@@ -12,8 +12,12 @@ from sklearn.metrics import roc_auc_score
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.risk.judging.groups import ON_FAILURES, OTHERS, OURS, OUTSIDE
 from mist_jax.risk.judging.scorecard import scorecard
-from mist_jax.risk.judging.views import ALL, FIRST, WITHIN_FOLD, WITHIN_TASK
+from mist_jax.risk.judging.sentences import sentences
+from mist_jax.risk.judging.table import markdown
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS
+from mist_jax.risk.judging.views import ALL, FIRST, UNPUSHED, WITHIN_FOLD, WITHIN_TASK
 from mist_jax.risk.labels import Target
 from mist_jax.risk.plan import Plan, StudyConfig, last_layer
 from mist_jax.risk.splits import CALIBRATE, THRESHOLD
@@ -22,7 +26,7 @@ from mist_jax.risk.study.crossfit import cross_fit
 from mist_jax.risk.study.judge import folds_of, judge
 from mist_jax.risk.study.read import read
 from mist_jax.risk.study.registry import registry_of
-from mist_jax.risk.study.report import full_card, verdict_of_card, write_report
+from mist_jax.risk.study.report import full_card, title_of, verdict_of_card, write_report
 from mist_jax.risk.study.train import train_risk
 from mist_jax.risk.subset import of_episodes
 from tests.helpers.probe_detector import LinearProbe, ProbeReader, Steps
@@ -183,8 +187,90 @@ def test_new_scenes_are_judged_by_the_ensemble_which_is_the_reader_that_ships(pl
     np.testing.assert_allclose(shipped, said, atol=1e-5)
     threshold = trained.metadata.alarm_threshold
     np.testing.assert_allclose(forecast.threshold, np.tile(threshold, (len(new), 1)), rtol=1e-6)
+    assert title_of(full_card(evidence, trained.metadata)) == "new scenes"
     alone = scorecard(evidence, replicates=50)
     assert alone["head_minus"][ALL][WITHIN_TASK]["clock"]["any"]["value"] > 0.1
+
+
+def test_the_mean_is_over_motions_with_enough_scenes_and_over_the_same_for_all(planted):
+    """x- keeps its events in all but a few scenes: it has a figure, and no part in the mean."""
+    samples, trained = planted
+    evidence = judge(trained, samples, FEW)
+    labels = dict(evidence.samples.labels)
+    first = labels["first"]
+    minus = (first.steps_to_event[:, 1] <= HORIZON) & first.valid
+    scenes = np.unique(evidence.samples.scene[minus])[: MIN_CLUSTERS - 1]
+    steps = first.steps_to_event.copy()
+    steps[~np.isin(evidence.samples.scene, scenes), 1] = np.inf
+    labels["first"] = replace(first, steps_to_event=steps)
+    few = scorecard(
+        replace(evidence, samples=replace(evidence.samples, labels=labels)), replicates=50
+    )
+    told = few["motions"][FIRST]
+    assert told["x+"]["in_mean"]
+    assert not told["x-"]["in_mean"]
+    assert 0 < told["x-"]["scenes"] < MIN_CLUSTERS <= told["x+"]["scenes"]
+    assert few["motions"][ALL]["x-"]["in_mean"]
+    for detector in few["detectors"].values():
+        view = detector[FIRST]
+        assert view["motions"]["x-"][WITHIN_TASK]["value"] is not None
+        for how in (WITHIN_TASK, WITHIN_FOLD):
+            assert view["mean"][how] == view["motions"]["x+"][how]
+    against = few["head_minus"][FIRST][WITHIN_TASK]["clock"]
+    assert against["mean"]["verdict"] == against["x+"]["verdict"] != "cannot be judged"
+    assert against["x-"]["verdict"] == "cannot be judged"
+    assert few["verdict"][0].startswith("First events, within tasks, mean over x+: the probe")
+    by_motion = few["verdict"][-1]
+    assert by_motion.endswith("cannot be judged in x-.")
+
+
+def test_the_verdict_is_a_few_lines_and_names_what_is_not_beaten():
+    def gap(verdict):
+        return {
+            "mean": {"verdict": verdict},
+            "any": {"verdict": verdict},
+            "x+": {"verdict": verdict},
+        }
+
+    group = {"us": OURS, "task": OUTSIDE, "clock": OUTSIDE} | dict.fromkeys("abc", ON_FAILURES)
+    first = {"task": gap("not better"), "a": gap("better"), "b": gap("better"), "c": gap("better"),
+             "clock": gap("not better")}  # fmt: skip
+    other = {**first, "c": gap("cannot be judged")}
+    card = {
+        "subject": "us",
+        "alarm_rate": 0.15,
+        "fallback_to_base_rate": [],
+        "motions": {view: {"x+": {"in_mean": True}} for view in (FIRST, ALL, UNPUSHED)},
+        "detectors": {name: {"group": of} for name, of in group.items()},
+        "head_minus": {
+            FIRST: {WITHIN_TASK: first}, ALL: {WITHIN_TASK: other}, UNPUSHED: {WITHIN_TASK: first},
+        },
+        "head_minus_announced": {name: one["any"] for name, one in first.items()},
+    }  # fmt: skip
+    said = sentences(card, np.ones(14, bool))
+    whole = f"the us beats all 3 {ON_FAILURES}; does NOT beat clock, task."
+    assert said[0] == f"First events, within tasks, mean over x+: {whole}"
+    assert "beats a, b; does NOT beat clock, task; cannot be judged against c." in said[1]
+    assert [line.endswith(whole) for line in said[2:4]] == [True, True]
+    assert said[4] == "Motion by motion against the clock: the us does NOT beat it in x+."
+    assert len(said) == 5  # nothing was pushed: the view of unpushed events is not told again
+
+
+def test_a_threshold_that_is_never_crossed_is_never_and_not_nothing(planted):
+    samples, trained = planted
+    evidence = judge(trained, samples, FEW)
+    forecasts = dict(evidence.forecasts)
+    for name, threshold in (("probe", 0.0), ("clock", np.inf)):
+        risk = forecasts[name].risk
+        bounds = np.full(risk.shape, threshold)
+        forecasts[name] = replace(forecasts[name], threshold=bounds, alarms={})
+    card = full_card(replace(evidence, forecasts=forecasts), trained.metadata)
+    lines = markdown({title_of(card): card}).splitlines()
+    probe, steps = (next(s for s in lines if s.startswith(f"| {n} ")) for n in ("probe", "clock"))
+    assert "never" not in probe
+    assert steps.count("never") == 2
+    assert lines[0] == "## Seen tasks, unseen scenes"
+    assert card["detectors"]["probe"]["group"] == OTHERS
 
 
 def test_the_checkpoint_judges_again_alike(planted, tmp_path):
@@ -228,7 +314,10 @@ def test_a_pure_clock_is_reported_as_not_beating_the_clock():
     card = scorecard(judge(trained_on(samples), samples, FEW), replicates=200)
     against = card["head_minus"][ALL][WITHIN_TASK]["clock"]
     assert against["any"]["verdict"] == against["mean"]["verdict"] == "not better"
-    assert any("does NOT beat clock in the mean, any event" in line for line in card["verdict"])
+    assert any(
+        "First events, within tasks, mean over x+, x-: the probe does NOT beat clock" in line
+        for line in card["verdict"]
+    )
     found = card["detectors"]["clock"][ALL]["any"][WITHIN_FOLD]["value"]
     label = samples.labels["all"].any_risk
     assert found == pytest.approx(roc_auc_score(label, samples.step > 56), abs=0.04)
@@ -279,7 +368,7 @@ def test_two_scenes_cannot_judge_whom_the_head_beats(planted):
     card = scorecard(judge(trained, of_episodes(samples, keep), FEW), replicates=100)
     against = card["head_minus"][ALL][WITHIN_FOLD]["clock"]["any"]
     assert against["verdict"] == "cannot be judged"
-    assert not any("NOT" in line or "beats clock in" in line for line in card["verdict"])
+    assert not any("NOT" in line or "beats" in line for line in card["verdict"])
 
 
 def test_clean_episodes_are_alarmed_at_the_stated_rate():

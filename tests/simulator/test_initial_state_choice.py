@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -124,7 +125,7 @@ SHIPPED = [name for name, row in suites().items() if row.scenes and row.scenes.i
 def test_the_shipped_tables_hold_forty_scenes_of_every_task_and_pool_and_none_twice(name):
     suite = find_suite(name)
     every = range(len(suite.tasks))
-    pools = {pool: choose_initial_states(suite, every, pool) for pool in POOLS}
+    pools: dict[Pool, Any] = {pool: choose_initial_states(suite, every, pool) for pool in POOLS}
     for task_id in every:
         for pool, chosen in pools.items():
             assert len(chosen[task_id]) >= 40

@@ -13,6 +13,7 @@ from scipy.special import logit
 from mist_jax.risk.baselines.tasks import place_of, task_codes
 from mist_jax.risk.detector import Claim, Fit, Member, Progress
 from mist_jax.risk.features import Samples
+from mist_jax.risk.judging import evidence
 from mist_jax.risk.plan import Plan
 
 BIN = 4  # control steps; a chunk is twice as long
@@ -105,4 +106,4 @@ def _counted(
 
 
 TASK = EventRates("task", clock=False)
-TASK_CLOCK = EventRates("task x clock", clock=True)
+TASK_CLOCK = EventRates(evidence.TASK_CLOCK, clock=True)

@@ -10,7 +10,7 @@ from mist_jax.risk.baselines.rates import TASK, TASK_CLOCK
 from mist_jax.risk.baselines.tasks import one_hot, task_codes
 from mist_jax.risk.detector import Claim, Fit, Member, Progress
 from mist_jax.risk.features import Samples
-from mist_jax.risk.judging.evidence import CLOCK
+from mist_jax.risk.judging.evidence import AROUND, CLOCK
 from mist_jax.risk.perceptron.detector import Perceptron
 from mist_jax.risk.plan import Plan
 
@@ -60,7 +60,7 @@ BASELINES = (
     TASK_CLOCK,
     Perceptron("state", inputs=inputs.state),
     Perceptron("action", inputs=inputs.action),
-    TaskPerceptron("state + action + task + motion", inputs.around),
+    TaskPerceptron(AROUND, inputs.around),
     Perceptron("last contact", inputs=inputs.since_contact),
     Perceptron("action reversals", inputs=inputs.reversals),
 )

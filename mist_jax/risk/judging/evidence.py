@@ -8,6 +8,8 @@ import numpy as np
 from mist_jax.risk.features import Samples
 
 CLOCK = "clock"  # the step index: a detector that does not beat it is reported as such
+TASK_CLOCK = "task x clock"
+AROUND = "state + action + task + motion"  # all that can be known without a look inside
 ANY = "any event"  # the subject's probability that any usable motion drives an event
 
 
@@ -65,6 +67,7 @@ class Evidence:
     n_positive: np.ndarray  # int [M]
     rate: float = 0.15
     absent: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)  # of detectors, of `groups.GROUPS`
 
     @property
     def any_risk(self) -> np.ndarray:

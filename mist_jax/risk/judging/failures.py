@@ -17,7 +17,7 @@ from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
 from mist_jax.risk.judging.scorecard import NOTHING, REPLICATES
-from mist_jax.risk.judging.verdict import CANNOT, Verdict, clusters_of_both
+from mist_jax.risk.judging.verdict import by_verdict, clusters_of_both
 
 
 def failure_card(
@@ -156,12 +156,9 @@ def _verdict(card: Mapping[str, Any], published: list[str], subject: str) -> lis
 
 
 def _sorted(gaps: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str]:
-    """Names of those that are better, not better, and not to be judged."""
-
-    def named(verdict: Verdict) -> str:
-        return ", ".join(name for name, gap in gaps.items() if gap["verdict"] == verdict)
-
-    return named("better"), named("not better"), named(CANNOT)
+    """Names of those that are better, not better, and not to be judged, as they are written."""
+    better, worse, unclear = (", ".join(names) for names in by_verdict(gaps))
+    return better, worse, unclear
 
 
 def _said(where: str, what: str, gaps: list[Mapping[str, Any]]) -> str:

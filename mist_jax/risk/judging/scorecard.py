@@ -12,6 +12,7 @@ import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.risk.calibration.registry import ALARM_RULES, SPLIT_CONFORMAL
+from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.announcing import (
     AHEAD_STEPS,
     announced_at,
@@ -20,10 +21,12 @@ from mist_jax.risk.judging.announcing import (
 )
 from mist_jax.risk.judging.described import described, judge_difference
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, Forecast, any_event
+from mist_jax.risk.judging.groups import OTHERS
 from mist_jax.risk.judging.metrics import average_precision
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
-from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS, Verdict, clusters_of_both
+from mist_jax.risk.judging.sentences import sentences
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_compared
 from mist_jax.risk.judging.views import (
     ANY_EVENT,
     FIRST,
@@ -31,6 +34,7 @@ from mist_jax.risk.judging.views import (
     WITHIN_FOLD,
     WITHIN_TASK,
     Aurocs,
+    Judgeable,
     View,
     aurocs,
     views_of,
@@ -38,6 +42,7 @@ from mist_jax.risk.judging.views import (
 
 REPLICATES = 1000
 NOTHING = "no motion has enough positives"
+NO_MEAN = f"no motion has {MIN_CLUSTERS} scenes with an event and as many without"
 ROWS = (*SIGNED_MOTIONS, MEAN, ANY_EVENT)
 
 
@@ -46,7 +51,8 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
 
     A value is {"value", "interval"} with a 95% cluster bootstrap over (suite, task, initial state),
     or {"value": null, "reason"}. Every difference has a `verdict` (`judging/verdict.py`); that of
-    the card says the same in words.
+    the card says the same in words. The mean of a view is over the motions that can be judged in it
+    (`motions`: "in_mean"), for all detectors alike.
     """
     samples, scene = evidence.samples, evidence.samples.scene
     resampling = Resampling.draw(int(scene.max()) + 1, replicates, seed)
@@ -58,8 +64,12 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         WITHIN_FOLD: evidence.stratum,
     }
     views = views_of(samples)
+    judgeable = {
+        name: Judgeable.of(view, evidence.usable, strata[WITHIN_TASK], scene)
+        for name, view in views.items()
+    }
     ranked = {
-        (view, how): aurocs(evidence, chosen, stratum, scene, resampling)
+        (view, how): aurocs(evidence, chosen, judgeable[view].motions, stratum, scene, resampling)
         for view, chosen in views.items()
         for how, stratum in strata.items()
     }
@@ -69,6 +79,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         for name, forecast in evidence.forecasts.items()
     }
     card: dict[str, Any] = {
+        "subject": evidence.subject,
         "queries": len(first.rows),
         "queries_masked": len(samples) - len(first.rows),
         "episodes": len(samples.episodes),
@@ -85,9 +96,11 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         "fallback_to_base_rate": [
             name for name, ok in zip(SIGNED_MOTIONS, evidence.usable, strict=True) if not ok
         ],
+        "motions": {view: _motions(told) for view, told in judgeable.items()},
         "base_rate": _base_rate(first, scene, resampling),
         "detectors": {
             name: {
+                "group": evidence.groups.get(name, OTHERS),
                 **_calibration(forecast, first, evidence, scene, resampling),
                 **{view: _ranking(ranked, view, name, evidence) for view in views},
                 "alarms": {
@@ -95,6 +108,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
                            for figure, value in figures.items()}
                     for rule, figures in alarms[name].items()
                 },
+                "alarms_raised": _raised(forecast, samples),
                 "announced_at_rate": _at_rate(forecast, evidence),
             }
             for name, forecast in evidence.forecasts.items()
@@ -104,10 +118,15 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
     if evidence.subject in evidence.forecasts:
         card["coverage"] = _coverage(evidence, of_episode, resampling)
         others = [name for name in evidence.forecasts if name != evidence.subject]
+        clusters = {
+            (view, how): _clusters(views[view], judgeable[view], stratum, scene)
+            for view in views
+            for how, stratum in strata.items()
+        }
         card["head_minus"] = {
             view: {
                 how: {
-                    other: _difference(ranked[view, how], other, evidence, views[view], scene)
+                    other: _difference(ranked[view, how], other, evidence, clusters[view, how])
                     for other in others
                 }
                 for how in strata
@@ -117,7 +136,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         card["head_minus_announced"] = {
             other: _announced_more(alarms, other, evidence, of_episode) for other in others
         }
-        card["verdict"] = _verdict(card["head_minus"][FIRST][WITHIN_TASK], evidence)
+        card["verdict"] = sentences(card, evidence.usable)
     return card
 
 
@@ -173,12 +192,16 @@ def _alarms(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Figures [1 + replicates] of every alarm rule; thresholds are split conformal's."""
     samples = evidence.samples
-    above = (forecast.risk > forecast.threshold).any(axis=1) & samples.label.open
-    raised = {SPLIT_CONFORMAL.name: above, **forecast.alarms}
     return {
         rule: announcing(samples, rows, of_episode).figures(resampling)
-        for rule, rows in raised.items()
+        for rule, rows in _rows_raised(forecast, samples).items()
     }
+
+
+def _rows_raised(forecast: Forecast, samples: Samples) -> dict[str, np.ndarray]:
+    """bool [Q] of each rule."""
+    above = (forecast.risk > forecast.threshold).any(axis=1) & samples.label.open
+    return {SPLIT_CONFORMAL.name: above, **forecast.alarms}
 
 
 def _at_rate(forecast: Forecast, evidence: Evidence) -> float | None:
@@ -204,18 +227,44 @@ def _coverage(
 
 
 def _difference(
-    ranked: Aurocs, other: str, evidence: Evidence, view: View, scene: np.ndarray
+    ranked: Aurocs, other: str, evidence: Evidence, clusters: list[int]
 ) -> dict[str, Any]:
     """Paired AUROC differences: both detectors are scored on the same resampled scenes."""
     gap = ranked[evidence.subject] - ranked[other]
     values = {row: described(gap[i], _reason(evidence, i)) for i, row in enumerate(ROWS)}
-    cluster = scene[view.rows]
-    scenes = [clusters_of_both(column, cluster) for column in view.risk.T]
-    of_mean = min((scenes[i] for i in np.flatnonzero(evidence.usable)), default=0)
-    every = [*scenes, of_mean, clusters_of_both(view.any, cluster)]
-    for value, clusters in zip(values.values(), every, strict=True):
-        judge_difference(value, clusters)
+    for value, count in zip(values.values(), clusters, strict=True):
+        judge_difference(value, count)
     return values
+
+
+def _clusters(
+    view: View, judgeable: Judgeable, stratum: np.ndarray, scene: np.ndarray
+) -> list[int]:
+    """How many scenes each of `ROWS` rests on; the mean on as many as its scarcest motion."""
+    place = scene[view.rows], stratum[view.rows]
+    of_mean = judgeable.scenes[judgeable.motions].min(initial=len(scene))
+    return [
+        *(clusters_compared(column, *place) for column in view.risk.T),
+        int(of_mean) if judgeable.motions.any() else 0,
+        clusters_compared(view.any, *place),
+    ]
+
+
+def _motions(judgeable: Judgeable) -> dict[str, Any]:
+    """Of each motion: queries ahead of an event, scenes it rests on, and if the mean has it."""
+    columns = judgeable.positives, judgeable.scenes, judgeable.motions
+    return {
+        name: {"positives": int(queries), "scenes": int(scenes), "in_mean": bool(ok)}
+        for name, queries, scenes, ok in zip(SIGNED_MOTIONS, *columns, strict=True)
+    }
+
+
+def _raised(forecast: Forecast, samples: Samples) -> dict[str, int]:
+    """Queries at which each rule raised an alarm; 0: its threshold was never crossed."""
+    return {
+        rule: int((rows & samples.label.open).sum())
+        for rule, rows in _rows_raised(forecast, samples).items()
+    }
 
 
 def _announced_more(
@@ -230,31 +279,6 @@ def _announced_more(
     events = np.isfinite(first_event_step(evidence.samples))
     judge_difference(gap, len(np.unique(of_episode[events])))
     return gap
-
-
-def _verdict(differences: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[str]:
-    """One sentence per comparison, the clock first."""
-    usable, subject = evidence.usable, evidence.subject
-    if not usable.any():
-        return ["No motion has enough harmful events: nothing was learnt, nothing is claimed."]
-    lines = []
-    words = {MEAN: "the mean", ANY_EVENT: "any event"}
-    alive = [name for name, ok in zip(SIGNED_MOTIONS, usable, strict=True) if ok]
-    for other in sorted(differences, key=lambda name: (name != CLOCK, name)):
-        said: dict[Verdict, list[str]] = {"better": [], "not better": [], CANNOT: []}
-        for row in (MEAN, ANY_EVENT, *alive):
-            said[differences[other][row]["verdict"]].append(words.get(row, row))
-        better, worse, open_ = (", ".join(names) for names in said.values())
-        if better:
-            lines.append(f"Within tasks the {subject} beats {other} in {better}.")
-        if worse:
-            lines.append(f"Within tasks the {subject} does NOT beat {other} in {worse}.")
-        if open_:
-            lines.append(
-                f"Whether the {subject} beats {other} within tasks cannot be judged in {open_}: "
-                f"undefined, or fewer than {MIN_CLUSTERS} scenes with an event or without."
-            )
-    return lines
 
 
 def _failure(evidence: Evidence) -> dict[str, Any]:
@@ -285,6 +309,8 @@ def _base_rate(view: View, scene: np.ndarray, resampling: Resampling) -> dict[st
 
 
 def _reason(evidence: Evidence, row: int) -> str:
+    if row == len(SIGNED_MOTIONS) and evidence.usable.any():
+        return NO_MEAN
     if row >= len(SIGNED_MOTIONS):
         return NOTHING if not evidence.usable.any() else "one class only in every task and fold"
     positives = int(evidence.n_positive[row])

@@ -1,6 +1,7 @@
 """Three things can be said of a comparison, and one of them is that nothing can."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,23 @@ def verdict_of(low: float | None, clusters: int) -> Verdict:
     if low is None or clusters < MIN_CLUSTERS:
         return CANNOT
     return "better" if low > 0 else "not better"
+
+
+def clusters_compared(label: np.ndarray, cluster: np.ndarray, stratum: np.ndarray) -> int:
+    """`clusters_of_both` of those rows alone whose stratum has both classes: others meet nobody."""
+    _, code = np.unique(stratum, return_inverse=True)
+    positive = np.bincount(code, label)
+    met = ((positive > 0) & (positive < np.bincount(code)))[code]
+    return clusters_of_both(label[met], cluster[met])
+
+
+def by_verdict(gaps: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str], list[str]]:
+    """Names of those that are better, not better, and not to be judged, in their order."""
+
+    def named(verdict: Verdict) -> list[str]:
+        return [name for name, gap in gaps.items() if gap["verdict"] == verdict]
+
+    return named("better"), named("not better"), named(CANNOT)
 
 
 def clusters_of_both(label: np.ndarray, cluster: np.ndarray) -> int:

@@ -9,6 +9,7 @@ from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.evidence import Evidence, any_event
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_compared
 
 FIRST, ALL, UNPUSHED = "first_events", "all_events", "first_events_unpushed"
 WITHIN_TASK, WITHIN_FOLD = "auroc_within_task", "auroc"
@@ -44,23 +45,53 @@ def views_of(samples: Samples) -> Mapping[str, View]:
 
 
 @dataclass(frozen=True)
+class Judgeable:
+    """What one view can be judged on, within tasks: the same for every detector.
+
+    `positives` and `scenes` are int [M]: queries ahead of an event, and scenes that hold the rarer
+    class among the queries that are compared. `motions` (bool [M]) are those that the mean is over:
+    usable ones with `MIN_CLUSTERS` scenes or more.
+    """
+
+    positives: np.ndarray
+    scenes: np.ndarray
+    motions: np.ndarray
+
+    @classmethod
+    def of(
+        cls, view: View, usable: np.ndarray, stratum: np.ndarray, cluster: np.ndarray
+    ) -> "Judgeable":
+        """`usable` is bool [M]; `stratum` and `cluster` are int [Q]."""
+        place = cluster[view.rows], stratum[view.rows]
+        scenes = np.asarray([clusters_compared(column, *place) for column in view.risk.T])
+        return cls(view.risk.sum(axis=0), scenes, usable & (scenes >= MIN_CLUSTERS))
+
+
+@dataclass(frozen=True)
 class Aurocs:
     """Of one view and one way to compare: name of a detector to float [M + 2, 1 + replicates].
 
-    The last two rows are the mean over `usable` motions that have both classes, and any event.
+    The last two rows are the mean over the motions that can be judged, and any event.
     """
 
     values: Mapping[str, np.ndarray]
-    usable: np.ndarray  # bool [M]
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.values[name]
 
 
 def aurocs(
-    evidence: Evidence, view: View, stratum: np.ndarray, cluster: np.ndarray, resampling: Resampling
+    evidence: Evidence,
+    view: View,
+    judged: np.ndarray,
+    stratum: np.ndarray,
+    cluster: np.ndarray,
+    resampling: Resampling,
 ) -> Aurocs:
-    """AUROC of every detector; pairs are compared within `stratum` (int [Q]) only."""
+    """AUROC of every detector; pairs are compared within `stratum` (int [Q]) only.
+
+    The mean is over the motions `judged` (bool [M]).
+    """
     rows, usable = view.rows, evidence.usable
     place = cluster[rows], stratum[rows], resampling
     asked = {i: Ranking(view.risk[:, i], *place) for i in np.flatnonzero(usable)}
@@ -70,10 +101,9 @@ def aurocs(
         table = np.full((len(usable) + 2, len(resampling.weight)), np.nan)
         for i, ranking in asked.items():
             table[i] = ranking.auroc(forecast.risk[rows, i])
-        defined = usable & np.isfinite(table[:-2, 0])
-        if defined.any():
-            table[-2] = table[:-2][defined].mean(axis=0)
+        if judged.any():
+            table[-2] = table[:-2][judged].mean(axis=0)
         if usable.any():
             table[-1] = either.auroc(any_event(forecast.risk[rows], usable))
         values[name] = table
-    return Aurocs(values, usable)
+    return Aurocs(values)

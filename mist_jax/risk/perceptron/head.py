@@ -33,7 +33,9 @@ class RiskHeadDetector(HazardDetector):
         return head_of(members, self.read(samples), self.kind, self.remembers, platts, ensemble)
 
 
-RISK_HEAD = RiskHeadDetector(HEAD, remembers=True, mixes=True)
-LINEAR_HEAD = RiskHeadDetector("head linear", "linear", remembers=True, mixes=True)
-RECURRENT_HEAD = RiskHeadDetector("head recurrent", "recurrent", mixes=True)
-HEADS = (RISK_HEAD, LINEAR_HEAD, RECURRENT_HEAD)
+RISK_HEAD = RiskHeadDetector(HEAD)
+MIXING_HEAD = RiskHeadDetector("head mixing layers", mixes=True)
+REMEMBERING_HEAD = RiskHeadDetector("head with memory", remembers=True)
+LINEAR_HEAD = RiskHeadDetector("head linear", "linear")
+RECURRENT_HEAD = RiskHeadDetector("head recurrent", "recurrent")
+HEADS = (RISK_HEAD, MIXING_HEAD, REMEMBERING_HEAD, LINEAR_HEAD, RECURRENT_HEAD)

@@ -26,14 +26,20 @@ class Neighbours:
     blocks: int = 0
 
     def fit(self, sides: Sequence[Sides], progress: Progress) -> list[dict[str, Any]]:
-        """Keeps rows [n, D] of each side."""
-        return [{"quiet": side.rows(False, MOST), "harm": side.rows(True, MOST)} for side in sides]
+        """Keeps rows float16 [n, D] of each side: they are by far the most that is stored."""
+        return [
+            {
+                name: side.rows(harm, MOST).astype(np.float16)
+                for name, harm in (("quiet", False), ("harm", True))
+            }
+            for side in sides
+        ]
 
     def score(self, learnt: Member, features: np.ndarray) -> np.ndarray:
         """Float [Q] of standardised `features` [Q, D]."""
         mean_distance = nearest if self.distance == "euclidean" else nearest_cosine
         quiet, harm = (
-            mean_distance(np.asarray(learnt[name]), features, NEIGHBOURS)
+            mean_distance(np.asarray(learnt[name], np.float32), features, NEIGHBOURS)
             for name in ("quiet", "harm")
         )
         return quiet - harm

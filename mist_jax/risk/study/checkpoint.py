@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flax import traverse_util
@@ -121,6 +121,7 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     del described["code_version"]
     # Orbax keeps no array without elements, such as the gain of a proprio that is not read.
     flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
+    flat = cast(dict[str, Any], flat)
     empty = {name: leaf for name, leaf in flat.items() if np.size(leaf) == 0}
     described["empty"] = {name: [str(a.dtype), *a.shape] for name, a in empty.items()}
     kept = {name: leaf for name, leaf in flat.items() if name not in empty}

@@ -12,13 +12,21 @@ from matplotlib.figure import Figure
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.figures import save_figures
+from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
 from mist_jax.risk.judging.announcing import first_event_step, trade_off
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, any_event
+from mist_jax.risk.judging.groups import OTHERS, grouped, groups_of
+from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_of_both
 from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_TASK
 from mist_jax.risk.study.checkpoint import RiskMetadata
+from mist_jax.signed import DIMENSION, SIGN
 
 SUBJECT_COLOUR, CLOCK_COLOUR = "#1f77b4", "#d62728"
-COLOURS = tuple(colormaps["tab20"](i / 20) for i in range(20))
+# Beside the subject's blue; the tenth and later lines of one panel would be grey.
+_LINES = (
+    "#d62728", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "black",
+)  # fmt: skip
+COLOURS = tuple(colormaps["tab10"](i) for i in range(10))
 BEFORE = 48  # control steps before the first event over which risk is drawn
 
 
@@ -44,15 +52,15 @@ def draw_all(
 
 def curves(evidence: Evidence) -> Figure:
     """ROC and precision-recall of each signed motion, out of sample."""
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     roc, recall = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     for i in _drawn(evidence):
         score, label = _column(evidence, i)
         false, true, precision = _operating_points(score, label)
-        roc.plot(false, true, color=COLOURS[i], label=f"{SIGNED_MOTIONS[i]} ({label.sum()})")
-        recall.step(true[1:], precision[1:], where="post", color=COLOURS[i])
-        recall.axhline(label.mean(), color=COLOURS[i], linestyle=":", linewidth=0.8)
+        roc.plot(false, true, label=f"{SIGNED_MOTIONS[i]} ({label.sum()})", **_style(i))
+        recall.step(true[1:], precision[1:], where="post", **_style(i))
+        recall.axhline(label.mean(), color=_style(i)["color"], linestyle=":", linewidth=0.8)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     recall.set(
         xlabel="recall",
@@ -60,13 +68,13 @@ def curves(evidence: Evidence) -> Figure:
         ylim=(0, 1.02),
         title="Precision-recall (dotted: base rate)",
     )
-    _legend(roc, evidence, "motion (positives)")
+    _legend(recall, evidence, "motion (positives)", roc)
     return figure
 
 
 def reliability(evidence: Evidence, bins: int = 8) -> Figure:
     """Observed frequency against predicted probability, in bins of equal count."""
-    figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     most = 0.05
     for i in _drawn(evidence):
@@ -75,7 +83,7 @@ def reliability(evidence: Evidence, bins: int = 8) -> Figure:
         said = [score[part].mean() for part in parts if len(part)]
         seen = [label[part].mean() for part in parts if len(part)]
         most = max(most, *said, *seen)
-        axes.plot(said, seen, "o-", color=COLOURS[i], label=SIGNED_MOTIONS[i], markersize=4)
+        axes.plot(said, seen, marker="o", label=SIGNED_MOTIONS[i], markersize=4, **_style(i))
     axes.plot([0, most], [0, most], color="0.7", linewidth=1)
     axes.set(xlabel="predicted probability", ylabel="observed frequency", title="Reliability")
     _legend(axes, evidence, "motion")
@@ -96,46 +104,66 @@ def layers(metadata: RiskMetadata) -> Figure:
 
 
 def detectors(card: Mapping[str, Any]) -> Figure:
-    """AUROC of first events within tasks, of every detector, the subject first."""
-    names = list(card["detectors"])
-    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    titles = {MEAN: "Mean over signed motions", ANY_EVENT: "Any first event"}
-    for axes, (what, title) in zip(panels, titles.items(), strict=True):
-        rows = [card["detectors"][name][FIRST][what][WITHIN_TASK] for name in names]
-        _forest(axes, names, rows, {names[0]: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR})
-        axes.set(xlabel="AUROC within tasks", title=title)
-    _named_rows(panels[0], names)
+    """First events of every detector by group: AUROC within tasks, and what is announced ahead."""
+    groups = groups_of(card)
+    names = [name for of in groups.values() for name in of]
+    figure = Figure(figsize=(12, 1.6 + 0.25 * (len(names) + len(groups))), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    found = card["detectors"]
+    over = [name for name, told in card["motions"][FIRST].items() if told["in_mean"]]
+    asked = {
+        f"Mean over {len(over)} signed motions": lambda one: one[FIRST][MEAN][WITHIN_TASK],
+        "Any first event": lambda one: one[FIRST][ANY_EVENT][WITHIN_TASK],
+        "Announced ahead": lambda one: one["alarms"][SPLIT_CONFORMAL.name]["announced_ahead"],
+    }
+    for axes, (title, figure_of) in zip(panels, asked.items(), strict=True):
+        rows = {name: figure_of(found[name]) for name in names}
+        _forest(axes, groups, rows, {card["subject"]: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR})
+        axes.set_title(title)
+    for axes in panels[:2]:
+        axes.axvline(0.5, color="0.6", linewidth=1)
+        axes.set_xlabel("AUROC within tasks")
+    panels[2].set(xlabel="share of episodes with a first event", xlim=(-0.02, None))
     figure.suptitle("First harmful events, out of sample; 95% cluster bootstrap", fontsize=10)
     return figure
 
 
 def alarms(evidence: Evidence) -> Figure:
-    """First events announced ahead against clean episodes alarmed, at every level of an alarm."""
-    figure = Figure(figsize=(6, 4.8), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
-    axes.axvline(evidence.rate, color="0.6", linestyle=":", linewidth=1)
-    known = evidence.forecasts.items()
-    drawn = [(name, one.excess) for name, one in known if one.excess is not None]
-    for number, (name, excess) in enumerate(drawn):
-        assert excess is not None
-        alarmed, announced = trade_off(evidence.samples, excess)
-        subject = name == evidence.subject
-        axes.step(
-            alarmed, announced, where="post", label=name, zorder=3 if subject else 2,
-            color=SUBJECT_COLOUR if subject else COLOURS[number % 20],
-            linewidth=2.2 if subject else 1,
-        )  # fmt: skip
-    axes.set(
-        xlabel="clean episodes alarmed",
-        ylabel="first events announced one query ahead",
-        title="What an alarm costs (dotted: nominal rate)",
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-    )
-    if drawn:
-        axes.legend(fontsize=7, ncols=2)
+    """First events announced ahead against clean episodes alarmed, at every level of an alarm.
+
+    One panel per group of detectors, the subject in each.
+    """
+    known = {n: one.excess for n, one in evidence.forecasts.items() if one.excess is not None}
+    groups = grouped({name: evidence.groups.get(name, OTHERS) for name in known})
+    rows = max(1, (len(groups) + 1) // 2)
+    figure = Figure(figsize=(13, 4.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, min(2, max(1, len(groups))), squeeze=False).ravel()
+    for axes in panels[len(groups) :]:
+        axes.set_visible(False)
+    curve = {name: trade_off(evidence.samples, excess) for name, excess in known.items()}
+    for axes, (group, names) in zip(panels, groups.items(), strict=False):
+        axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+        axes.axvline(evidence.rate, color="0.5", linestyle=":", linewidth=1)
+        others = [name for name in names if name != evidence.subject]
+        colours = dict(zip(others, _LINES, strict=False))
+        if evidence.subject in curve:
+            others.append(evidence.subject)  # drawn last, above the others
+        for name in others:
+            subject = name == evidence.subject
+            axes.step(
+                *curve[name], where="post", label=name, linewidth=2.2 if subject else 1.2,
+                color=SUBJECT_COLOUR if subject else colours.get(name, "0.5"),
+            )  # fmt: skip
+        axes.set(
+            xlabel="clean episodes alarmed",
+            ylabel="first events announced ahead",
+            title=_capital(group),
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    title = "What an alarm costs, at every level of its threshold (dotted: the nominal rate)"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -154,7 +182,7 @@ def coverage(card: Mapping[str, Any]) -> Figure:
         (entry["nominal"] for told in card["coverage"].values() for entry in told), default=1
     )
     axes.plot([0, most], [0, most], color="0.7", linewidth=1)
-    axes.set(xlabel="nominal", ylabel="achieved", title="Share of clean episodes alarmed")
+    axes.set(xlabel="nominal share", ylabel="achieved share", title="Clean episodes alarmed")
     axes.legend(fontsize=8)
     return figure
 
@@ -162,14 +190,16 @@ def coverage(card: Mapping[str, Any]) -> Figure:
 def failures(card: Mapping[str, Any]) -> Figure:
     """AUROC of failure detectors, of the subject's risk of any event and of the clock."""
     names = list(card["detectors"])
-    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
+    shown_as = {name: f"{name}, by the head's risk" if name == ANY else name for name in names}
+    figure = Figure(figsize=(9, 1.4 + 0.28 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    titles = {"failure": "Failure, cut at the shortest episode", "contact": "Event ahead"}
+    titles = {"failure": "Failure (cut at the shortest episode)", "contact": "An event ahead"}
     for axes, (claim, title) in zip(panels, titles.items(), strict=True):
-        rows = [card["detectors"][name][claim] for name in names]
-        _forest(axes, names, rows, {ANY: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR})
-        axes.set(xlabel="AUROC", title=title)
-    _named_rows(panels[0], names)
+        rows = {shown_as[name]: card["detectors"][name][claim] for name in names}
+        colours = {shown_as[ANY]: SUBJECT_COLOUR, CLOCK: CLOCK_COLOUR}
+        _forest(axes, {"": list(rows)}, rows, colours)
+        axes.set(xlabel="AUROC across tasks", title=title)
+        axes.axvline(0.5, color="0.6", linewidth=1)
     title = "Detectors trained on failure, out of sample; 95% cluster bootstrap"
     figure.suptitle(title, fontsize=10)
     return figure
@@ -211,20 +241,37 @@ def approach(evidence: Evidence) -> Figure:
 
 def _forest(
     axes: Axes,
-    names: list[str],
-    rows: list[Mapping[str, Any]],
+    groups: Mapping[str, list[str]],
+    rows: Mapping[str, Mapping[str, Any]],
     colours: Mapping[str, Any],
 ) -> None:
-    """A dot and an interval per row, from chance."""
-    for at, (name, row) in enumerate(zip(names, rows, strict=True)):
-        if row["value"] is None:
-            axes.text(0.5, at, " not measurable", va="center", fontsize=8, color="0.4")
-            continue
-        low, high = row.get("interval") or (row["value"], row["value"])
-        colour = colours.get(name, "0.35")
-        axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
-        axes.plot(row["value"], at, "o", color=colour, markersize=5)
-    axes.axvline(0.5, color="0.6", linewidth=1)
+    """A dot and an interval per row, from above, under the name of each group."""
+    at, ticks = 0, {}
+    for group, names in groups.items():
+        if group:
+            ticks[at] = _capital(group)
+            axes.axhspan(at - 0.5, at + 0.5, color="0.93", linewidth=0)
+            at += 1
+        for name in names:
+            ticks[at], row = name, rows[name]
+            if row["value"] is None:
+                axes.text(0.02, at, "not measurable", va="center", fontsize=8, color="0.4",
+                          transform=axes.get_yaxis_transform())  # fmt: skip
+            else:
+                low, high = row.get("interval") or (row["value"], row["value"])
+                colour = colours.get(name, "0.35")
+                axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
+                axes.plot(row["value"], at, "o", color=colour, markersize=4.5)
+            at += 1
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=9)
+    for label in axes.get_yticklabels():
+        if label.get_text() in {_capital(group) for group in groups}:
+            label.set_fontweight("bold")
+    axes.set_ylim(at - 0.4, -0.6)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _emphasis(chosen: bool) -> str:
@@ -237,10 +284,17 @@ def _named_rows(axes: Axes, names: list[str]) -> None:
 
 
 def _drawn(evidence: Evidence) -> np.ndarray:
-    """The motions of which both classes are there and a head was learnt."""
+    """The motions that were learnt and have enough scenes for a curve to say something."""
     samples = evidence.samples
-    label = samples.risk[samples.valid]
-    return np.flatnonzero(evidence.usable & label.any(axis=0) & ~label.all(axis=0))
+    rows = samples.valid
+    scenes = [clusters_of_both(column, samples.scene[rows]) for column in samples.risk[rows].T]
+    return np.flatnonzero(evidence.usable & (np.asarray(scenes) >= MIN_CLUSTERS))
+
+
+def _style(motion: int) -> dict[str, Any]:
+    """One colour per dimension; dashed: towards minus."""
+    plus = SIGN[motion] > 0
+    return {"color": COLOURS[DIMENSION[motion]], "linestyle": "-" if plus else "--"}
 
 
 def _column(evidence: Evidence, motion: int) -> tuple[np.ndarray, np.ndarray]:
@@ -261,8 +315,19 @@ def _operating_points(
     return (np.r_[0.0, false], np.r_[0.0, true], np.r_[1.0, precision])
 
 
-def _legend(axes: Axes, evidence: Evidence, title: str) -> None:
+def _legend(axes: Axes, evidence: Evidence, title: str, of: Axes | None = None) -> None:
+    """To the right of `axes`, of the lines of `of` if they are not its own."""
     if len(_drawn(evidence)):
-        axes.legend(title=title, fontsize=8, ncols=2)
+        lines, labels = (of or axes).get_legend_handles_labels()
+        axes.legend(
+            lines, labels, title=title, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1),
+            frameon=False,
+        )  # fmt: skip
     else:
-        axes.text(0.5, 0.5, "no motion has enough events", ha="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            f"no motion has {MIN_CLUSTERS} scenes with an event",
+            ha="center",
+            transform=axes.transAxes,
+        )

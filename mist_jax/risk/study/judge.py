@@ -15,7 +15,7 @@ from mist_jax.risk.splits import Folds, group_of
 from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk
 from mist_jax.risk.study.crossfit import alarm_of
 from mist_jax.risk.study.ensemble import Ensemble
-from mist_jax.risk.study.registry import DETECTORS, Registry
+from mist_jax.risk.study.registry import DETECTORS, Registry, group_of_detector
 from mist_jax.risk.subset import of_episodes
 from mist_jax.risk.watched import paths_of, watched
 
@@ -46,12 +46,16 @@ def judge(
     if not judged.episodes:
         raise UserError("every scene of the dataset calibrated the risk head or set its thresholds")
     by_role = role[role >= 0][judged.episode]
-    said: dict[str, list[Forecast]] = {name: [] for name in trained.ensembles}
+    # The subject first, then the registry's order: arrays on disk have none.
+    order_of = dict.fromkeys((metadata.detector, *detectors))
+    known = [name for name in order_of if name in trained.ensembles]
+    said: dict[str, list[Forecast]] = {name: [] for name in known}
     absent: dict[str, str] = {}
     roles = np.unique(by_role)
     for k in roles:
         part = of_episodes(samples, role == k)
-        for name, ensemble in trained.ensembles.items():
+        for name in known:
+            ensemble = trained.ensembles[name]
             if name in absent:
                 continue
             try:
@@ -77,6 +81,7 @@ def judge(
         n_positive=count,
         rate=metadata.false_alarm_rate,
         absent=absent,
+        groups={name: group_of_detector(detectors[name]) for name in said},
     )
 
 

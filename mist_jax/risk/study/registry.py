@@ -12,6 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.extensions import Table
 from mist_jax.risk.baselines.rows import BASELINES
 from mist_jax.risk.detector import Detector, GatingDetector
+from mist_jax.risk.judging.groups import ON_CONTACTS, ON_FAILURES, OTHERS, OURS, OUTSIDE
 from mist_jax.risk.perceptron.head import HEADS
 from mist_jax.risk.published.distillation import RND
 from mist_jax.risk.published.flow import LOGPZO
@@ -37,19 +38,25 @@ CONTRASTS = (
     RND,
     LOGPZO,
 )
-DETECTORS: Registry = Table(
-    "DETECTORS",
-    object,
-    (
-        *HEADS,
-        *BASELINES,
-        *SAFE_TWINS,
-        *(one.twin for one in CONTRASTS),
-        *SAFE_DETECTORS,
-        *CONTRASTS,
-        *PROBED,
-    ),
+PUBLISHED = (
+    *SAFE_TWINS,
+    *(one.twin for one in CONTRASTS),
+    *SAFE_DETECTORS,
+    *CONTRASTS,
+    *PROBED,
 )
+DETECTORS: Registry = Table("DETECTORS", object, (*HEADS, *BASELINES, *PUBLISHED))
+
+
+def group_of_detector(detector: Detector) -> str:
+    """One of `groups.GROUPS`; of a detector that is not of this package `groups.OTHERS`."""
+    if detector.name in {one.name for one in HEADS}:
+        return OURS
+    if detector.name in {one.name for one in BASELINES}:
+        return OUTSIDE
+    if detector.name not in {one.name for one in PUBLISHED}:
+        return OTHERS
+    return ON_CONTACTS if detector.claims == "contact" else ON_FAILURES
 
 
 def gating(name: str, detectors: Registry = DETECTORS) -> GatingDetector:

@@ -16,7 +16,14 @@ from mist_jax.risk.study.checkpoint import RiskMetadata
 from mist_jax.risk.study.figures import draw_all
 
 METRICS, TABLE = "metrics.json", "table.md"
-TITLES = {"episode": "seen tasks, unseen scenes", "task": "unseen tasks"}
+TITLES = {
+    ("episode", "members"): "seen tasks, unseen scenes",
+    ("task", "members"): "unseen tasks",
+    ("episode", "ensemble"): "new scenes",
+    ("task", "ensemble"): "new tasks",
+    ("episode", "both"): "unseen scenes, new ones among them",
+    ("task", "both"): "unseen tasks, new ones among them",
+}
 
 
 def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> dict[str, Any]:
@@ -26,6 +33,7 @@ def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> d
         card["failures"] = failure_card(evidence, seed=seed)
     return {
         "split": metadata.split,
+        "judges": judges(evidence, metadata),
         "threshold": metadata.threshold,
         "threshold_unit": metadata.threshold_unit,
         "threshold_clean_units": metadata.clean_units,
@@ -35,6 +43,17 @@ def full_card(evidence: Evidence, metadata: RiskMetadata, *, seed: int = 0) -> d
         "safe_epochs": metadata.safe_epochs,
         **card,
     }
+
+
+def judges(evidence: Evidence, metadata: RiskMetadata) -> str:
+    """Who judged: "members" that never saw the scenes, the "ensemble", of new ones, or "both"."""
+    new = evidence.stratum == metadata.folds
+    return "both" if new.any() and not new.all() else "ensemble" if new.all() else "members"
+
+
+def title_of(card: Mapping[str, Any]) -> str:
+    """What the scenes of a card are to those who judged them."""
+    return TITLES[card["split"], card["judges"]]
 
 
 def verdict_of_card(card: Mapping[str, Any]) -> list[str]:
@@ -62,7 +81,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(card, indent=1, allow_nan=False)
     replace_file(folder / METRICS, (text + "\n").encode())
-    table = markdown({TITLES[card["split"]]: card, **beside})
+    table = markdown({title_of(card): card, **beside})
     replace_file(folder / TABLE, table.encode())
     return draw_all(folder / "plots", evidence, card, metadata)
 
@@ -78,7 +97,7 @@ def read_cards(folders: list[str]) -> dict[str, Any]:
         path = Path(folder) / METRICS
         try:
             card = json.loads(path.read_text(encoding="utf-8"))
-            title = TITLES[card["split"]]
+            title = title_of(card)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"--beside: {path} is no scorecard ({error!r})") from error
         cards[f"{title} ({Path(folder).name})"] = card

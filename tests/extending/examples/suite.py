@@ -10,11 +10,12 @@ from pathlib import Path
 from mist_jax.simulator.libero.suite import Suite, TaskFiles
 
 FOLDER = Path(os.environ.get("NEAR_BOWL_FILES", "near_bowl"))
+STATES = FOLDER / "near_bowl.npy"
 NEAR = TaskFiles(
     name="near_bowl",
     language="bring the bowl near the arm onto the plate",
     bddl_file=FOLDER / "near_bowl.bddl",
-    initial_states_file=FOLDER / "near_bowl.npy",
+    initial_states_file=STATES,
 )
 SUITES = (Suite("near_bowl", lambda: (NEAR,), max_steps=150, asset_kinds=("libero", "lite")),)
 
@@ -34,4 +35,4 @@ def make_files(states: int = 3) -> None:
     NEAR.bddl_file.write_text(scene)
     environment = Environment(SUITES[0].tasks[0], find_assets("auto"), render="none")
     drawn = [environment.draw_initial_state(seed) for seed in range(states)]
-    np.save(NEAR.initial_states_file, np.stack(drawn))
+    np.save(STATES, np.stack(drawn))
