@@ -90,7 +90,7 @@ def test_ranges_of_perturbations_that_cannot_be_drawn_are_refused_at_the_start(t
 @pytest.mark.parametrize(
     ("name", "flag", "expected"),
     [
-        ("train_risk_predictor", "--site=llm.attn", "stored sites: llm.resid, vision"),
+        ("train_risk_predictor", "--sites=llm.attn", "stored sites: llm.resid, vision"),
         ("extract_steering_vectors", "--site=llm.attn", "stored sites: llm.resid, vision"),
         ("extract_steering_vectors", "--layers=2", "which holds [1, 3, 5]"),
         ("extract_steering_vectors", "--layers=9", "no layer 9"),

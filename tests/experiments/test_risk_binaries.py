@@ -11,6 +11,7 @@ import pytest
 
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.writer import EpisodeWriter
+from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.checkpoint import restore_bank
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
@@ -69,6 +70,7 @@ def test_train_then_extract_then_analyze(stored, tmp_path):
     assert "Warning" not in trained.stderr
     head, metadata = restore_risk_head(risk)
     assert (int(head.layer), metadata.horizon) == (metadata.layer, 8)
+    assert isinstance(head, RiskHead)
     reads = np.abs(head.gain).mean(axis=-1)  # [E, layers]
     assert (reads.argmax(axis=-1) == 1).all()
     assert metadata.choices["layer 1"] < min(metadata.choices[f"layer {i}"] for i in (0, 2))

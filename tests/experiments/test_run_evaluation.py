@@ -308,5 +308,5 @@ def test_a_finished_evaluation_is_judged_again_from_its_folder(learnt, tmp_path)
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     run_of = json.loads((tmp_path / "again" / "summary.json").read_text())["run"]
-    assert (run_of["threshold"], run_of["horizon"]) == ([0.9] * 7, 24)
+    assert (run_of["threshold"], run_of["horizon"]) == ([0.9] * 14, 24)
     assert run_of["episodes"] == 4

@@ -120,7 +120,8 @@ def save_risk_head(folder: Path, trained: TrainedRisk) -> Path:
     described = dataclasses.asdict(trained.metadata)
     del described["code_version"]
     # Orbax keeps no array without elements, such as the gain of a proprio that is not read.
-    flat = cast(dict[str, Any], traverse_util.flatten_dict(tree, sep="/"))
+    flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
+    flat = cast(dict[str, Any], flat)
     empty = {name: leaf for name, leaf in flat.items() if np.size(leaf) == 0}
     described["empty"] = {name: [str(a.dtype), *a.shape] for name, a in empty.items()}
     kept = {name: leaf for name, leaf in flat.items() if name not in empty}
@@ -223,7 +224,7 @@ def _arrays(reader: Any) -> dict[str, Any]:
 
 def _with_empty(tree: dict[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:
     """The tree with the arrays that have no elements, told as [dtype, *shape] by their path."""
-    flat = traverse_util.flatten_dict(tree, sep="/")
+    flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
     flat |= {name: np.zeros(shape, dtype) for name, (dtype, *shape) in empty.items()}
     return traverse_util.unflatten_dict(flat, sep="/")
 
