@@ -87,8 +87,9 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
     """Reserves an eighth of the groups to calibrate and one for thresholds, divides the rest.
 
     Groups are dealt in random order, those with most positive labels first, each to the part that
-    has least of what it brings, so that parts are alike in positives and in size. There are fewer
-    than `count` folds where there are fewer groups.
+    has least of what it brings, so that parts are alike in positives, in tasks and in size: clean
+    episodes of risky tasks set other thresholds than those of easy ones. There are fewer than
+    `count` folds where there are fewer groups.
 
     Raises:
         UserError: fewer than five groups, or fewer than three folds asked for.
@@ -107,13 +108,17 @@ def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:
     positives = np.stack(
         [np.bincount(of_query[rows], one, groups) for one in samples.risk[rows].T], axis=1
     )
+    tasks = groups_of(samples.episodes, "task")
+    of_task = np.zeros((groups, int(tasks.max()) + 1))
+    of_task[of_episode, tasks] = split == "episode"  # else a task is a group
+    balanced = np.concatenate([positives, of_task], axis=1)
     sizes = np.bincount(of_query, minlength=groups).astype(float)
     rng = np.random.default_rng(seed)
-    part = deal_groups(positives, sizes, min(RESERVED, groups), rng)
+    part = deal_groups(balanced, sizes, min(RESERVED, groups), rng)
     role = np.select([part == 0, part == 1], [CALIBRATE, THRESHOLD], 0)
     rest = np.flatnonzero(role == 0)
     count = min(count, len(rest))
-    role[rest] = deal_groups(positives[rest], sizes[rest], count, rng)
+    role[rest] = deal_groups(balanced[rest], sizes[rest], count, rng)
     return Folds(split, role[of_episode], count)
 
 

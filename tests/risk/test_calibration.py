@@ -63,6 +63,23 @@ def test_separable_labels_stay_finite():
     assert platt.scale[0] > 0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_few_positives_far_out_are_calibrated_and_not_given_up(seed):
+    """Plain Newton steps overshoot there, and end where the scores seem to rank backwards."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(1700) < rng.integers(5, 40)
+    far = np.where(label, rng.uniform(2, 12), 0.0)
+    logit = far + rng.normal(0, rng.uniform(0.3, 3), len(label))
+    platt = fit_platt(logit[:, None], label[:, None], np.asarray([0.01]))
+    assert platt.scale[0] > 0
+    count = label.sum()
+    target = np.where(label, (count + 1) / (count + 2), 1 / (len(label) - count + 2))
+    wrong = platt(logit[:, None])[:, 0] - target
+    # At the minimum of a smooth convex loss both derivatives vanish.
+    assert abs(wrong.mean()) < 1e-5
+    assert abs((wrong * logit).mean()) < 1e-4
+
+
 def test_smoothed_rate_is_never_zero():
     labels = np.zeros((10, 2), bool)
     labels[:3, 1] = True

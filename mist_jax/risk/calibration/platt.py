@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,25 @@ def fit_column(logits: np.ndarray, labels: np.ndarray, base_rate: float) -> tupl
     if labels.all() or not labels.any() or np.ptp(logits) == 0:
         return fallback
     target = smoothed_targets(labels)
-    # Newton's method on standardised logits: two parameters, a strictly convex loss.
     mean, spread = logits.mean(), logits.std()
     design = np.stack([(logits - mean) / spread, np.ones_like(logits)], axis=1)
-    weights = np.asarray([0.0, logit(np.asarray(target.mean()))])
-    for _ in range(100):
-        probability = sigmoid(design @ weights)
-        gradient = design.T @ (probability - target)
-        curvature = design.T @ (design * (probability * (1 - probability))[:, None])
-        step = np.linalg.solve(curvature + 1e-9 * len(logits) * np.eye(2), gradient)
-        length = np.abs(step).max()
-        weights = weights - step / max(1.0, length / 2)  # damped while far away
-        if length < 1e-9:
-            break
+
+    def loss(weights: np.ndarray) -> float:
+        score = design @ weights
+        return float((np.logaddexp(0, score) - target * score).mean())
+
+    def gradient(weights: np.ndarray) -> np.ndarray:
+        return design.T @ (sigmoid(design @ weights) - target) / len(target)
+
+    def curvature(weights: np.ndarray) -> np.ndarray:
+        p = sigmoid(design @ weights)
+        return design.T @ (design * (p * (1 - p))[:, None]) / len(target)
+
+    # Strictly convex; plain Newton steps overshoot where few positives stand far out.
+    start = np.asarray([0.0, logit(np.asarray(target.mean()))])
+    weights = minimize(
+        loss, start, jac=gradient, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
+    ).x
     if weights[0] <= 0:
         return fallback
     return float(weights[0] / spread), float(weights[1] - weights[0] * mean / spread)
