@@ -114,7 +114,7 @@ def outside(detector, samples, plan) -> np.ndarray:
 
 @cache
 def planted() -> tuple[Samples, Plan]:
-    samples = samples_of(2.5, 4.0)
+    samples = samples_of(5.0, 5.0)
     return samples, plan_of(samples)
 
 
