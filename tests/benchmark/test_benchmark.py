@@ -136,7 +136,7 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     [
         ("--batch_sizes=1,zero", "give numbers from 1 up"),
         ("--batch_sizes=0", "give numbers from 1 up"),
-        ("--steering=hard", "valid ones are none, off, on"),
+        ("--steering=hard", "valid ones are none, read, off, on"),
         ("--preset=openvla-70b", "value should be one of"),
         ("--devices=512", "--devices=512: there are"),
     ],

@@ -92,7 +92,8 @@ def test_a_planted_signal_is_found_at_its_layer_near_the_bayes_value(planted, fi
         [roc_auc_score(samples.risk[valid, m], samples.activation[valid, 1, 0]) for m in (0, 1)]
     )
     # A half of the scenes moves along x+, the other along x-, and nothing tells which.
-    assert auroc_of(detector, samples, plan, fit) > bayes - 0.16
+    # One that remembers has twice the inputs to learn the same from.
+    assert auroc_of(detector, samples, plan, fit) > bayes - (0.2 if detector.remembers else 0.16)
 
 
 @pytest.mark.parametrize("detector", [RISK_HEAD, MIXING_HEAD], ids=lambda detector: detector.name)

@@ -384,7 +384,9 @@ def test_clean_episodes_are_alarmed_at_the_stated_rate():
             shares[rule].append(figures["clean_episodes_alarmed"]["value"])
         assert told["detectors"]["probe"]["alarms"]["split conformal"]["announced_ahead"]
     for rule, each in shares.items():
-        assert np.mean(each) == pytest.approx(0.15, abs=0.09), rule
+        # Half of the clean episodes give the band its shape: its level rests on some fifteen.
+        within = 0.14 if rule == "functional band" else 0.09
+        assert np.mean(each) == pytest.approx(0.15, abs=within), rule
 
 
 def test_another_models_data_missing_sites_and_missing_layers_are_refused(planted):
