@@ -4,7 +4,7 @@ An arm is a set of numbers per example, so that steered and unsteered episodes s
 one compiled forward. `Controller` holds what is common: directions, pushes, gates, the risk head.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -149,4 +149,4 @@ class Controller:
     pushes: Mapping[str, CausalPush] = field(default_factory=dict)
     row: Callable[[Turn], int] = lambda turn: 0
     exact: frozenset[str] = frozenset()
-    jacobian: Callable[[Policy, Sequence[PolicyInputs]], np.ndarray] | None = None
+    jacobian: Callable[[Policy, list[PolicyInputs]], np.ndarray] | None = None

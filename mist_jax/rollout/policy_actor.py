@@ -268,7 +268,7 @@ class PolicyActor:
         )
 
     def _jacobian(
-        self, inputs: Sequence[PolicyInputs], rows: Sequence[Row], shapes: tuple
+        self, inputs: list[PolicyInputs], rows: Sequence[Row], shapes: tuple
     ) -> tuple[np.ndarray | None, float]:
         """The exact Jacobians [B, A, S, D] where a row needs its own, and the seconds they took."""
         known = None if self._controller is None else self._controller.jacobian

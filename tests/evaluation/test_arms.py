@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mist_jax.evaluation.arms.rotation import rotated
 from numpy.typing import ArrayLike
 
 from mist_jax.axes import SIGNED_MOTIONS
@@ -16,7 +17,6 @@ from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
-from mist_jax.evaluation.arms.rotation import rotated
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite

@@ -1,6 +1,6 @@
 """Arms without a wanted change: at an alarm the motion, or the residual stream, is scaled down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -28,7 +28,7 @@ class Brake(Unsteered):
         release: alarms in a row after which it lets go; None never does.
     """
 
-    numbers: RunNumbers = RunNumbers()
+    numbers: RunNumbers = field(default_factory=RunNumbers)
     keep: float = 1.0
     add: np.ndarray | None = None
     shrink_by: float = 0.0

@@ -1,7 +1,7 @@
 """An arm that wants a change of the action at alarms, and realises it by a push or by an edit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class CausalArm(Unsteered):
         noisy: the push needs noise, drawn once for the episode.
     """
 
-    numbers: RunNumbers = RunNumbers()
+    numbers: RunNumbers = field(default_factory=RunNumbers)
     push: str = MIST
     turning: Turning = straight
     applied: float = 1.0
@@ -69,20 +69,3 @@ class CausalArm(Unsteered):
         if self.applied or not said.wanted.any():
             return actions
         return np.clip(actions + said.wanted, -1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class GivenArm(Unsteered):
-    """Pushes for changes that are known before the forward, at no alarm.
-
-    `change(numbers, turn, query)` is float32 [A], zero where nothing is wanted.
-    """
-
-    numbers: RunNumbers = RunNumbers()
-    push: str = MIST
-    change: Callable[[RunNumbers, Turn, int], np.ndarray] = lambda numbers, turn, query: np.zeros(7)
-
-    def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
-        """The given push, where a change is wanted."""
-        wanted = self.change(self.numbers, turn, query)
-        return {self.push: PushNumbers(change=wanted)} if wanted.any() else {}

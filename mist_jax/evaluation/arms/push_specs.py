@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-MIST, LINEAR, EXACT, NOISE, PERMUTED, GIVEN = "mist", "linear", "exact", "noise", "permuted", "given"
+MIST, LINEAR, EXACT, NOISE, PERMUTED, GIVEN = (
+    "mist",
+    "linear",
+    "exact",
+    "noise",
+    "permuted",
+    "given",
+)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from mist_jax.record.episode import UNSTEERED
 if TYPE_CHECKING:
     from mist_jax.rollout.arm import Arm
 
-# What a run must be given: a risk head, a bank of causal pushes (and in it outcomes of branches, or
-# Jacobians that follow the activations), a bank of directions, an earlier evaluation, unsteered
-# episodes of the same scenes.
-Need = Literal["risk", "causal", "branches", "linear", "directions", "replay", "oracle"]
+# What a run must be given: a risk head, a bank of causal pushes, a bank of directions, an earlier
+# evaluation, unsteered episodes of the same scenes.
+Need = Literal["risk", "causal", "directions", "replay", "oracle"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.arms.oracle import Oracle
     from mist_jax.evaluation.arms.replays import Replays
     from mist_jax.steering.bank import SteeringBank
-    from mist_jax.steering.causal.bank import CausalBank
+    from mist_jax.steering.causal.bank import CausalBank, Form
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,10 @@ class RunNumbers:
     alarm_threshold: np.ndarray = field(
         default_factory=lambda: np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
     )
-    size: np.ndarray = field(
-        default_factory=lambda: np.zeros(len(ACTION_DIMENSIONS), np.float32)
-    )
+    size: np.ndarray = field(default_factory=lambda: np.zeros(len(ACTION_DIMENSIONS), np.float32))
     causal: "CausalBank | None" = None
     intent: str = "against_motion"
-    form: str = "table"
+    form: "Form" = "table"
     directions: "SteeringBank | None" = None
     strength: float = 0.0
     replays: "Replays | None" = None
