@@ -7,7 +7,7 @@ one compiled forward. `Controller` holds what is common: directions, pushes, gat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE
-from mist_jax.policy.policy import Policy
-from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.rollout.episode_spec import Turn
+
+if TYPE_CHECKING:
+    from mist_jax.policy.policy import Policy
+    from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 
 NOTHING: Mapping[str, "PushNumbers"] = MappingProxyType({})
 
@@ -149,4 +151,4 @@ class Controller:
     pushes: Mapping[str, CausalPush] = field(default_factory=dict)
     row: Callable[[Turn], int] = lambda turn: 0
     exact: frozenset[str] = frozenset()
-    jacobian: Callable[[Policy, list[PolicyInputs]], np.ndarray] | None = None
+    jacobian: "Callable[[Policy, list[PolicyInputs]], np.ndarray] | None" = None
