@@ -15,6 +15,7 @@ import mist_jax
 from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
 from mist_jax.evaluation.report.summary import summarise
 from mist_jax.evaluation.report.verdicts import verdicts
+from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.run_setup import trained_scenes
 from mist_jax.ids import parse_ids
 from mist_jax.policy.checkpoint import read_card
