@@ -24,7 +24,6 @@ from mist_jax.episodes.index import dataset_hash, read_index
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
-from mist_jax.record.episode import EpisodeKey
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 from mist_jax.simulator.libero.initial_state_choice import choose_initial_states
 from mist_jax.simulator.libero.suites import find_suite
@@ -53,8 +52,8 @@ _BRANCH_QUERIES = flags.DEFINE_integer(
 _FORKS_PER_EPISODE = flags.DEFINE_integer(
     "forks_per_episode",
     3,
-    "At most: of an episode with harm, 1, 0 and 2 queries before its first; of a clean one, a drawn "
-    "query, and the one of highest stored risk.",
+    "At most: of an episode with harm, 1, 0 and 2 queries before its first; of a clean one, a "
+    "drawn query, and the one of highest stored risk.",
     1,
     3,
 )

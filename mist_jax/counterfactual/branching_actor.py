@@ -54,6 +54,4 @@ def changed(answer: PolicyAnswer, change: np.ndarray) -> PolicyAnswer:
     """
     moved = np.where(change == 0, answer.chunk, np.clip(answer.chunk + change, -1.0, 1.0))
     moved = moved.astype(np.float32)
-    return dataclasses.replace(
-        answer, chunk=moved, edited=not np.array_equal(moved, answer.chunk)
-    )
+    return dataclasses.replace(answer, chunk=moved, edited=not np.array_equal(moved, answer.chunk))

@@ -1,4 +1,4 @@
-"""Where the world is forked: before the first harm of an episode, and at some query of clean ones."""
+"""Where the world is forked: before an episode's first harm, or at some query of a clean one."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -60,11 +60,10 @@ def forks_of(episode: Episode, most: int, seed: int) -> tuple[Fork, ...]:
         asked = episode.queries.step
         last = int(np.searchsorted(asked, first[0].first, side="right")) - 1
         wanted = [(last - lead, "harm ahead") for lead in LEADS if last >= lead]
-    chosen = {query: why for query, why in reversed(wanted)}  # the first reason counts
-    return tuple(
-        _fork(episode, query, chosen[query])
-        for query in dict.fromkeys(query for query, _ in wanted[:most])
-    )
+    chosen: dict[int, Reason] = {}
+    for query, why in wanted[:most]:
+        chosen.setdefault(query, why)
+    return tuple(_fork(episode, query, why) for query, why in chosen.items())
 
 
 def in_drawn_order(forks: Iterable[Sequence[Fork]], seed: int) -> tuple[Fork, ...]:

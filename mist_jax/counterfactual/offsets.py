@@ -88,7 +88,9 @@ class OffsetSet:
             "offset_metres": self.metres,
             "offset_radians": self.radians,
             "branch_queries": self.queries,
-            "offsets": {name: change.tolist() for name, change in fixed.items() if change is not None},
+            "offsets": {
+                name: change.tolist() for name, change in fixed.items() if change is not None
+            },
         }
 
     @classmethod

@@ -28,7 +28,8 @@ class BranchSource:
         images: ImageRate = "none",
     ):
         """Branches of episodes that met `perturbation`, and the pictures to keep (no `step`)."""
-        self._perturbation, self._images = perturbation, images
+        self._perturbation = perturbation
+        self._images: ImageRate = images
         self._waiting: dict[ForkName, dict[EpisodeKey, Branch]] = {}
         for branch in branches:
             of_fork = self._waiting.setdefault(_name(branch.key), {})
@@ -53,7 +54,7 @@ class BranchSource:
         self._freed.append(_name(episode.key))
         return episode
 
-    def __iter__(self) -> Iterator[EpisodeSpec | None]:
+    def __iter__(self) -> Iterator[EpisodeSpec]:
         while any(self._waiting.values()):
             fork = self._choose()
             self._begun.add(fork)
