@@ -50,9 +50,7 @@ def test_without_is_and_not_by_jaegers_inverses(seed, aperture):
         second = rows.T @ rows
         return second @ np.linalg.inv(second + aperture**-2 * unit)
 
-    both = np.linalg.inv(
-        np.linalg.inv(closed(safe)) + np.linalg.inv(unit - closed(risky)) - unit
-    )
+    both = np.linalg.inv(np.linalg.inv(closed(safe)) + np.linalg.inv(unit - closed(risky)) - unit)
     found = conceptor(safe, aperture, WIDTH, without=risky)
     np.testing.assert_allclose(matrix(found), both, atol=1e-8)
 

@@ -6,7 +6,6 @@ Jaeger (arXiv 1403.3369); for steering: Postmus & Abreu (arXiv 2410.16314), whos
 
 from typing import Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -15,9 +14,9 @@ from jaxtyping import ArrayLike
 from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen, Gate
-from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
-from mist_jax.intervention.tokens import role_mask
+from mist_jax.intervention.tokens import chosen_tokens, role_mask
 
 
 @struct.dataclass
@@ -115,6 +114,10 @@ class Conceptor(Operator):
         """Which of the steered layers each is."""
         return self.slot
 
+    def active(self, part: Int[Array, ""]) -> Bool[Array, ""]:
+        """At the steered layers."""
+        return part >= 0
+
     def edit(
         self,
         x: Float[Array, "B T D"],
@@ -124,18 +127,14 @@ class Conceptor(Operator):
         risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
     ) -> Edited:
-        """Draws this layer's activations into the ellipsoids; other layers cost nothing."""
+        """Draws this layer's activations into the ellipsoids."""
         strength = jnp.where(part >= 0, self.strength * opened, 0.0)
         seen = x
         if self.pooled:
             chosen = chosen_tokens(token_role, self.tokens).astype(jnp.float32)
             count = jnp.maximum(chosen.sum(-1), 1)[:, None]
             seen = (jnp.einsum("bt,btd->bd", chosen, x) / count)[:, None]
-        moved = jax.lax.cond(
-            part >= 0,
-            lambda: self._change(seen, jnp.maximum(part, 0), strength),
-            lambda: jnp.zeros_like(seen),
-        )
+        moved = self._change(seen, jnp.maximum(part, 0), strength)
         return Edited(x + moved, (strength != 0).any(-1))
 
     def _change(
@@ -144,7 +143,7 @@ class Conceptor(Operator):
         """sum_v strength_v (C_v - I) (seen - centre_v) at one layer."""
         basis, kept, centre = self.basis[:, slot], self.kept[:, slot], self.centre[:, slot]
         weight = strength[:, :, None] * kept  # [B, V, rank]
-        along = jnp.einsum("btd,vdk->btvk", seen, basis) - jnp.einsum("vd,vdk->vk", centre, basis)
-        drawn = jnp.einsum("btvk,bvk,vdk->btd", along, weight, basis)
-        away = strength.sum(-1)[:, None] * seen.swapaxes(0, 1) - strength @ centre
-        return drawn - away.swapaxes(0, 1)
+        along = jnp.einsum("btd,vdn->btvn", seen, basis) - jnp.einsum("vd,vdn->vn", centre, basis)
+        drawn = jnp.einsum("btvn,bvn,vdn->btd", along, weight, basis)
+        away = strength.sum(-1)[:, None, None] * seen - (strength @ centre)[:, None]
+        return drawn - away

@@ -75,7 +75,12 @@ def find_conceptors(
     if not enough:
         shape = (0, len(columns), width)
         return Conceptors(
-            "conceptor", (), np.zeros((*shape, 1)), np.zeros((*shape[:2], 1)), np.zeros(shape), absent
+            "conceptor",
+            (),
+            np.zeros((*shape, 1)),
+            np.zeros((*shape[:2], 1)),
+            np.zeros(shape),
+            absent,
         )
     half = halves(samples, list(enough.values()), seed)
     found: list[list[_Fitted]] = []

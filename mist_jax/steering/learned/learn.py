@@ -72,7 +72,11 @@ def goal_against(
 
 
 def learn_push(
-    policy: Policy, inputs: Sequence[PolicyInputs], goal: PushGoal, config: LearningConfig, seed: int
+    policy: Policy,
+    inputs: Sequence[PolicyInputs],
+    goal: PushGoal,
+    config: LearningConfig,
+    seed: int,
 ) -> LearnedPush | None:
     """The push for `goal` over the states `inputs`; None where the action does not depend on it.
 
