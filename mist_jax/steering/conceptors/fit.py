@@ -59,8 +59,8 @@ def find_conceptors(
 ) -> Conceptors:
     """`C(safe) and not C(risky)` for every signed motion with enough risky queries.
 
-    Both clouds are taken around the mean of the safe, of which every stratum (task and phase) counts
-    as often as it has risky queries. An aperture of 1 keeps half of a dimension in which the safe
+    Both clouds are taken around the mean of the safe, of which every stratum (task and phase) has
+    the weight of its risky queries. An aperture of 1 keeps half of a dimension in which the safe
     spread as much as they do on average over all dimensions; aperture^2 scales that spread.
 
     `facts` hold `quota`, the mean eigenvalue; `shrinking`, the mean cosine between what the

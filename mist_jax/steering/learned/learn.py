@@ -34,19 +34,23 @@ class LearningConfig:
         penalty: what a push as long as the activations costs, beside the missed share of `size`.
         steps: of gradient descent.
         batch: states in each.
-        rate: Adam's, for directions of norm 1; it falls to zero by a cosine.
+        rate: how far a step turns a direction, in radians, and changes the logarithm of its length,
+            at first; it falls to zero by a cosine.
     """
 
     size: float = 0.2
     penalty: float = 0.02
     steps: int = 24
     batch: int = 8
-    rate: float = 0.02
+    rate: float = 0.1
 
 
 @dataclass(frozen=True)
 class LearnedPush:
-    """`unit` float32 [L, D], norm 1 per layer; the coefficient it was learned at; its last loss."""
+    """`unit` float32 [L, D], norm 1 per layer; the coefficient it was learned at; its last loss.
+
+    The loss is the mean over the last quarter of the steps.
+    """
 
     unit: np.ndarray
     amount: float
@@ -80,8 +84,8 @@ def learn_push(
 ) -> LearnedPush | None:
     """The push for `goal` over the states `inputs`; None where the action does not depend on it.
 
-    Descent begins along the mean gradient of the wanted motion, at the length that would realise
-    half of it were the policy linear.
+    Descent begins along the mean gradient of the wanted motion, at the length that would realise it
+    were the policy linear.
     """
     batch = policy.model.collate(inputs, list(range(len(inputs))))
     rng, count = np.random.default_rng(seed), min(config.batch, len(inputs))
@@ -92,37 +96,34 @@ def learn_push(
     slopes = []
     for rows in _once(len(inputs), count):
         alone[rows], slope = first_slope(model, parameters, _rows(batch, rows), zero, goal)
-        slopes.append(slope)
-    slope = jnp.mean(jnp.stack(slopes), axis=0) * (goal.length > 0)[:, None]
-    norm = jnp.linalg.norm(slope, axis=-1)
-    if not np.isfinite(norm).all() or (np.asarray(norm)[np.asarray(goal.length) > 0] <= 0).any():
+        slopes.append(np.asarray(slope, np.float64))
+    slope = np.mean(slopes, axis=0) * (np.asarray(goal.length) > 0)[:, None]
+    norm = np.linalg.norm(slope, axis=-1, keepdims=True)
+    length = np.asarray(goal.length)
+    if not np.isfinite(norm).all() or (norm[length > 0] <= 0).any():
         return None
-    start = CommonPush(slope, jnp.zeros(()))
-    rise = float((goal.length * norm).sum())  # of the wanted motion, per unit of the amount
-    push = CommonPush(start.unit(), 0.5 * jnp.linalg.norm(goal.wanted) / rise)
-    # an amount's own scale: a step of Adam is a step of `rate` in the direction, of its like here
-    solver = optax.multi_transform(
-        {
-            "direction": optax.adam(optax.cosine_decay_schedule(config.rate, config.steps)),
-            "amount": optax.adam(
-                optax.cosine_decay_schedule(10 * config.rate * float(push.amount), config.steps)
-            ),
-        },
-        CommonPush("direction", "amount"),  # type: ignore[arg-type]
+    rise = float((length * norm[:, 0]).sum())  # of the wanted motion, per unit of the amount
+    unit = slope / np.where(norm > 0, norm, 1)
+    push = CommonPush(
+        jnp.asarray(
+            unit * np.sqrt(unit.shape[-1]), jnp.float32
+        ),  # coordinates of about 1, for Adam
+        jnp.asarray(np.log(config.size / rise), jnp.float32),
     )
-    state = solver.init(push)
-    loss = np.nan
+    solver = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
+    state = solver.init(push)  # type: ignore[arg-type]
+    losses = []
     for rows in order:
-        value, gradient = loss_and_gradient(
+        loss, gradient = loss_and_gradient(
             push, model, parameters, _rows(batch, rows), jnp.asarray(alone[rows]), goal
         )
-        updates, state = solver.update(gradient, state, push)
-        push = optax.apply_updates(push, updates)
-        push = CommonPush(push.unit(), push.amount)
-        loss = float(value)
-    if not np.isfinite(loss):
+        updates, state = solver.update(gradient, state)
+        push = jax.tree.map(jnp.add, push, updates)
+        losses.append(float(loss))
+    last = float(np.mean(losses[-max(len(losses) // 4, 1) :]))
+    if not np.isfinite(last):
         return None
-    return LearnedPush(np.asarray(push.unit(), np.float32), float(push.amount), loss)
+    return LearnedPush(np.asarray(push.unit(), np.float32), float(push.amount), last)
 
 
 def _order(states: int, count: int, steps: int, rng: np.random.Generator) -> np.ndarray:

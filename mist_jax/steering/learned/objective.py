@@ -19,12 +19,17 @@ from mist_jax.policy.model import PolicyModel
 class CommonPush:
     """One push for every state: at layer l, `amount * length[l]` along `direction[l]`.
 
-    `direction` need not have norm 1; only where it points counts. `amount` is what a bank calls a
-    coefficient, `length` the mean norm of the activations.
+    `direction` need not have norm 1; only where it points counts. The amount, kept by its
+    logarithm, is what a bank calls a coefficient, `length` the mean norm of the activations.
     """
 
     direction: Float[Array, "L D"]
-    amount: Float[Array, ""]
+    log_amount: Float[Array, ""]
+
+    @property
+    def amount(self) -> Float[Array, ""]:
+        """Positive: a push that turns around is another direction."""
+        return jnp.exp(self.log_amount)
 
     def unit(self) -> Float[Array, "L D"]:
         """Directions at norm 1; zero where there is none."""
