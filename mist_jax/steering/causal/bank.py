@@ -23,7 +23,7 @@ from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import Gate, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.given import Given
-from mist_jax.intervention.intent.intent import Intent
+from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
 from mist_jax.policy.policy import Policy
@@ -88,7 +88,7 @@ class CausalBank:
     projection: Projection
     terms: Float[Array, "terms A S D"]
     covariance: Float[Array, "rank S D"]
-    intents: Mapping[str, Intent]
+    intents: Mapping[str, ActionIntent]
     effects: Mapping[str, Effects] = struct.field(pytree_node=False)
     metadata: CausalMetadata = struct.field(pytree_node=False)
 
@@ -143,7 +143,7 @@ class CausalBank:
         picked = np.zeros(batch, np.int32) if rows is None else rows
         return TableMap.of(self.table, picked, damping=damping)
 
-    def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> Intent:
+    def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> ActionIntent:
         """An intent by name; `size` [A], in units, replaces its own where it has one.
 
         Raises:
@@ -169,7 +169,7 @@ class CausalBank:
         self,
         batch: int,
         form: Form,
-        intent: str | Intent,
+        intent: str | ActionIntent,
         *,
         size: ArrayLike | None = None,
         gate: Gate | None = None,
