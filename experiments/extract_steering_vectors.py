@@ -3,7 +3,9 @@
     python -m experiments.extract_steering_vectors --data_dir=data/episodes \
         --model_name=mist-nano --output_dir=runs/steering
 
-Writes output_dir/steering_bank (Orbax and its metadata), summary.json and plots/.
+Writes output_dir/steering_bank (Orbax and its metadata), conceptor_bank where asked for,
+summary.json and plots/. With --images=query in the data, what each does to the executed action is
+measured on scenes that it was not made from; without, none is taken for causal.
 """
 
 from pathlib import Path
@@ -23,7 +25,8 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the bank goes.", re
 _METHODS = flags.DEFINE_list(
     "methods",
     ["contrast", "linear", "random"],
-    "contrast, linear, value_vectors, random, or a method that an extension adds.",
+    "contrast, linear, value_vectors, conceptor, learned, contrast_permuted, linear_permuted, "
+    "conceptor_permuted, random, conceptor_random, or a method that an extension adds.",
 )
 _LAYERS = flags.DEFINE_string(
     "layers", "all", "Layers to make vectors for, such as 2-5 or 3,5; all: every stored one."
@@ -39,6 +42,9 @@ _MIN_SAMPLES = flags.DEFINE_integer(
     "min_samples", 8, "Matched risky queries below which a direction is left out.", 2
 )
 _TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of value_vectors.", 1)
+_STATES = flags.DEFINE_integer(
+    "states", 400, "Stored pictures that effects on actions are measured (and learned) on.", 20
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
 
 flags.adopt_module_key_flags(extension_flags)
@@ -54,17 +60,24 @@ def main() -> None:
     check_output(output, "steering bank")
     binary.check_stored(data, _SITE.value, _LAYERS.value)
 
+    from mist_jax.episodes.dataset_info import load_info
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
-    from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
+    from mist_jax.steering.causal.states import gather_states
+    from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks, save_extraction
+    from mist_jax.steering.proof import Proof
 
     digest = dataset_hash(*data)
     policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(
         read_episodes(*data), _SITE.value, _HORIZON.value, _SHARE.value, target="all"
     )
+    states = None
+    if any(load_info(folder).images == "query" for folder in data):
+        pictured = read_episodes(*data, images=True)
+        states = gather_states(pictured, policy, limit=_STATES.value, seed=_SEED.value)
     config = ExtractionConfig(
         methods=methods,
         layers=_LAYERS.value,
@@ -72,13 +85,17 @@ def main() -> None:
         top=_TOP_K.value,
         seed=_SEED.value,
     )
-    bank, found = extract_bank(samples, digest, policy, config)
-    path = save_extraction(output, bank, found)
-    for directions in found:
+    made = extract_banks(samples, digest, policy, config, states, say=print)
+    paths = save_extraction(output, made)
+    for directions in made.found:
         print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
         if directions.absent:
             print(f"  absent, summary.json says why: {', '.join(directions.absent)}")
-    print(f"steering bank: {path}")
+        for name in directions.names:
+            proof = made.proofs.get((directions.method, name), Proof())
+            print(f"  {name} on the action: {proof}")
+    for path in paths:
+        print(f"{path.name.replace('_', ' ')}: {path}")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,16 @@ def find_conceptors(
     )
 
 
+def turned_conceptors(found: Conceptors, seed: int) -> Conceptors:
+    """The same eigenvalues and centres along other axes, drawn uniformly: a conceptor's control."""
+    rng = np.random.default_rng(seed)
+    basis = np.zeros_like(found.basis)
+    for v, layer in np.ndindex(*found.basis.shape[:2]):
+        axes, triangle = np.linalg.qr(rng.standard_normal(found.basis.shape[2:]))
+        basis[v, layer] = axes * np.sign(np.diag(triangle))
+    return Conceptors("conceptor_random", found.names, basis, found.kept, found.centre)
+
+
 def _fit(
     rows: np.ndarray,
     safe: np.ndarray,

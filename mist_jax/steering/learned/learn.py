@@ -34,6 +34,7 @@ class LearningConfig:
         penalty: what a push as long as the activations costs, beside the missed share of `size`.
         steps: of gradient descent.
         batch: states in each.
+        states: drawn from those given; a half of the scenes learns from half as many.
         rate: how far a step turns a direction, in radians, and changes the logarithm of its length,
             at first; it falls to zero by a cosine.
     """
@@ -42,6 +43,7 @@ class LearningConfig:
     penalty: float = 0.02
     steps: int = 24
     batch: int = 8
+    states: int = 48
     rate: float = 0.1
 
 

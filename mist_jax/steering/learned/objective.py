@@ -33,8 +33,8 @@ class CommonPush:
 
     def unit(self) -> Float[Array, "L D"]:
         """Directions at norm 1; zero where there is none."""
-        norm = jnp.linalg.norm(self.direction, axis=-1, keepdims=True)
-        return self.direction / jnp.maximum(norm, 1e-12)
+        square = (self.direction**2).sum(-1, keepdims=True)
+        return self.direction / jnp.sqrt(jnp.maximum(square, 1e-24))  # with a gradient also at zero
 
 
 @struct.dataclass
