@@ -7,8 +7,9 @@ perturbation of that step.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -93,6 +94,30 @@ class PerturbationSpec:
                     f"the perturbation's {name} ranges from {low} to {high}: "
                     f"it takes {least} or more and at most {most}, the smaller number first"
                 )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`, as a dataset's description has it.
+
+        Raises:
+            UserError: `text` is not of that form.
+        """
+        kind, _, ranges = text.partition(" ")
+        number = r"([\d.e+-]+)-([\d.e+-]+)"
+        found = re.fullmatch(rf"\(onset {number}, length {number}, strength {number}\)", ranges)
+        if kind != "none" and found is not None:
+            onset, length, strength = zip(*[iter(found.groups())] * 2, strict=True)
+            spec = cls(
+                cast(PerturbationKind, kind),
+                onset=(int(onset[0]), int(onset[1])),
+                length=(int(length[0]), int(length[1])),
+                strength=(float(strength[0]), float(strength[1])),
+            )
+        else:
+            spec = cls()
+        if str(spec) != text:
+            raise UserError(f"the perturbation {text!r} cannot be read: {cls('mixed')} is one")
+        return spec
 
     def begin(self, key: EpisodeKey, max_steps: int) -> Perturbation:
         """Draws one episode's perturbation.

@@ -4,7 +4,7 @@ It builds the `CausalPush` of a batch: a wanted change of the action (an intent)
 the tokens (an action map of one of three forms).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
@@ -26,6 +26,7 @@ from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
+from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.steering.causal.effects import Effects
@@ -227,7 +228,7 @@ def table_row(made: CausalMetadata, instruction: str, progress: float) -> int:
     return text * made.phases + int(np.searchsorted(made.edges, progress, side="right"))
 
 
-def read_sites(made: CausalMetadata) -> tuple[str, ...]:
-    """The sites whose activations at `layer` are what the operator reads, in order."""
-    place, _ = split_site(made.site)
-    return tuple(place if role == "action" else f"{place}:{role}" for role in made.reads)
+def read_sites(site: str, roles: Sequence[str]) -> tuple[str, ...]:
+    """The sites that give the mean activations over the tokens of `roles`, in order."""
+    place, _ = split_site(site)
+    return tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)
