@@ -42,8 +42,11 @@ _MIN_SAMPLES = flags.DEFINE_integer(
     "min_samples", 8, "Matched risky queries below which a direction is left out.", 2
 )
 _TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of value_vectors.", 1)
+_STATES_DIR = flags.DEFINE_list(
+    "states_dir", None, "Datasets whose pictures those are, if not those of --data_dir."
+)
 _STATES = flags.DEFINE_integer(
-    "states", 400, "Stored pictures that effects on actions are measured (and learned) on.", 20
+    "states", 400, "Queries with pictures (--images=query) to measure and learn effects on.", 20
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
 
@@ -75,8 +78,9 @@ def main() -> None:
         read_episodes(*data), _SITE.value, _HORIZON.value, _SHARE.value, target="all"
     )
     states = None
-    if any(load_info(folder).images == "query" for folder in data):
-        pictured = read_episodes(*data, images=True)
+    pictured_in = binary.data_folders(_STATES_DIR.value) if _STATES_DIR.value else data
+    if any(load_info(folder).images == "query" for folder in pictured_in):
+        pictured = read_episodes(*pictured_in, images=True)
         states = gather_states(pictured, policy, limit=_STATES.value, seed=_SEED.value)
     config = ExtractionConfig(
         methods=methods,
