@@ -11,7 +11,6 @@ import numpy as np
 
 from mist_jax.counterfactual.fit import (
     SUCCESS,
-    FittedValue,
     fit_action_value,
     losses,
     outcome,

@@ -14,6 +14,12 @@ from mist_jax.steering.method import Found
 from mist_jax.steering.proof import Proof
 
 
+def draw_bank(folder: Path, bank: SteeringBank) -> list[Path]:
+    """Draws a bank's figures into `folder` as PNG."""
+    proofs = dict(zip(zip(bank.methods, bank.names, strict=True), bank.proofs, strict=True))
+    return draw_extraction(folder, bank, (), proofs, bank.metadata.layers)
+
+
 def draw_extraction(
     folder: Path,
     bank: SteeringBank | None,

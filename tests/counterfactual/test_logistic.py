@@ -27,7 +27,9 @@ def test_the_effect_within_forks_is_that_of_statsmodels_conditional_logit():
     rows = np.einsum("fi,kt->fkit", design, TERMS).reshape(len(z) * len(TERMS), -1)
     group = np.repeat(np.arange(len(z)), len(TERMS))
     mixed = np.isin(group, np.flatnonzero(positive.any(1) & ~positive.all(1)))
-    model = ConditionalLogit(positive.ravel()[mixed].astype(float), rows[mixed], groups=group[mixed])
+    model = ConditionalLogit(
+        positive.ravel()[mixed].astype(float), rows[mixed], groups=group[mixed]
+    )
     # The ridge of the average effect is the same on both sides.
     slight = np.concatenate([np.ones(2), np.zeros(4)])
     oracle = np.asarray(model.fit(disp=0).params)

@@ -66,7 +66,8 @@ def find_conceptors(
     `facts` hold `quota`, the mean eigenvalue; `shrinking`, the mean cosine between what the
     conceptor does to risky states and plain shrinkage towards the centre; and of two halves of the
     scenes, each judging the other's: `stability`, the mean cosine between what their conceptors do
-    to risky states, and "auroc_layer_i", how well the length of that separates risky from safe.
+    to risky states, and "auroc_layer_i", how well the share of a state that they take away
+    separates risky from safe.
     """
     safe = samples.valid & ~samples.label.any_risk
     stratum = strata(samples)
@@ -172,9 +173,12 @@ def _layer_facts(
     )
     moved = first.change(rows), second.change(rows)
     facts["stability"] = float(_cosine(moved[0][risky], moved[1][risky]).mean())
-    length = np.linalg.norm(np.where(half[:, None], moved[1], moved[0]), axis=1)
-    judged = safe | risky
-    facts["auroc"] = float(auroc(length[judged], risky[judged], stratum=half[judged])[0])
+    shares = [
+        np.linalg.norm(taken, axis=1) / np.maximum(np.linalg.norm(rows - one.centre, axis=1), 1e-12)
+        for taken, one in zip(moved, (first, second), strict=True)
+    ]
+    share, judged = np.where(half, shares[1], shares[0]), safe | risky
+    facts["auroc"] = float(auroc(share[judged], risky[judged], stratum=half[judged])[0])
     return facts
 
 
