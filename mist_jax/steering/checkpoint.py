@@ -66,7 +66,7 @@ def restore_bank(folder: Path, sharding: Sharding | None = None) -> SteeringBank
             proofs=proofs,
             metadata=metadata,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged, or of another version ({error!r}); extract it again"
         ) from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,9 @@ from mist_jax.risk.features import Samples
 from mist_jax.risk.subset import of_episodes
 from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
-from mist_jax.steering.checkpoint import save_bank
+from mist_jax.steering.checkpoint import FOLDER, save_bank
 from mist_jax.steering.conceptors.bank import ConceptorBank
+from mist_jax.steering.conceptors.checkpoint import FOLDER as CONCEPTORS_FOLDER
 from mist_jax.steering.conceptors.checkpoint import save_conceptors
 from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import DEFAULT_MIN_SAMPLES, residual_norms
@@ -167,6 +169,8 @@ def save_extraction(folder: Path, made: Extraction) -> tuple[Path, ...]:
     paths = () if made.bank is None else (save_bank(folder, made.bank),)
     if made.conceptors is not None:
         paths += (save_conceptors(folder, made.conceptors),)
+    for old in {folder / FOLDER, folder / CONCEPTORS_FOLDER} - set(paths):
+        shutil.rmtree(old, ignore_errors=True)  # of an extraction that this one replaces
     layers = made.metadata.layers
     summary = {
         "model": made.metadata.model,

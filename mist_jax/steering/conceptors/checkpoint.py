@@ -70,7 +70,7 @@ def restore_conceptors(folder: Path, sharding: Sharding | None = None) -> Concep
             layers=depth,
             metadata=metadata,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged, or of another version ({error!r}); extract it again"
         ) from error
