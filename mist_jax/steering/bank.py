@@ -15,7 +15,7 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
 from mist_jax.signed import signed
-from mist_jax.steering.proof import Proof
+from mist_jax.steering.proof import Proof, doses, proven_rows
 
 NO_PROOFS: Mapping[tuple[str, str], Proof] = MappingProxyType({})
 
@@ -102,6 +102,25 @@ class SteeringBank:
                 f"the steering bank has no {name!r} directions; it has "
                 f"{', '.join(dict.fromkeys(self.methods))}"
             )
+        return self._of_rows(rows)
+
+    def proven(self) -> Self:
+        """The directions alone that were measured to act as their names say (`steering.proof`).
+
+        Raises:
+            UserError: none was.
+        """
+        methods = ", ".join(dict.fromkeys(self.methods))
+        return self._of_rows(proven_rows(methods, self.names, self.proofs))
+
+    def dosed(self, size: ArrayLike) -> np.ndarray:
+        """Float32 [V]: coefficients that move each one's dimension by `size` [A], as measured.
+
+        In executed action units a control step; 0 for directions that were not measured.
+        """
+        return doses(self.names, self.proofs, np.asarray(size))
+
+    def _of_rows(self, rows: list[int]) -> Self:
         return replace(
             self,
             vectors=self.vectors[np.asarray(rows)],

@@ -15,8 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
+from mist_jax.signed import DIMENSION
 from mist_jax.steering.causal.effects import MotionEffect
 
 NOT_MEASURED = "its effect on actions was not measured"
@@ -87,20 +91,27 @@ def unproven(names: Sequence[str], proofs: Sequence[Proof]) -> dict[str, str]:
     }
 
 
-def check_proven(
-    method: str, names: Sequence[str], proofs: Sequence[Proof], *, allow_unproven: bool = False
-) -> None:
-    """Refuses a method's directions unless every one of them is causal, or that is waived.
+def proven_rows(method: str, names: Sequence[str], proofs: Sequence[Proof]) -> list[int]:
+    """Places of the causal directions of a method; the others are refused.
 
     Raises:
-        UserError: a direction is not, and `allow_unproven` is not set; the first one is named.
+        UserError: none of them is; the first one's reason is told.
     """
-    missing = unproven(names, proofs)
-    if not missing or allow_unproven:
-        return
-    name, reason = next(iter(missing.items()))
-    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-    raise UserError(
-        f"{method}'s direction {name} is not known to act against {name}: {reason}{more}; name a "
-        "method whose directions are causal, or give --allow_unproven"
-    )
+    rows = [row for row, proof in enumerate(proofs) if proof.causal]
+    if not rows:
+        name, reason = next(iter(unproven(names, proofs).items()), ("", "there is none"))
+        raise UserError(
+            f"no direction of {method!r} is known to act as its name says ({name}: {reason}); name "
+            "a method that has some, or give --allow_unproven to push along them all the same"
+        )
+    return rows
+
+
+def doses(names: Sequence[str], proofs: Sequence[Proof], size: np.ndarray) -> np.ndarray:
+    """Float32 [V]: the coefficient at which each direction should move its dimension by `size` [A].
+
+    `size` is in executed action units a control step; 0 for directions that were not measured.
+    """
+    dimension = DIMENSION[[SIGNED_MOTIONS.index(name) for name in names]]
+    per_unit = np.asarray([proof.per_unit for proof in proofs], np.float32)
+    return (per_unit * np.asarray(size, np.float32)[dimension]).astype(np.float32)

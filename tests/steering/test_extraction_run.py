@@ -19,7 +19,7 @@ from mist_jax.steering.extraction_run import (
 )
 from mist_jax.steering.learned.learn import LearningConfig
 from mist_jax.steering.methods import METHODS, in_order
-from mist_jax.steering.proof import NOT_MEASURED, check_proven
+from mist_jax.steering.proof import NOT_MEASURED
 from tests.helpers.linear_policy import LAYERS, WIDTH, linear_inputs, linear_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 
@@ -104,8 +104,8 @@ def test_without_pictures_nothing_is_proven_and_learned_is_refused(problem):
     plain = extract_banks(samples, "hash", policy, ExtractionConfig(("contrast",), layers="1"))
     assert plain.bank is not None
     assert {proof.reason for proof in plain.bank.proofs} == {NOT_MEASURED}
-    with pytest.raises(UserError, match=r"contrast's direction x\+ .* not measured"):
-        check_proven("contrast", plain.bank.names, plain.bank.proofs)
+    with pytest.raises(UserError, match=r"no direction of 'contrast' .* not measured"):
+        plain.bank.proven()
     with pytest.raises(UserError, match="collect with --images=query, or leave learned out"):
         extract_banks(samples, "hash", policy, ExtractionConfig(("learned",), layers="1"))
 
@@ -121,7 +121,10 @@ def test_effects_are_in_the_summary_the_banks_and_a_figure(made, tmp_path):
     assert summary["learned"]["directions"]["x+"]["stability"] > 0.9
     bank = restore_bank(tmp_path).method("contrast")
     assert bank.proofs[0] == made.proofs["contrast", "x+"]
-    check_proven("contrast", bank.names, bank.proofs)
+    assert bank.proven().names == ("x+", "x-")
+    np.testing.assert_allclose(
+        bank.dosed(np.full(7, 0.2)), [0.2 * proof.per_unit for proof in bank.proofs], rtol=1e-6
+    )
     assert restore_conceptors(tmp_path).proofs[0] == made.proofs["conceptor", "x+"]
     assert (tmp_path / "plots" / "steering_effects.png").stat().st_size > 3000
 

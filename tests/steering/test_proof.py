@@ -9,7 +9,7 @@ import pytest
 from mist_jax.errors import UserError
 from mist_jax.intervention.steering import Steering
 from mist_jax.steering.measuring import GRIPPER, prove
-from mist_jax.steering.proof import NOT_MEASURED, Proof, check_proven, unproven
+from mist_jax.steering.proof import NOT_MEASURED, Proof, doses, proven_rows, unproven
 from tests.helpers.linear_policy import LAYERS, linear_inputs, linear_policy
 
 NAMES = ("x+", "y-", "z+", "z-", "roll+", "gripper+")
@@ -69,16 +69,21 @@ def test_the_grippers_direction_and_an_unmeasured_one_are_unproven(proofs):
     assert not Proof().causal
 
 
-def test_a_method_is_refused_for_one_direction_unless_that_is_waived(proofs):
+def test_unproven_directions_are_refused_and_a_method_of_nothing_else_whole(proofs):
     named = list(proofs), list(proofs.values())
     assert set(unproven(*named)) == {"y-", "z+", "z-", "gripper+"}
-    with pytest.raises(UserError, match=r"mine's direction y- .*0 of 5 states \(and 3 more\)") as e:
-        check_proven("mine", *named)
+    assert proven_rows("mine", *named) == [0, 4]
+    with pytest.raises(UserError, match=r"no direction of 'mine' .* \(y-: .* 0 of 5 states\)") as e:
+        proven_rows("mine", named[0][1:3], named[1][1:3])
     assert "\n" not in str(e.value)
-    check_proven("mine", *named, allow_unproven=True)
-    check_proven("mine", ["x+"], [proofs["x+"]])
     with pytest.raises(UserError, match="not measured"):
-        check_proven("mine", ["x+"], [Proof()])
+        proven_rows("mine", ["x+"], [Proof()])
+
+
+def test_a_dose_is_what_moves_the_dimension_by_as_much_as_is_asked(proofs):
+    size = np.array([0.2, 0, 0, 0.1, 0, 0, 0])
+    found = doses(["x+", "roll+", "x-"], [proofs["x+"], proofs["roll+"], Proof()], size)
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.0], rtol=1e-2)
 
 
 def test_a_proof_survives_json_but_its_verdict_is_made_anew(proofs):
