@@ -24,7 +24,7 @@ from mist_jax.steering.permuted import permute_labels
 from mist_jax.steering.readout import action_readout, value_vectors_of
 from mist_jax.steering.value_vectors import value_vector_directions
 
-RANDOM, CONCEPTOR = "random", "conceptor"
+RANDOM, CONCEPTOR, LEARNED = "random", "conceptor", "learned"
 
 
 def find_contrast(inputs: MethodInputs) -> Directions:
@@ -133,7 +133,7 @@ METHODS: Mapping[str, SteeringMethod] = Table(
         SteeringMethod("linear", "normals of logistic probes", find_linear),
         SteeringMethod("value_vectors", "weights that move the action", find_value_vectors),
         SteeringMethod(CONCEPTOR, "soft projection onto safe and not risky states", find_conceptor),
-        SteeringMethod("learned", "by gradient, for the action alone", find_learned),
+        SteeringMethod(LEARNED, "by gradient, for the action alone", find_learned),
         *(
             SteeringMethod(
                 f"{name}_permuted",

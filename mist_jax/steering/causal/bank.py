@@ -5,7 +5,7 @@ the tokens (an action map of one of three forms).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import Gate, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
+from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
@@ -33,7 +34,8 @@ from mist_jax.steering.causal.effects import Effects
 
 Form = Literal["table", "linear", "exact"]
 FORMS: tuple[Form, ...] = get_args(Form)
-ALWAYS = ("against_motion", "given")  # intents that need no fit
+AGAINST_MOTION, GIVEN = "against_motion", "given"  # intents that need no fit
+NORMAL, ACTION_VALUE, PERMUTED = "normal", "action_value", "permuted"
 _A = len(ACTION_DIMENSIONS)
 
 
@@ -145,26 +147,28 @@ class CausalBank:
         return TableMap.of(self.table, picked, damping=damping)
 
     def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> ActionIntent:
-        """An intent by name; `size` [A], in units, replaces its own where it has one.
+        """An intent by name; `size` [A], in units, is how far those go that do not say themselves.
+
+        Along the normal its first number counts; the value of actions has its own candidates.
 
         Raises:
             UserError: the bank has no such intent.
         """
         sizes = np.zeros(_A, np.float32) if size is None else np.asarray(size, np.float32)
-        if name == "against_motion":
+        if name == AGAINST_MOTION:
             return AgainstMotion.of(sizes)
-        if name == "given":
+        if name == GIVEN:
             return Given.of(np.zeros((batch, _A), np.float32))
         if name not in self.intents:
-            known = ", ".join((*self.intents, *ALWAYS))
+            known = ", ".join((AGAINST_MOTION, GIVEN, *self.intents))
             raise UserError(
-                f"the causal bank has no intent {name!r}; it has {known} (others need --branches)"
+                f"the causal bank has no intent {name!r}; it has {known}; {NORMAL} is learnt from "
+                f"harmful contacts, {ACTION_VALUE} and {PERMUTED} from --branches"
             )
         found = self.intents[name]
-        if size is None or "size" not in {one.name for one in fields(found)}:  # type: ignore[arg-type]
-            return found
-        own = found.size  # type: ignore[attr-defined]
-        return replace(found, size=jnp.asarray(sizes if own.ndim else sizes[0]))  # type: ignore[type-var]
+        if isinstance(found, AlongNormal) and size is not None:
+            return replace(found, size=jnp.asarray(sizes[0]))
+        return found
 
     def operator(
         self,
