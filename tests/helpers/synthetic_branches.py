@@ -1,24 +1,25 @@
-"""Branches with a known answer: an obstacle at a known side, and activations that know it or not."""
+"""Branches with a known answer: an obstacle at a known side; activations know it or do not."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
 
-from mist_jax.counterfactual.table import BranchTable
+from mist_jax.counterfactual.fitting.table import BranchTable
+from mist_jax.intervention.site import join_site
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode, EpisodeKey
 from tests.helpers import synthetic_episodes
 
 SIZE = 0.3
-READS = ("llm.resid", "llm.resid:image")
+READS = ("action", "image")
 LAYER = 2
 WAYS = {"x": 0, "y": 1, "z": 2}
 
 
 def offsets(size: float = SIZE) -> dict[str, list[float]]:
     """Zero, and a step either way along x, y and z."""
-    found = {"zero": [0.0] * 7}
+    found = {"0": [0.0] * 7}
     for name, place in WAYS.items():
         for sign in (1, -1):
             found[f"{name}{'+' if sign > 0 else '-'}"] = [
@@ -76,6 +77,7 @@ def branch_table(
     harmed = soon[:, 0]
     table = BranchTable(
         model="toy@1",
+        place="llm.resid",
         reads=READS,
         layer=LAYER,
         names=tuple(names),
@@ -93,6 +95,7 @@ def branch_table(
         motions=motions & harmed[:, None],
         normal=np.where(harmed[:, None], normal, np.nan).astype(np.float32),
         ahead=np.where(harmed, 4.0, np.inf).astype(np.float32),
+        rules={},
         horizon=16,
         left_out=0,
     )
@@ -105,7 +108,7 @@ def branch_episodes(oracle: Oracle, *, fork: int = 40, length: int = 96) -> list
     width = table.features.shape[1] // len(READS)
     made = []
     for row in range(len(table)):
-        for column in np.argsort(table.names == np.asarray("zero"), kind="stable"):
+        for column in np.argsort(table.names == np.asarray("0"), kind="stable"):
             begins = fork + (3 if table.soon[row, column] else 30)
             normal = np.nan_to_num(np.asarray(table.normal[row], np.float64))
             contacts = [_contact(begins, table.motions[row], normal)]
@@ -124,8 +127,14 @@ def branch_episodes(oracle: Oracle, *, fork: int = 40, length: int = 96) -> list
                 f"branch:{int(table.query[row])}:{table.names[column]}",
             )
             asked = plain.queries.step >= fork
+<<<<<<< HEAD
             stored = {site: np.zeros((int(asked.sum()), 2, width), np.float32) for site in READS}
             for place, site in enumerate(READS):
+=======
+            sites = [join_site("llm.resid", role) for role in READS]
+            stored = {site: np.zeros((int(asked.sum()), 2, width), np.float32) for site in sites}
+            for place, site in enumerate(sites):
+>>>>>>> bank
                 part = slice(place * width, (place + 1) * width)
                 stored[site][0, 1] = table.features[row, part]
             queries = replace(
@@ -133,7 +142,7 @@ def branch_episodes(oracle: Oracle, *, fork: int = 40, length: int = 96) -> list
                 step=plain.queries.step[asked],
                 raw_actions=plain.queries.raw_actions[asked],
                 activations=stored,
-                layers=dict.fromkeys(READS, (1, LAYER)),
+                layers=dict.fromkeys(sites, (1, LAYER)),
             )
             made.append(
                 replace(plain, key=key, queries=queries, max_steps=fork + int(table.left[row]))

@@ -85,7 +85,7 @@ def states_of(count: int, scenes: int) -> CausalStates:
         inputs=tuple(linear_inputs(count)),
         instruction=np.full(count, "go"),
         scene=scene,
-        key=np.stack([np.full(count, "s"), np.full(count, "0"), scene.astype(str)], axis=1),
+        key=np.asarray([("made up", 0, s) for s in scene], str),
         step=np.zeros(count, np.int32),
         max_steps=np.ones(count, np.int32),
         raw_actions=np.zeros((count, 2, 7), np.float32),

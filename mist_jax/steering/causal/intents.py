@@ -45,7 +45,7 @@ def fit_intents(
         report[NORMAL] = {
             "states": normal.states,
             "cosine": normal.cosine,
-            "mean_cosine": normal.mean_cosine,
+            "task_cosine": normal.task_cosine,
         }
     except UserError as error:
         report[NORMAL] = {"absent": str(error)}
@@ -60,7 +60,7 @@ def fit_intents(
         report[ACTION_VALUE] = _described(value) | {"acts": acts, "judged": judge(table, search)}
         report[PERMUTED] = _described(placebo)
         made = replace(made, branches_hash=dataset_hash(*branches))
-    return bank.replace(intents=intents, metadata=made), _finite(report)
+    return replace(bank, intents=intents, metadata=made), _finite(report)
 
 
 def _table(bank: CausalBank, branches: Sequence[Path]) -> BranchTable:

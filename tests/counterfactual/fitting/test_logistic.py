@@ -6,7 +6,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
-from mist_jax.counterfactual.logistic import fit_across, fit_within, within_likelihood
+from mist_jax.counterfactual.fitting.logistic import fit_across, fit_within, within_likelihood
 
 TERMS = np.asarray([[0, 0], [1, 1], [-1, 1], [0.5, 0.25]], float)
 
@@ -32,7 +32,7 @@ def test_the_effect_within_forks_is_that_of_statsmodels_conditional_logit():
     )
     # The ridge of the average effect is the same on both sides.
     slight = np.concatenate([np.ones(2), np.zeros(4)])
-    oracle = np.asarray(model.fit(disp=0).params)
+    oracle = np.asarray(model.fit(disp=False).params)
     ours = np.concatenate([offset[None], interaction]).ravel()
     slope = np.asarray(model.score(ours))
     np.testing.assert_allclose(slope, slight * ours, atol=1e-3)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import Bounds, minimize
+from scipy.optimize import minimize
 
 from mist_jax.risk.calibration.platt import sigmoid
 
@@ -121,10 +121,9 @@ def fit_across(
 
     start = np.zeros(2 + z.shape[1])
     start[1] = 1.0
-    low = np.full(len(start), -np.inf)
-    low[1] = 0.0
+    bounds = [(None, None), (0.0, None), *[(None, None)] * z.shape[1]]
     found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=Bounds(low), options=dict(CONVERGED)
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=dict(CONVERGED)
     ).x
     return OutcomeFit(float(found[0]), found[2:], found[1] * offset, found[1] * padded)
 
@@ -132,7 +131,9 @@ def fit_across(
 def _by_count(positive: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Forks (rows) by their number of positives, of those whose branches differ."""
     counts = positive.sum(axis=1)
-    return [(m, np.flatnonzero(counts == m)) for m in np.unique(counts) if 0 < m < positive.shape[1]]
+    return [
+        (m, np.flatnonzero(counts == m)) for m in np.unique(counts) if 0 < m < positive.shape[1]
+    ]
 
 
 def _conditional(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mist_jax.counterfactual.table import BranchTable, Harm
+from mist_jax.counterfactual.fitting.table import BranchTable, Harm
 from mist_jax.errors import UserError
 from mist_jax.risk.splits import deal_groups
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mist_jax.counterfactual.fit import FittedValue, zero_of
-from mist_jax.counterfactual.table import BranchTable
+from mist_jax.counterfactual.fitting.fit import FittedValue, zero_of
+from mist_jax.counterfactual.fitting.table import BranchTable
 
 
 def permuted(table: BranchTable, seed: int) -> BranchTable:

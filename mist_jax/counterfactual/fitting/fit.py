@@ -10,15 +10,16 @@ from itertools import product
 
 import numpy as np
 
-from mist_jax.counterfactual.features import Components, principal_components
-from mist_jax.counterfactual.logistic import (
+from mist_jax.counterfactual.fitting.components import Components, principal_components
+from mist_jax.counterfactual.fitting.logistic import (
     OutcomeFit,
     fit_across,
     fit_within,
     within_likelihood,
 )
-from mist_jax.counterfactual.search import Search, scene_folds
-from mist_jax.counterfactual.table import BranchTable, Harm
+from mist_jax.counterfactual.fitting.search import Search, scene_folds
+from mist_jax.counterfactual.fitting.table import BranchTable, Harm
+from mist_jax.intervention.intent.action_value import ActionValue, OutcomeModel
 
 SUCCESS = "success"
 
@@ -30,6 +31,15 @@ class Strength:
     kept: int
     ridge: float
     main_ridge: float
+
+
+@dataclass(frozen=True)
+class _Option:
+    """Which harm is forecast, and how both outcomes are."""
+
+    kind: Harm
+    harm: Strength
+    success: Strength
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,19 @@ class FittedValue:
     def choose(self, features: np.ndarray) -> np.ndarray:
         """The place of the offset chosen, int [n]."""
         return chosen(self.costs(features), zero_of(self.offsets), self.margin)
+
+    def intent(self) -> ActionValue:
+        """As the forward takes it."""
+        return ActionValue.of(
+            self.components.projection(),
+            np.delete(self.offsets, zero_of(self.offsets), axis=0),
+            self.size,
+            _model(self.harm),
+            _model(self.success),
+            price=self.price,
+            weight=self.weight,
+            margin=self.margin,
+        )
 
 
 def offset_terms(offsets: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -107,13 +130,11 @@ def fit_action_value(table: BranchTable, search: Search) -> FittedValue:
     }
     options = []
     for kind in search.harms:
-        pairs = list(zip(strengths[kind], strengths[SUCCESS], strict=True))
-        _, best = max(
-            (harm[1] + success[1], -index) for index, (harm, success) in enumerate(pairs)
-        )
-        harm, success = (one[0] for one in pairs[-best])
-        options.append((kind, harm, success))
-    kind, harm, success, weight, price, margin = _decide(table, folds, parts, options, search)
+        pairs = zip(strengths[kind], strengths[SUCCESS], strict=True)
+        harm, success = max(pairs, key=lambda pair: pair[0][1] + pair[1][1])
+        options.append(_Option(kind, harm[0], success[0]))
+    option, weight, price, margin = _decide(table, folds, parts, options, search)
+    kind, harm, success = option.kind, option.harm, option.success
     whole = _Part.of(table, np.zeros(len(table), bool), max(search.kept))
     return FittedValue(
         components=whole.components.first(harm.kept),
@@ -130,8 +151,8 @@ def fit_action_value(table: BranchTable, search: Search) -> FittedValue:
 
 
 def outcome(table: BranchTable, name: str) -> np.ndarray:
-    """bool [forks, K]."""
-    return table.success if name == SUCCESS else table.harm("soon" if name == "soon" else "later")
+    """The ends of branches, bool [forks, K]: `soon`, `later` or `success`."""
+    return {"soon": table.soon, "later": table.later, SUCCESS: table.success}[name]
 
 
 @dataclass(frozen=True)
@@ -165,9 +186,7 @@ def _kept(parts: list[_Part], search: Search) -> list[int]:
     return sorted({min(kept, most) for kept in search.kept})
 
 
-def _strength(
-    parts: list[_Part], name: str, kept: int, search: Search
-) -> tuple[Strength, float]:
+def _strength(parts: list[_Part], name: str, kept: int, search: Search) -> tuple[Strength, float]:
     """The best ridges at one width, and the held-out conditional log-likelihood they reach."""
     within = np.zeros(len(search.ridges))
     effects: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in search.ridges]
@@ -194,31 +213,34 @@ def _decide(
     table: BranchTable,
     folds: np.ndarray,
     parts: list[_Part],
-    options: list[tuple[Harm, Strength, Strength]],
+    options: list[_Option],
     search: Search,
-) -> tuple[Harm, Strength, Strength, float, float, float]:
+) -> tuple[_Option, float, float, float]:
     """Which harm to forecast, weight, price and margin: of least held-out loss."""
     loss, zero = losses(table, search.failure), zero_of(table.offsets)
     relative, forks = table.offsets / table.size, np.arange(len(table))
-    best, found = np.inf, None
-    for kind, harm, success in options:
+    tried = []
+    for option in options:
         said = np.zeros((2, *loss.shape))
         for fold, part in zip(np.unique(folds), parts, strict=True):
-            for row, name, strength in ((0, kind, harm), (1, SUCCESS, success)):
+            for row, name, strength in (
+                (0, option.kind, option.harm),
+                (1, SUCCESS, option.success),
+            ):
                 z = part.z(part.test, strength.kept)
                 said[row, folds == fold] = part.fit(name, strength).probability(z, part.terms)
-        for weight, price in product(search.weights, search.prices):
+        for weight, price, margin in product(search.weights, search.prices, search.margins):
             costs = _cost(said[0], said[1], weight, price, relative)
-            for margin in search.margins:
-                mean = loss[forks, chosen(costs, zero, margin)].mean()
-                if mean < best - 1e-9 or (found and found[0] == kind and mean <= best + 1e-9):
-                    best, found = min(best, mean), (kind, harm, success, weight, price, margin)
-    assert found is not None
-    return found
+            mean = float(loss[forks, chosen(costs, zero, margin)].mean())
+            tried.append((round(mean, 9), -margin, -price, option, weight, price, margin))
+    return min(tried, key=lambda one: one[:3])[3:]
+
+
+def _model(fit: OutcomeFit) -> OutcomeModel:
+    return OutcomeModel.of(fit.bias, fit.main, fit.offset, fit.interaction)
 
 
 def _cost(
     harm: np.ndarray, success: np.ndarray, weight: float, price: float, relative: np.ndarray
 ) -> np.ndarray:
     return harm + weight * (1 - success) + price * (relative**2).sum(axis=1)
-

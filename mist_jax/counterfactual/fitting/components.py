@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.features import Projection
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Components:
         """The leading ones alone."""
         return Components(self.mean, self.basis[:, :count], self.scale[:count])
 
+    def projection(self) -> Projection:
+        """The same as the forward takes it."""
+        return Projection.of(self.mean, self.basis, self.scale)
+
 
 def principal_components(features: np.ndarray, count: int) -> Components:
     """The `count` directions of largest variance of `features` [n, F], each scaled to variance 1.
@@ -38,9 +43,9 @@ def principal_components(features: np.ndarray, count: int) -> Components:
     _, spread, rows = np.linalg.svd(features - mean, full_matrices=False)
     alive = int((spread > 1e-6 * max(spread[0], 1e-12)).sum()) if spread[0] > 0 else 0
     if alive == 0:
-        raise UserError(f"the features of all {len(features)} states are the same: nothing to learn")
+        raise UserError(
+            f"the features of all {len(features)} states are the same: nothing to learn"
+        )
     count = min(count, alive)
     deviation = spread[:count] / np.sqrt(len(features))
-    return Components(
-        *(np.asarray(one, np.float32) for one in (mean, rows[:count].T, deviation))
-    )
+    return Components(*(np.asarray(one, np.float32) for one in (mean, rows[:count].T, deviation)))

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mist_jax.counterfactual.features import Components, principal_components
-from mist_jax.counterfactual.table import BranchTable, fork_features
+from mist_jax.counterfactual.fitting.components import Components, principal_components
+from mist_jax.counterfactual.fitting.table import BranchTable, first_normal, fork_features
 from mist_jax.errors import UserError
+from mist_jax.intervention.intent.along_normal import AlongNormal
+from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.record.contact import DEFAULT_HORIZON
 from mist_jax.record.episode import UNSTEERED, Episode
-from mist_jax.record.event import first_events, harmful_events
 from mist_jax.risk.features import numbered
 
 MIN_STATES = 20
@@ -25,7 +26,8 @@ class NormalTable:
 
     features: np.ndarray  # float32 [n, F]
     normal: np.ndarray  # float32 [n, 3], unit, from the obstacle to the robot side, world
-    scene: np.ndarray  # int64 [n]
+    scene: np.ndarray  # int64 [n]: an index of (suite, task, initial state)
+    task: np.ndarray  # int64 [n]: an index of (suite, task)
 
     def __len__(self) -> int:
         return len(self.normal)
@@ -35,8 +37,8 @@ class NormalTable:
 class FittedNormal:
     """normal ~ bias + z @ weights, then brought to norm 1.
 
-    `cosine` is the mean one between forecast and normal on held-out scenes, `mean_cosine` that of
-    always saying the mean normal: what the features are worth is the difference.
+    `cosine` is the mean one between forecast and normal on held-out scenes, `task_cosine` that of
+    saying the mean normal of the task: what the features are worth is the difference.
     """
 
     components: Components
@@ -44,24 +46,30 @@ class FittedNormal:
     bias: np.ndarray  # float32 [3]
     states: int
     cosine: float
-    mean_cosine: float
+    task_cosine: float
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Unit normals float64 [n, 3] of features [n, F]."""
         return _unit(self.bias + self.components(features) @ self.weights)
 
+    def intent(self, size: float) -> AlongNormal:
+        """As the forward takes it; `size` is the change's length, executed units a control step."""
+        return AlongNormal.of(self.components.projection(), self.weights, self.bias, size)
+
 
 def normals_of_branches(table: BranchTable) -> NormalTable:
     """Of the forks whose zero branch meets a harmful event within the horizon."""
     rows = (table.ahead < table.horizon) & np.isfinite(table.normal).all(axis=1)
-    scene = table.scene[rows]
-    return NormalTable(table.features[rows], _unit(table.normal[rows]), scene)
+    normal = _unit(table.normal[rows])
+    return NormalTable(table.features[rows], normal, table.scene[rows], table.task[rows])
 
 
 def gather_normals(
     episodes: Iterable[Episode],
     reads: Sequence[str],
     layer: int,
+    *,
+    place: str = DEFAULT_SITE,
     horizon: int = DEFAULT_HORIZON,
 ) -> NormalTable:
     """Of unsteered episodes: every query within the horizon before the first harmful event.
@@ -71,19 +79,20 @@ def gather_normals(
     """
     features, normals, scenes = [], [], []
     for episode in episodes:
-        events = first_events(harmful_events(episode))
-        if episode.key.arm != UNSTEERED or not events:
+        contact = first_normal(episode, 0)
+        if episode.key.arm != UNSTEERED or contact is None:
             continue
-        normal = np.mean([np.asarray(one.onset.normal, np.float64) for one in events], axis=0)
-        steps = events[0].first - np.asarray(episode.queries.step, np.int64)
+        begins, normal = contact
+        steps = begins - np.asarray(episode.queries.step, np.int64)
         for row in np.flatnonzero((steps >= 0) & (steps < horizon)):
-            features.append(fork_features(episode, int(row), reads, layer))
+            features.append(fork_features(episode, int(row), reads, layer, place))
             normals.append(normal)
             key = episode.key
             scenes.append((key.suite, key.task_id, key.initial_state))
     if not normals:
         raise UserError("no unsteered episode has a harmful contact: no normal to learn")
-    return NormalTable(np.stack(features), _unit(np.stack(normals)), numbered(scenes))
+    tasks = numbered([scene[:2] for scene in scenes])
+    return NormalTable(np.stack(features), np.stack(normals), numbered(scenes), tasks)
 
 
 def fit_normal(table: NormalTable, seed: int = 0) -> FittedNormal:
@@ -101,11 +110,14 @@ def fit_normal(table: NormalTable, seed: int = 0) -> FittedNormal:
     order = np.random.default_rng(seed).permutation(len(scenes))
     fold = (order % FOLDS)[np.searchsorted(scenes, table.scene)]
     cosines = np.zeros((len(KEPT), len(RIDGES), len(table)))
-    constant = np.zeros(len(table))
+    of_task = np.zeros(len(table))
     for k in range(FOLDS):
         train, test = fold != k, fold == k
         components = principal_components(table.features[train], max(KEPT))
-        constant[test] = table.normal[test] @ _unit(table.normal[train].mean(axis=0))
+        for row in np.flatnonzero(test):
+            alike = train & (table.task == table.task[row])
+            mean = table.normal[alike if alike.any() else train].mean(axis=0)
+            of_task[row] = table.normal[row] @ _unit(mean)
         for row, kept in enumerate(KEPT):
             some = components.first(kept)
             for column, ridge in enumerate(RIDGES):
@@ -122,7 +134,7 @@ def fit_normal(table: NormalTable, seed: int = 0) -> FittedNormal:
         bias.astype(np.float32),
         len(table),
         float(mean.max()),
-        float(constant.mean()),
+        float(of_task.mean()),
     )
 
 
