@@ -127,14 +127,9 @@ def branch_episodes(oracle: Oracle, *, fork: int = 40, length: int = 96) -> list
                 f"branch:{int(table.query[row])}:{table.names[column]}",
             )
             asked = plain.queries.step >= fork
-<<<<<<< HEAD
-            stored = {site: np.zeros((int(asked.sum()), 2, width), np.float32) for site in READS}
-            for place, site in enumerate(READS):
-=======
             sites = [join_site("llm.resid", role) for role in READS]
             stored = {site: np.zeros((int(asked.sum()), 2, width), np.float32) for site in sites}
             for place, site in enumerate(sites):
->>>>>>> bank
                 part = slice(place * width, (place + 1) * width)
                 stored[site][0, 1] = table.features[row, part]
             queries = replace(
