@@ -198,8 +198,9 @@ def test_the_dose_of_every_arm_is_that_of_its_stored_queries(learnt, tmp_path):
     unit = np.array([METRES] * 3 + [RADIANS] * 3) * 8
     for name, row in arms.items():
         stored = [e.queries for e in read_episodes(tmp_path / "out") if e.key.arm == name]
-        wanted = np.concatenate([queries.wanted for queries in stored])[:, :6] * unit
-        realised = np.concatenate([queries.realised for queries in stored])[:, :6] * unit
+        wanted = np.concatenate([np.asarray(queries.wanted) for queries in stored])[:, :6] * unit
+        realised = np.concatenate([np.asarray(queries.realised) for queries in stored])
+        realised = realised[:, :6] * unit
         used = wanted.any(axis=1) | realised.any(axis=1)
         dose = row["dose"]
         assert (dose["queries"] > 0) == (name != "none")

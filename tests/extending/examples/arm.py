@@ -32,6 +32,7 @@ class Retreat(Unsteered):
         """
         if not said.alarms:
             return actions
+        assert turn.motion is not None
         back = actions.copy()
         back[:, :6] = -turn.motion[:6]
         return back
