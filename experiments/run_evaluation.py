@@ -15,7 +15,7 @@ from absl import flags
 
 from experiments import binary, simulation_flags
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.checks import check_acting, check_arms
+from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
@@ -23,8 +23,8 @@ from mist_jax.output_folder import check_output
 if TYPE_CHECKING:
     from absl.flags import FlagHolder
 
-    from mist_jax.evaluation.arms.oracle import Oracle
-    from mist_jax.evaluation.arms.replays import Replays
+    from mist_jax.evaluation.arms.beforehand.oracle import Oracle
+    from mist_jax.evaluation.arms.beforehand.replays import Replays
     from mist_jax.evaluation.arms.row import Need
     from mist_jax.evaluation.learnt_parts import LearntParts
     from mist_jax.evaluation.run_setup import RunSetup
@@ -133,6 +133,7 @@ def main() -> None:
     # Imported after the flags were found right: this takes seconds.
     from mist_jax.action_units import to_units
     from mist_jax.checkpoint import code_version
+    from mist_jax.evaluation.arms.acting import check_acting
     from mist_jax.evaluation.arms.build import build_arms, build_controller
     from mist_jax.evaluation.arms.run_numbers import RunNumbers
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate

@@ -6,8 +6,8 @@ from typing import Any
 from mist_jax.episodes.dataset_info import DatasetInfo, load_info
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.oracle import Oracle, read_oracle
-from mist_jax.evaluation.arms.replays import Replays, read_replays
+from mist_jax.evaluation.arms.beforehand.oracle import Oracle, read_oracle
+from mist_jax.evaluation.arms.beforehand.replays import Replays, read_replays
 from mist_jax.evaluation.run_setup import RunSetup
 
 _SAME_EPISODES = ("model", "assets", "min_force", "camera_res", "batch_size")

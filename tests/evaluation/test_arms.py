@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from mist_jax.action_units import to_units
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
+from mist_jax.evaluation.arms.acting import check_acting
+from mist_jax.evaluation.arms.beforehand.draws import random_turn
+from mist_jax.evaluation.arms.beforehand.oracle import Foreseen, Oracle
+from mist_jax.evaluation.arms.beforehand.replays import Replays
 from mist_jax.evaluation.arms.brakes import RELEASE
 from mist_jax.evaluation.arms.build import build_arms, build_controller
-from mist_jax.evaluation.arms.checks import check_acting, check_arms
-from mist_jax.evaluation.arms.draws import random_turn
-from mist_jax.evaluation.arms.oracle import Foreseen, Oracle
+from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
-from mist_jax.evaluation.arms.replays import Replays
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.risk_head import RiskHead
@@ -44,7 +45,7 @@ DANGER = ("x+", "z-", "roll+")
 ALARMS = np.array([-1.0 if name in DANGER else np.inf for name in SIGNED_MOTIONS], np.float32)
 NEVER = np.full(14, np.inf, np.float32)
 SIZE = to_units(0.004, 0.04, 8)  # 0.01 of an action, so that a first-order push holds
-EFFECT = MotionEffect("x+", 9, 9, (1.0,) * 3, (1.0,) * 3, (0.0,) * 3, flips=0, push=0.1)
+EFFECT = MotionEffect("x+", 9, 9, (1.0, 1.0, 1.0), (1.0,), (0.0, 0.0, 0.0), flips=0, push=0.1)
 PLACE = ("libero_spatial", 0)
 WANTED = SIZE * np.array([-1, 0, 1, -1, 0, 0, 0], np.float32)  # against DANGER
 THERE = np.array([0.01, 0, -0.01, 0, 0, 0, 0], np.float32)
@@ -81,7 +82,7 @@ def policy(tmp_path_factory):
 def bank(policy):
     made = tiny_causal_bank(policy)
     # A permuted intent of the simple kind: what matters here is that the arm finds it.
-    return dataclasses.replace(made, intents={"permuted": AgainstMotion.of(np.zeros(7))})
+    return dataclasses.replace(made, intents={"permuted": AgainstMotion.of(SIZE)})
 
 
 def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
@@ -368,6 +369,7 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("mist", {"threshold": NEVER}, "never alarms of any motion"),
         ("mist", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 move nothing"),
         ("mist", {"threshold": ONLY_X, "size": SIZE * (np.arange(7) > 2)}, "no motion that alarms"),
+        ("mist", {"size": 0 * SIZE, "intent": "normal"}, "--coefficient=0 moves nothing"),
         ("oracle", {"size": 0 * SIZE}, "--coefficient=0 moves nothing"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),

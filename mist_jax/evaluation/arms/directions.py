@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mist_jax.evaluation.arms.causal_rows import PLACEBO
+from mist_jax.evaluation.arms.causal import PLACEBO
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
@@ -13,7 +13,7 @@ from mist_jax.rollout.episode_spec import Turn
 
 
 @dataclass(frozen=True)
-class Directions(Unsteered):
+class AlongDirections(Unsteered):
     """Pushes along each direction whose own signed motion alarms."""
 
     numbers: RunNumbers = field(default_factory=RunNumbers)
@@ -33,7 +33,7 @@ DIRECTIONS = ArmRow(
     name="directions",
     what="at the alarm of a motion one way, a push along the direction that a method found for it",
     colour="#d97757",
-    make=Directions,
+    make=AlongDirections,
     needs=("risk", "directions"),
     compared_with=(UNSTEERED, PLACEBO.name),
     dose_of="mist",

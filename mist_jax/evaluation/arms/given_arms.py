@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mist_jax.evaluation.arms.causal_rows import CONTROLS
+from mist_jax.evaluation.arms.causal import CONTROLS
 from mist_jax.evaluation.arms.push_specs import GIVEN
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.brakes import LIFT, SAFE_STOP, SHRINK, SLOW_DOWN
-from mist_jax.evaluation.arms.causal_rows import (
+from mist_jax.evaluation.arms.causal import (
     ACTION_EDIT,
     FLIPPED,
     MIST_ARM,

@@ -8,8 +8,8 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 
 if TYPE_CHECKING:
-    from mist_jax.evaluation.arms.oracle import Oracle
-    from mist_jax.evaluation.arms.replays import Replays
+    from mist_jax.evaluation.arms.beforehand.oracle import Oracle
+    from mist_jax.evaluation.arms.beforehand.replays import Replays
     from mist_jax.steering.bank import SteeringBank
     from mist_jax.steering.causal.bank import CausalBank, Form
 

@@ -9,7 +9,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.draws import episode_rng
+from mist_jax.evaluation.arms.beforehand.draws import episode_rng
 from mist_jax.record.episode import EpisodeKey
 
 SOURCE = "mist"  # the arm whose changes are replayed
