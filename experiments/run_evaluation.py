@@ -61,14 +61,14 @@ _PUSH = flags.DEFINE_enum(
 )
 _COEFFICIENT = flags.DEFINE_float(
     "coefficient",
-    0.04,
+    0.08,
     "Size of a wanted change in x, y or z: metres commanded over a chunk.",
     0.0,
     0.4,
 )
 _ROTATION_COEFFICIENT = flags.DEFINE_float(
     "rotation_coefficient",
-    0.0,
+    0.4,
     "Size of a wanted change in roll, pitch or yaw: radians commanded over a chunk.",
     0.0,
     4.0,
