@@ -21,8 +21,8 @@ _STEERING = flags.DEFINE_list(
     "steering",
     ["none", "read", "off", "on", "causal"],
     "none: the model alone; read: a risk head reads four sites; off: returning activations, with "
-    "zero steering; on: also reading the risk and steering every layer; causal: reading the risk at "
-    "one site, and causal pushes at one layer.",
+    "zero steering; on: also reading the risk and steering every layer; causal: reading the risk "
+    "at one site, and causal pushes at one layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."

@@ -103,8 +103,8 @@ def measure(
         steering: `none` is the model alone; `read` also has a risk head forecast from all of
             `READ` that the model has; `off` returns the activations of every layer and takes
             steering that is zero; `on` also reads the risk and steers every example at every layer;
-            `causal` reads the risk at one site and pushes every example at one layer, each token its
-            own push, by Jacobians of ten tasks in four phases.
+            `causal` reads the risk at one site and pushes every example at one layer, each token
+            its own way, by Jacobians of ten tasks in four phases.
         repeats: queries timed, after a few that are not.
     """
     inputs = model.example_inputs(batch)
