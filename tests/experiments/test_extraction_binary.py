@@ -90,7 +90,10 @@ def test_data_with_pictures_give_a_causal_bank(tmp_path):
     assert bank.metadata.instructions == ("pick up bowl 0", "pick up bowl 1")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert set(summary["causal"]["effects"]) == {"table", "linear", "exact"}
-    assert "no harmful contact" in summary["causal"]["intents"]["normal"]["absent"]
+    assert (
+        "no unsteered episode has a harmful contact"
+        in summary["causal"]["intents"]["normal"]["absent"]
+    )
     assert "of 2" in done.stdout  # the sign was right in so many of two states
     assert not (tmp_path / "out" / "steering_bank").exists()
 
