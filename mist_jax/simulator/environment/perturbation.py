@@ -7,8 +7,9 @@ perturbation of that step.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,9 @@ PerturbationKind = Literal["none", "translation", "rotation", "noop", "mixed"]
 PERTURBATION_KINDS: tuple[str, ...] = get_args(PerturbationKind)
 _LIMITS = (("onset", 0, 100_000), ("length", 1, 100_000), ("strength", 0, 100))
 _MIXED = ("translation", "rotation", "noop")
+_SPEC = re.compile(
+    r"(\w+) \(onset (\d+) to (\d+), length (\d+) to (\d+), strength ([\d.e-]+) to ([\d.e-]+)\)"
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,23 @@ class PerturbationSpec:
         if self.kind == "none":
             return "none"
         ranges = (
-            f"{name} {getattr(self, name)[0]:g}-{getattr(self, name)[1]:g}"
-            for name in ("onset", "length", "strength")
+            f"{name} {getattr(self, name)[0]!r} to {getattr(self, name)[1]!r}"
+            for name, _, _ in _LIMITS
         )
         return f"{self.kind} ({', '.join(ranges)})"
+
+    @staticmethod
+    def parse(text: str) -> "PerturbationSpec":
+        """The inverse of `str`, for what a dataset says of its episodes.
+
+        Raises:
+          UserError: no specification reads so.
+        """
+        if text == "none":
+            return PerturbationSpec()
+        found = _SPEC.fullmatch(text)
+        if found is None:
+            raise UserError(f"the perturbation {text!r} is not one that a run can have")
+        kind, *numbers = found.groups()
+        (a, b, c, d), (e, f) = map(int, numbers[:4]), map(float, numbers[4:])
+        return PerturbationSpec(cast(PerturbationKind, kind), (a, b), (c, d), (e, f))
