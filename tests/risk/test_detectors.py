@@ -14,8 +14,8 @@ from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
 from mist_jax.risk.detector import Detector, GatingDetector
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.judging.failures import failure_card
-from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.judging.cards.failures import failure_card
+from mist_jax.risk.judging.cards.scorecard import scorecard
 from mist_jax.risk.judging.views import ALL, WITHIN_FOLD
 from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
 from mist_jax.risk.study.checkpoint import TrainedRisk, restore_trained, save_risk_head

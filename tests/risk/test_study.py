@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.risk.judging.cards.scorecard import GATES, scorecard
+from mist_jax.risk.judging.cards.sentences import sentences
+from mist_jax.risk.judging.cards.table import markdown
 from mist_jax.risk.judging.groups import ON_FAILURES, OTHERS, OURS, OUTSIDE
-from mist_jax.risk.judging.scorecard import GATES, scorecard
-from mist_jax.risk.judging.sentences import sentences
-from mist_jax.risk.judging.table import markdown
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS
 from mist_jax.risk.judging.views import ALL, FIRST, UNPUSHED, WITHIN_FOLD, WITHIN_TASK
 from mist_jax.risk.labels import Target

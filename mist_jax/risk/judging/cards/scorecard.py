@@ -20,13 +20,13 @@ from mist_jax.risk.judging.announcing import (
     announcing,
     first_event_step,
 )
+from mist_jax.risk.judging.cards.sentences import sentences
 from mist_jax.risk.judging.described import described, judge_difference
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, Forecast
 from mist_jax.risk.judging.groups import OTHERS
 from mist_jax.risk.judging.metrics import average_precision
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
-from mist_jax.risk.judging.sentences import sentences
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_compared
 from mist_jax.risk.judging.views import (
     ANY_EVENT,

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mist_jax.risk.judging.cards.sentences import views_told
 from mist_jax.risk.judging.evidence import AROUND, CLOCK, TASK_CLOCK
 from mist_jax.risk.judging.groups import groups_of
-from mist_jax.risk.judging.sentences import views_told
 from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_FOLD, WITHIN_TASK
 
 ABSENT = "-"
