@@ -39,8 +39,9 @@ def drive(source: BranchSource, order, workers: int, stop_after: int | None = No
     while len(ended) != stop_after:
         while idle and (spec := next(specs, None)) is not None:
             # As the fleet: a worker that keeps the fork, if one is idle.
-            idle.sort(key=lambda worker: not ran[worker] or ran[worker][-1].fork != spec.fork)
-            worker = idle.pop(0)
+            keeps = [one for one in idle if ran[one] and ran[one][-1].fork == spec.fork]
+            worker = (keeps or idle)[0]
+            idle.remove(worker)
             held[worker] = spec
             ran[worker].append(spec)
         if not held:

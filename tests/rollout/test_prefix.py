@@ -85,9 +85,14 @@ def test_pictures_are_kept_from_the_fork_on():
     turn = worker.act(chunk[:8])
     images = worker._recording.steps().images["agentview"]
     assert [step for step, jpeg in enumerate(images) if jpeg] == [16]
-    for wrong in ({"images": "step"}, {"acting": "expert"}, {"label": True}):
+    plain = EpisodeSpec(spec().key, prefix=chunk)
+    for wrong in (
+        dataclasses.replace(plain, images="step"),
+        dataclasses.replace(plain, acting="expert"),
+        dataclasses.replace(plain, label=True),
+    ):
         with pytest.raises(ValueError, match="a prefix has no pictures"):
-            worker.start(EpisodeSpec(spec().key, prefix=chunk, **wrong))
+            worker.start(wrong)
     worker.close()
 
 
