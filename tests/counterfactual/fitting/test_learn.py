@@ -9,7 +9,7 @@ import pytest
 from mist_jax.counterfactual.fitting.learn import learn_intents, read_branches, report
 from mist_jax.counterfactual.fitting.normal import normals_of_branches
 from mist_jax.counterfactual.fitting.search import Search
-from mist_jax.episodes.dataset_info import DatasetInfo, Site
+from mist_jax.episodes.dataset_info import DatasetInfo, DatasetKind, Site
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.table import TableMap
@@ -20,7 +20,7 @@ from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
 SEARCH = Search(kept=(3, 8), ridges=(10.0, np.inf), main_ridges=(30.0,), harms=("later",), folds=3)
 
 
-def info(kind="branches"):
+def info(kind: DatasetKind = "branches") -> DatasetInfo:
     site = Site((1, LAYER), 24)
     return DatasetInfo(
         model="toy@1",
