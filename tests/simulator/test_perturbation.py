@@ -101,3 +101,24 @@ def test_bad_ranges_are_one_clear_line(arguments, words):
 def test_the_onset_lies_before_the_cap():
     key = EpisodeKey("libero_spatial", 0, 0, 0)
     assert PerturbationSpec("noop", onset=(100, 200)).begin(key, 50).onset < 50
+
+
+@given(
+    st.sampled_from(PERTURBATION_KINDS),
+    st.tuples(st.integers(0, 99), st.integers(99, 300)),
+    st.tuples(st.integers(1, 20), st.integers(20, 90)),
+    st.tuples(st.integers(0, 50), st.integers(50, 900)),
+)
+def test_what_a_dataset_says_of_its_perturbation_is_read_back(kind, onset, length, strength):
+    low, high = (one / 100 for one in strength)
+    spec = PerturbationSpec(kind, onset=onset, length=length, strength=(low, high))
+    read = PerturbationSpec.parse(str(spec))
+    assert read == (PerturbationSpec() if kind == "none" else spec)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mixed", "odd (onset 1-2, length 1-2, strength 0-1)", "none "]
+)
+def test_no_other_text_is_taken_for_a_perturbation(text):
+    with pytest.raises(UserError, match="perturbation"):
+        PerturbationSpec.parse(text)

@@ -103,8 +103,8 @@ class PerturbationSpec:
             UserError: `text` is not of that form.
         """
         kind, _, ranges = text.partition(" ")
-        number = r"([\d.e+-]+)-([\d.e+-]+)"
-        found = re.fullmatch(rf"\(onset {number}, length {number}, strength {number}\)", ranges)
+        steps, norm = r"(\d+)-(\d+)", r"(\d[\d.]*(?:e[+-]\d+)?)"
+        found = re.fullmatch(rf"\(onset {steps}, length {steps}, strength {norm}-{norm}\)", ranges)
         if kind != "none" and found is not None:
             onset, length, strength = zip(*[iter(found.groups())] * 2, strict=True)
             spec = cls(
