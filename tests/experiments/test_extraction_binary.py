@@ -92,7 +92,7 @@ def test_data_with_pictures_give_a_causal_bank(tmp_path):
     assert set(summary["causal"]["effects"]) == {"table", "linear", "exact"}
     assert (
         "no unsteered episode has a harmful contact"
-        in summary["causal"]["intents"]["normal"]["absent"]
+        in summary["causal"]["intents"]["along_normal"]["absent"]
     )
     assert "of 2" in done.stdout  # the sign was right in so many of two states
     assert not (tmp_path / "out" / "steering_bank").exists()
