@@ -69,6 +69,7 @@ def check(data: Sequence[Path]) -> bool:
 
 def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> None:
     """Makes the bank, writes it beside what is there, and prints what it does to the action."""
+    from mist_jax.counterfactual.fitting.search import Search
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.steering.causal.build import CausalConfig, make_causal_bank
@@ -92,7 +93,7 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
     states = gather_states(pictured, policy, limit=STATES.value, seed=seed)
     bank, findings = make_causal_bank(policy, states, config, dataset_hash(*data), say=_say)
     branches = _branches() if BRANCHES.value else None
-    bank, report = fit_intents(bank, data, branches, seed)
+    bank, report = fit_intents(bank, data, branches, Search(seed=seed))
     path = save_causal_bank(output, bank)
     save_causal_report(output, bank, findings, report)
     for form, effects in bank.effects.items():

@@ -25,18 +25,22 @@ from mist_jax.steering.causal.effects import SIZES
 
 
 def fit_intents(
-    bank: CausalBank, data: Sequence[Path], branches: Path | None = None, seed: int = 0
+    bank: CausalBank,
+    data: Sequence[Path],
+    branches: Path | None = None,
+    search: Search | None = None,
 ) -> tuple[CausalBank, dict[str, Any]]:
     """The bank with its intents, and what is known of them, JSON-ready.
 
     The normal is learnt from the harmful contacts of the unsteered episodes of `data` (or of the
     branches, where there are more of them); without enough of them, or without the activations, it
-    is left out and the report says why. The value of actions and its placebo come from `branches`.
+    is left out and the report says why. The value of actions and its placebo come from `branches`,
+    by `search` (default: its own defaults).
 
     Raises:
         UserError: branches of another model, without the bank's activations, or too few.
     """
-    made = bank.metadata
+    made, search = bank.metadata, search or Search()
     normals: NormalTable | None = None
     absent = ""
     try:
@@ -49,14 +53,13 @@ def fit_intents(
             raise UserError(
                 f"--branches: they are of {table.model!r}, the causal bank is of {made.model!r}"
             )
-        search = Search(seed=seed)
         learnt = learn_intents(table, search, normals)
         made = replace(made, branches_hash=dataset_hash(branches))
         bank = replace(bank, intents=learnt.intents(), metadata=made)
         return bank, _finite(report(table, learnt, search))
     if normals is not None:
         try:
-            normal = fit_normal(normals, seed)
+            normal = fit_normal(normals, search.seed)
         except UserError as error:
             absent = str(error)
         else:

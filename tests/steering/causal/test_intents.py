@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mist_jax.counterfactual.fitting.search import Search
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
@@ -15,6 +16,7 @@ from mist_jax.steering.causal.checkpoint import restore_causal_bank, save_causal
 from mist_jax.steering.causal.intents import fit_intents
 from tests.helpers.synthetic_branches import LAYER, READS, branch_episodes, branch_table, offsets
 
+SEARCH = Search(kept=(3, 8), ridges=(10.0, np.inf), main_ridges=(30.0,), harms=("later",), folds=3)
 WIDTH = 24  # of one site of the synthetic branches
 
 
@@ -57,7 +59,7 @@ def folders(tmp_path_factory):
 
 def test_branches_give_a_value_of_actions_and_its_placebo(folders, tmp_path):
     plain, branches, oracle = folders
-    made, report = fit_intents(bank(), (plain,), branches)
+    made, report = fit_intents(bank(), (plain,), branches, SEARCH)
     assert {"action_value", "permuted"} <= set(made.intents)
     assert made.metadata.branches_hash
     assert set(report) == {"chosen", "held out"}
