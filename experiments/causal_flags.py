@@ -38,10 +38,8 @@ STATES = flags.DEFINE_integer(
 MEASURED = flags.DEFINE_integer(
     "causal_measured", 40, "Held-out queries, at most, that each form's effect is measured on.", 1
 )
-BRANCHES = flags.DEFINE_list(
-    "branches",
-    [],
-    "Folders of collect_branches, comma separated: intents are fitted to what became of branches.",
+BRANCHES = flags.DEFINE_string(
+    "branches", None, "Folder of collect_branches: intents are fitted to what became of branches."
 )
 
 
@@ -62,14 +60,16 @@ def check(data: Sequence[Path]) -> bool:
         raise UserError(
             "--branches: intents belong to a causal bank, which needs data with --images=query"
         )
-    for folder in BRANCHES.value:
-        if load_info(Path(folder).expanduser()).kind != "branches":
-            raise UserError(f"--branches: {folder} holds no branches; collect_branches writes them")
+    if BRANCHES.value and load_info(_branches()).kind != "branches":
+        raise UserError(
+            f"--branches: {BRANCHES.value} holds no branches; collect_branches writes them"
+        )
     return wanted
 
 
 def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> None:
     """Makes the bank, writes it beside what is there, and prints what it does to the action."""
+    from mist_jax.counterfactual.fitting.search import Search
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.steering.causal.build import CausalConfig, make_causal_bank
@@ -92,8 +92,8 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
     pictured = read_episodes(*data, images=True)
     states = gather_states(pictured, policy, limit=STATES.value, seed=seed)
     bank, findings = make_causal_bank(policy, states, config, dataset_hash(*data), say=_say)
-    folders = tuple(Path(folder).expanduser() for folder in BRANCHES.value)
-    bank, report = fit_intents(bank, data, folders, seed)
+    branches = _branches() if BRANCHES.value else None
+    bank, report = fit_intents(bank, data, branches, Search(seed=seed))
     path = save_causal_bank(output, bank)
     save_causal_report(output, bank, findings, report)
     for form, effects in bank.effects.items():
@@ -103,6 +103,10 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
             table.add_row(*row)
         binary.print_table(table)
     print(f"causal bank: {path}")
+
+
+def _branches() -> Path:
+    return Path(BRANCHES.value or "").expanduser()
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ from mist_jax.evaluation.arms.beforehand.oracle import Oracle, read_oracle
 from mist_jax.evaluation.arms.beforehand.replays import Replays, read_replays
 from mist_jax.evaluation.run_setup import RunSetup
 
-_SAME_EPISODES = ("model", "assets", "min_force", "camera_res", "batch_size")
+_SAME_EPISODES = ("model", "assets", "min_force", "camera_res", "batch_size", "perturbation")
 _SAME_DOSE = (
     "risk_head",
     "threshold",

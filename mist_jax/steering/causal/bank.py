@@ -4,7 +4,7 @@ It builds the `CausalPush` of a batch: a wanted change of the action (an intent)
 the tokens (an action map of one of three forms).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -26,8 +26,7 @@ from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
-from mist_jax.intervention.site import DEFAULT_SITE, split_site
-from mist_jax.intervention.tokens import ACTION_TOKENS
+from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.steering.causal.effects import Effects
@@ -35,7 +34,6 @@ from mist_jax.steering.causal.effects import Effects
 Form = Literal["table", "linear", "exact"]
 FORMS: tuple[Form, ...] = get_args(Form)
 AGAINST_MOTION, GIVEN = "against_motion", "given"  # intents that need no fit
-NORMAL, ACTION_VALUE, PERMUTED = "normal", "action_value", "permuted"
 _A = len(ACTION_DIMENSIONS)
 
 
@@ -162,8 +160,8 @@ class CausalBank:
         if name not in self.intents:
             known = ", ".join((AGAINST_MOTION, GIVEN, *self.intents))
             raise UserError(
-                f"the causal bank has no intent {name!r}; it has {known}; {NORMAL} is learnt from "
-                f"harmful contacts, {ACTION_VALUE} and {PERMUTED} from --branches"
+                f"the causal bank has no intent {name!r}; it has {known}; others are learnt from "
+                "harmful contacts in --data_dir and from --branches"
             )
         found = self.intents[name]
         if isinstance(found, AlongNormal) and size is not None:
@@ -230,9 +228,3 @@ def table_row(made: CausalMetadata, instruction: str, progress: float) -> int:
     known = instruction in made.instructions
     text = made.instructions.index(instruction) if known else len(made.instructions)
     return text * made.phases + int(np.searchsorted(made.edges, progress, side="right"))
-
-
-def read_sites(site: str, roles: Sequence[str]) -> tuple[str, ...]:
-    """The sites that give the mean activations over the tokens of `roles`, in order."""
-    place, _ = split_site(site)
-    return tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)

@@ -11,12 +11,12 @@ from mist_jax.checkpoint import code_version
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen
 from mist_jax.intervention.operator import Operator
-from mist_jax.intervention.site import DEFAULT_SITE
+from mist_jax.intervention.site import DEFAULT_SITE, join_site
 from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
-from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, Form, read_sites
-from mist_jax.steering.causal.choose import Choice, JacobianData, choose, fit_table
+from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, Form
+from mist_jax.steering.causal.choose import FormChoice, JacobianData, choose, fit_table
 from mist_jax.steering.causal.covariance import covariance_factor
 from mist_jax.steering.causal.effects import SIZES, Effects, batches, measure_effects
 from mist_jax.steering.causal.regress import principal_features, regress_jacobians
@@ -49,7 +49,7 @@ class CausalConfig:
 class CausalFindings:
     """Beside the bank: what was tried (by layer and form), and the states by use."""
 
-    choices: Mapping[int, Mapping[Form, Choice]]
+    choices: Mapping[int, Mapping[Form, FormChoice]]
     states: tuple[int, int, int]  # fitted to, chosen on, tested on
 
 
@@ -70,7 +70,7 @@ def make_causal_bank(
     """
     part = split_states(states, config.seed)
     known = part != TEST
-    choices: dict[int, dict[Form, Choice]] = {}
+    choices: dict[int, dict[Form, FormChoice]] = {}
     kept: tuple[float, int, JacobianData] | None = None
     for layer in config.layers:
         say(f"jacobians of {known.sum()} states at layer {layer}")
@@ -104,7 +104,7 @@ def jacobian_data(
     Raises:
         UserError: an unknown layer, site or role, or a policy that cannot be differentiated.
     """
-    sites = read_sites(config.site, config.reads)
+    sites = tuple(join_site(config.site, role) for role in config.reads)
     features: np.ndarray | None = None
     jacobians: np.ndarray | None = None
     for rows in batches(policy, states.inputs, config.batch_size):
@@ -176,7 +176,7 @@ def _fit(
     data: JacobianData,
     config: CausalConfig,
     layer: int,
-    chosen: Mapping[Form, Choice],
+    chosen: Mapping[Form, FormChoice],
     dataset_hash: str,
 ) -> CausalBank:
     table = fit_table(data, chosen["table"].phases, chosen["table"].prior)
@@ -219,7 +219,7 @@ def _covariance(
     """Of the pushed tokens' activations, [rank, S, D], in some of the states."""
     some = np.random.default_rng(config.seed).permutation(len(states))[:COVARIANCE_STATES]
     states = states.part(np.sort(some))
-    (site,) = read_sites(config.site, (config.tokens,))
+    site = join_site(config.site, config.tokens)
     pool = "tokens" if config.per_token else "mean"
     found: np.ndarray | None = None
     for rows in batches(policy, states.inputs, config.batch_size):

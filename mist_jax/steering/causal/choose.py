@@ -24,7 +24,7 @@ RIDGES = (0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
-class Choice:
+class FormChoice:
     """How a form is made; `loss` and `slope` are those of `Response`, on the held-out states.
 
     `phases` and `prior` are of the table, `components` and `ridge` of the linear form; 0 where
@@ -80,13 +80,13 @@ def fit_table(data: JacobianData, phases: int, prior: float) -> TableFit:
     return TableFit(table, instructions, edges)
 
 
-def choose(fit: JacobianData, held_out: JacobianData) -> dict[Form, Choice]:
+def choose(fit: JacobianData, held_out: JacobianData) -> dict[Form, FormChoice]:
     """The best of each form where `held_out` states are pushed by what `fit` ones say."""
-    found: dict[Form, list[Choice]] = {form: [] for form in FORMS}
+    found: dict[Form, list[FormChoice]] = {form: [] for form in FORMS}
 
     def note(form: Form, used: np.ndarray, **made: Any) -> None:
         for damping, said in responses(used, held_out.jacobians, DAMPINGS).items():
-            found[form].append(Choice(form, damping, said.loss, said.slope, **made))
+            found[form].append(FormChoice(form, damping, said.loss, said.slope, **made))
 
     for phases, prior in product(PHASES, PRIORS):
         table = fit_table(fit, phases, prior)

@@ -93,7 +93,7 @@ def draw_effects(bank: CausalBank) -> Figure:
             axes.errorbar(x, middle, yerr=spread, fmt="o", markersize=4, label=form, capsize=2)
     names = [one.motion for one in next(iter(bank.effects.values())).motions]
     for axes in (left, right):
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=45)
     left.axhspan(*SLOPE, color="0.93", zorder=0)
     right.axhspan(0, CROSS_TALK, color="0.93", zorder=0)
     made = bank.metadata

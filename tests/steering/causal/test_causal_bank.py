@@ -17,7 +17,7 @@ from mist_jax.intervention.gate import AlwaysOpen, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.operators.causal_push import CausalPush
-from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, read_sites
+from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata
 from mist_jax.steering.causal.checkpoint import restore_causal_bank, save_causal_bank
 from mist_jax.steering.causal.effects import Effects, MotionEffect
 from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
@@ -50,7 +50,9 @@ def bank(**changes) -> CausalBank:
         projection=projection,
         terms=jnp.asarray(RNG.normal(size=(4, A, TOKENS, D)) * 0.1, jnp.float32),
         covariance=jnp.asarray(RNG.normal(size=(5, TOKENS, D)), jnp.float32),
-        intents={"normal": AlongNormal.of(projection, RNG.normal(size=(3, 3)), np.ones(3), 0.1)},
+        intents={
+            "along_normal": AlongNormal.of(projection, RNG.normal(size=(3, 3)), np.ones(3), 0.1)
+        },
         effects={"table": EFFECTS},
         metadata=METADATA,
     )
@@ -138,8 +140,7 @@ def test_the_exact_form_is_the_policys_own_jacobian():
 
 
 def test_the_linear_form_reads_what_the_sites_give():
-    sites = read_sites("llm.resid", METADATA.reads)
-    assert sites == ("llm.resid", "llm.resid:image")
+    sites = ("llm.resid", "llm.resid:image")
     read = POLICY.predict_inputs(INPUTS, sites=sites).activations
     features = np.concatenate([read[site][:, LAYER] for site in sites], axis=1)
     change = np.tile(to_units(0.004, 0.0, POLICY.model.chunk), (2, 1))
@@ -162,14 +163,14 @@ def test_intents_by_name_take_the_size_they_are_given():
     against = BANK.intent("against_motion", 2, size)
     assert isinstance(against, AgainstMotion)
     np.testing.assert_array_equal(against.size, size)
-    normal = BANK.intent("normal", 2, size)
+    normal = BANK.intent("along_normal", 2, size)
     assert isinstance(normal, AlongNormal)
     assert float(normal.size) == pytest.approx(0.2)
-    own = BANK.intent("normal", 2)
+    own = BANK.intent("along_normal", 2)
     assert isinstance(own, AlongNormal)
     assert float(own.size) == pytest.approx(0.1)
     with pytest.raises(
-        UserError, match="no intent 'action_value'; it has against_motion, given, n"
+        UserError, match="no intent 'action_value'; it has against_motion, given, a"
     ):
         BANK.intent("action_value", 2)
 
@@ -196,7 +197,7 @@ def test_the_disk_gives_back_the_bank(tmp_path):
         assert again.effects == BANK.effects
         assert dataclasses.replace(again.metadata, code_version="") == METADATA
         assert again.metadata.code_version
-        normal, kept = BANK.intents["normal"], again.intents["normal"]
+        normal, kept = BANK.intents["along_normal"], again.intents["along_normal"]
         features = jnp.asarray(RNG.normal(size=(2, 2 * D)), jnp.float32)
         opened, risk = jnp.ones((2, 1)), jnp.ones((2, 14))
         np.testing.assert_array_equal(
@@ -220,7 +221,7 @@ def test_the_disk_gives_back_the_bank(tmp_path):
         ({"per_token": False}, "56 pushes for one"),
         ({"form": "cubic"}, "form"),
         ({"model": 3}, "model = 3"),
-        ({"intents": {"normal": "sideways"}}, "sideways"),
+        ({"intents": {"along_normal": "sideways"}}, "sideways"),
         ({"effects": {"table": {"motions": []}}}, "another version"),
         ({"unheard_of": 1}, "unheard_of"),
     ],
