@@ -32,7 +32,7 @@ from mist_jax.steering.measuring import prove
 from mist_jax.steering.method import Found, MethodInputs
 from mist_jax.steering.methods import in_order
 from mist_jax.steering.proof import Proof
-from mist_jax.steering.value_vectors import DEFAULT_TOP
+from mist_jax.steering.weights.value_vectors import DEFAULT_TOP
 
 
 @dataclass(frozen=True)

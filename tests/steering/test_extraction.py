@@ -19,7 +19,7 @@ from mist_jax.steering.extraction import (
 )
 from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks
 from mist_jax.steering.linear_probe import fit_probes
-from mist_jax.steering.value_vectors import value_vector_directions
+from mist_jax.steering.weights.value_vectors import value_vector_directions
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 from tests.helpers.tiny import tiny_policy
 
