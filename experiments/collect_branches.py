@@ -152,14 +152,13 @@ def main() -> None:
     replace_file(plan.directory / OUTCOMES_FILE, text.encode())
     binary.print_table(_table(outcomes))
     print(
-        f"begun in the collection's own state, bit for bit: {outcomes.begun_alike} of "
-        f"{outcomes.checked} branches; repeated to the end without an offset: "
-        f"{outcomes.repeated} of {outcomes.zero}"
+        f"poses at the fork are the collection's, bit for bit: {outcomes.begun_alike} of "
+        f"{outcomes.checked} branches (largest difference {outcomes.apart:.1e})\n"
+        f"the episode repeats to its end without an offset, bit for bit: {outcomes.repeated} of "
+        f"{outcomes.zero}"
     )
-    if outcomes.begun_alike < outcomes.checked:
-        print("where a start differs, this machine's simulator is not that of the collection")
-    elif outcomes.repeated < outcomes.zero:
-        print("where one does not repeat, --render, --batch_size or the device differ")
+    if outcomes.repeated < outcomes.zero:
+        print("(the machine, --render and --batch_size have to be those of the collection)")
     print(f"dataset: {plan.directory}")
 
 

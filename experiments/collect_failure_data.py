@@ -11,13 +11,13 @@ from typing import Any
 
 from absl import flags
 
-from experiments import binary, simulation_flags
+from experiments import binary, perturbation_flags, simulation_flags
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 from mist_jax.rollout.episode_spec import check_probes
-from mist_jax.simulator.environment.perturbation import PERTURBATION_KINDS, PerturbationSpec
 
 flags.adopt_module_key_flags(simulation_flags)
+flags.adopt_module_key_flags(perturbation_flags)
 
 _SAVE_DIR = flags.DEFINE_string("save_dir", None, "Folder of the dataset.", required=True)
 _N_SUCCESS = flags.DEFINE_integer("n_success", 20, "Successes wanted per task.", 0)
@@ -29,25 +29,6 @@ _PHASE1 = flags.DEFINE_bool(
     "phase1", False, "Only contact labels: --n_episodes per task, no quotas, no activations."
 )
 _N_EPISODES = flags.DEFINE_integer("n_episodes", 20, "Episodes per task, with --phase1.", 1)
-_PERTURBATION: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "perturbation", "none", PERTURBATION_KINDS, "What disturbs the executed actions for a while."
-)
-_DEFAULTS = PerturbationSpec()
-_ONSET = flags.DEFINE_list(
-    "perturbation_onset",
-    [str(step) for step in _DEFAULTS.onset],
-    "Range of the first perturbed step, such as 10,60.",
-)
-_LENGTH = flags.DEFINE_list(
-    "perturbation_length",
-    [str(steps) for steps in _DEFAULTS.length],
-    "Range of the number of perturbed steps.",
-)
-_STRENGTH = flags.DEFINE_list(
-    "perturbation_strength",
-    [str(norm) for norm in _DEFAULTS.strength],
-    "Range of the offset's norm, in action units (1 commands 0.05 m or 0.5 rad).",
-)
 _SITES = flags.DEFINE_list("sites", ["llm.resid"], "Activations kept per query; empty for none.")
 _LAYERS = flags.DEFINE_string("layers", "", "Layers of the sites, such as 8-23; default all.")
 _ACTIVATION_DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
@@ -69,12 +50,7 @@ _PROBES = flags.DEFINE_list(
 
 def main() -> None:
     """Checks the flags, then collects."""
-    perturbation = PerturbationSpec(
-        _PERTURBATION.value,
-        onset=_range(_ONSET, int),
-        length=_range(_LENGTH, int),
-        strength=_range(_STRENGTH, float),
-    )
+    perturbation = perturbation_flags.perturbation()
     states = simulation_flags.initial_states()
     if not _PHASE1.value and _N_SUCCESS.value + _N_FAILURE.value == 0:
         raise UserError("--n_success and --n_failure are both 0: there is nothing to collect")
@@ -152,16 +128,6 @@ def main() -> None:
     summary = summarise_dataset(plan.directory)
     binary.print_table(summary_table(summary))
     print(f"dataset: {plan.directory}; picture: {plan.directory / 'summary.png'}")
-
-
-def _range(flag: flags.FlagHolder, kind: type) -> tuple:
-    try:
-        low, high = (kind(value) for value in flag.value)
-    except ValueError:
-        raise UserError(
-            f"--{flag.name}={','.join(flag.value)}: give two numbers, such as {flag.default}"
-        ) from None
-    return low, high
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments import binary, simulation_flags
+from experiments import binary, perturbation_flags, simulation_flags
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
 from mist_jax.evaluation.arms.registry import ARMS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mist_jax.policy.policy import Policy
 
 flags.adopt_module_key_flags(simulation_flags)
+flags.adopt_module_key_flags(perturbation_flags)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
 _RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
@@ -71,6 +72,7 @@ _VIDEO_STATES = flags.DEFINE_string(
 
 def main() -> None:
     """Checks the flags, runs what is missing, writes the report."""
+    perturbation = perturbation_flags.perturbation()
     states = simulation_flags.initial_states()
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
     if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
@@ -123,6 +125,7 @@ def main() -> None:
         min_force=config.min_force,
         camera_res=config.camera_res,
         render=config.render,
+        perturbation=str(perturbation),
         batch_size=simulation_flags.batch_size(),
         policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
@@ -156,6 +159,7 @@ def main() -> None:
         n_episodes=_N_EPISODES.value,
         seed=simulation_flags.SEED.value,
         arms=arms,
+        perturbation=None if perturbation.kind == "none" else perturbation,
         video=simulation_flags.SAVE_VIDEO.value,
         video_states=videos,
         resume=_RESUME.value,

@@ -3,8 +3,9 @@
     python -m experiments.sample_scenes --env=libero_spatial --pool=tuning --output_dir=runs/scenes
 
 Run again, the same command goes on where it stopped. The folder becomes a dataset of the expert's
-episodes; `scenes.json` in it lists the accepted initial states of each task. A suite that names
-that file (`Suite.scenes`) has them as `--initial_states=tuning` and `sealed`.
+episodes; `scenes.json` in it lists the accepted initial states of each task, beside those of other
+tasks and pools that it lists already. A suite that names that file (`Suite.scenes`) has them as
+`--initial_states=tuning`, `sealed` and `study`.
 """
 
 from pathlib import Path

@@ -46,9 +46,9 @@ TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,
 INITIAL_STATES = flags.DEFINE_string(
     "initial_states",
     "",
-    "Initial states of each task, such as 0-29; from 1000 on they are sampled. tuning or sealed: "
-    "the sampled ones that the expert solves safely; tuning:20: 20 of each task. Default: all "
-    "published.",
+    "Initial states of each task, such as 0-29; from 1000 on they are sampled. tuning, sealed "
+    "or study: the sampled ones that the expert solves safely; tuning:20: 20 of each task. "
+    "Default: all published.",
 )
 CAMERA_RES = flags.DEFINE_integer(
     "camera_res", 256, "Height and width of the rendered cameras, pixels.", 32, 1024

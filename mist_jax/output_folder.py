@@ -65,4 +65,10 @@ def check_output(folder: Path, kind: OutputKind) -> None:
     damaged = found == "dataset" and kind in ("collection", "evaluation", "branches")
     together = any({found, kind} <= kinds for kinds in _TOGETHER)
     if found not in (None, kind) and not damaged and not together:
-        raise UserError(f"{folder} is the folder of a {found}, not of a new {kind}; name another")
+        raise UserError(
+            f"{folder} is the folder of {_one(found)}, not of {_one(kind, 'new ')}; name another"
+        )
+
+
+def _one(kind: str | None, new: str = "") -> str:
+    return f"{new}{kind}" if kind == "branches" else f"a {new}{kind}"

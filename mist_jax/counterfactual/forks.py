@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mist_jax.counterfactual.trace import trace
+from mist_jax.counterfactual.trace import state_at, trace
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
 from mist_jax.record.event import first_events, harmful_events
 
@@ -22,8 +22,8 @@ class Fork:
     """One query of an unsteered episode, from whose state branches run.
 
     `prefix` float32 [N, A] is what the episode asked for in the steps before it, `own` float32
-    [C, A] in the chunk that follows (fewer rows where it ended there). `start` and `whole` are the
-    episode's traces, before the fork and to its end.
+    [C, A] in the chunk that follows (fewer rows where it ended there). `state` is the
+    world's at the fork, `whole` the trace of the episode to its end.
     """
 
     scene: EpisodeKey  # of the unsteered episode
@@ -31,7 +31,7 @@ class Fork:
     why: Reason
     prefix: np.ndarray
     own: np.ndarray
-    start: str
+    state: np.ndarray
     whole: str
 
     @property
@@ -85,7 +85,7 @@ def _fork(episode: Episode, query: int, why: Reason) -> Fork:
         why,
         prefix=commanded[:step],
         own=commanded[step : step + episode.queries.raw_actions.shape[1]],
-        start=trace(episode, step),
+        state=state_at(episode, step),
         whole=trace(episode),
     )
 

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mist_jax.counterfactual.branch import fork_and_offset
 from mist_jax.counterfactual.forks import Fork
 from mist_jax.counterfactual.offsets import ZERO
-from mist_jax.counterfactual.trace import trace
+from mist_jax.counterfactual.trace import state_at, trace
 from mist_jax.record.contact import DEFAULT_HORIZON
 from mist_jax.record.episode import Episode
 from mist_jax.record.event import harmful_events
@@ -30,14 +32,16 @@ class OffsetCount:
 class BranchOutcomes:
     """Counts by what lay ahead of the fork ("harm ahead", "clean") and by offset.
 
-    `begun_alike`: branches whose state at the fork is the unsteered episode's, bit for bit, of
-    `checked`; `repeated`: zero-offset branches that are that episode to the end, of `zero`.
+    `begun_alike`: branches whose poses at the fork are the unsteered episode's, bit for bit, of
+    `checked`, and `apart` the largest difference (m, rad). `repeated`: zero-offset branches that
+    are that episode to the end, bit for bit, of `zero`.
     """
 
     horizon: int
     counts: dict[str, dict[str, OffsetCount]] = field(default_factory=dict)
     checked: int = 0
     begun_alike: int = 0
+    apart: float = 0.0
     zero: int = 0
     repeated: int = 0
 
@@ -70,7 +74,9 @@ def count_outcomes(
         count.harm += bool(later)
         count.success += episode.outcome == "success"
         outcomes.checked += 1
-        outcomes.begun_alike += trace(episode, fork.step) == fork.start
+        apart = float(np.abs(state_at(episode, fork.step) - fork.state).max())
+        outcomes.begun_alike += apart == 0
+        outcomes.apart = max(outcomes.apart, apart)
         if offset == ZERO:
             outcomes.zero += 1
             outcomes.repeated += trace(episode) == fork.whole

@@ -18,6 +18,7 @@ from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.sinks.video import VideoChoice
 from mist_jax.rollout.source import Listed
+from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class EvaluationPlan:
 
     `info` describes the dataset (`RunSetup.dataset_info`). `initial_states` are those of each task,
     by task id: its i-th episode begins in the i-th; when they are used up, they come again with the
-    next seed. Videos are drawn of episodes that begin in one of `video_states`.
+    next seed. `perturbation` disturbs each, the arms of a pair alike. Videos are drawn of episodes
+    that begin in one of `video_states`.
     """
 
     directory: Path
@@ -36,6 +38,7 @@ class EvaluationPlan:
     n_episodes: int
     seed: int
     arms: tuple[str, ...]
+    perturbation: PerturbationSpec | None = None
     video: VideoChoice = "none"
     video_states: tuple[int, ...] = ()
     resume: bool = True
@@ -51,7 +54,8 @@ class EvaluationPlan:
     def spec(self, key: EpisodeKey) -> EpisodeSpec:
         """The order for one episode; a video needs every step's picture."""
         films = self.video != "none" and key.initial_state in self.video_states
-        return EpisodeSpec(key, images="step" if films else self.info.images)
+        images = "step" if films else self.info.images
+        return EpisodeSpec(key, perturbation=self.perturbation, images=images)
 
 
 @dataclass

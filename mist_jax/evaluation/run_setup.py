@@ -26,6 +26,7 @@ _OF_THE_DATASET = (
     "assets",
     "min_force",
     "camera_res",
+    "perturbation",
     "batch_size",
     "commands",
     "code_versions",
@@ -48,6 +49,7 @@ class RunSetup:
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
         min_force: newtons from which a contact counts.
+        perturbation: what disturbs every episode, alike for the arms of a pair, as in the dataset.
         batch_size: queries that one compiled call of the policy answers.
         policy_scenes: suites and initial states that the policy was trained on, such as
             "libero_spatial/0-29"; None where its card does not say.
@@ -70,6 +72,7 @@ class RunSetup:
     min_force: float = 1.0
     camera_res: int = 256
     render: str = "exact"
+    perturbation: str = "none"
     batch_size: int = 1
     policy_scenes: tuple[str, ...] | None = None
     trained_on: tuple[str, ...] | None = None

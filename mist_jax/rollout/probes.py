@@ -75,8 +75,8 @@ class ProbingActor:
             ]
         if "variance" in self._probes:
             answers = [
-                dataclasses.replace(answer, spread=self._spread(turn, query))
-                for answer, turn, query in zip(answers, turns, queries, strict=True)
+                dataclasses.replace(answer, spread=spread)
+                for answer, spread in zip(answers, self._spreads(turns, queries), strict=True)
             ]
         return answers
 
@@ -97,27 +97,38 @@ class ProbingActor:
     def _overlaps(self, turns: Sequence[Turn]) -> list[np.ndarray]:
         shape = self._policy.model.chunk, self._policy.model.action_dim
         said = [np.full(shape, np.nan, np.float32) for _ in turns]
-        for place, turn in enumerate(turns):
-            if turn.between is not None:
-                said[place] = self._ask([turn.between])[0]
+        places = [place for place, turn in enumerate(turns) if turn.between is not None]
+        between = [turn.between for turn in turns if turn.between is not None]
+        for place, chunk in zip(places, self._ask(between), strict=True):
+            said[place] = chunk
         return said
 
-    def _spread(self, turn: Turn, query: int) -> np.ndarray:
-        assert turn.inputs is not None
-        rng = np.random.default_rng(zlib.crc32(f"{turn.key}/{query}/variance".encode()))
-        copies = [perturbed(turn.inputs, rng) for _ in range(COPIES)]
+    def _spreads(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[np.ndarray]:
+        copies: list[PolicyInputs] = []
+        for turn, query in zip(turns, queries, strict=True):
+            assert turn.inputs is not None
+            rng = np.random.default_rng(zlib.crc32(f"{turn.key}/{query}/variance".encode()))
+            copies += [perturbed(turn.inputs, rng) for _ in range(COPIES)]
         first = np.stack([chunk[0] for chunk in self._ask(copies)]).astype(np.float64)
-        return first.std(axis=0, ddof=1).astype(np.float32)
+        spread = first.reshape(len(turns), COPIES, -1).std(axis=1, ddof=1)
+        return list(spread.astype(np.float32))
 
     def _ask(self, inputs: Sequence[PolicyInputs]) -> list[np.ndarray]:
-        """Float32 [C, A] of each, un-normalised; inputs of one prompt, in batches of one size."""
-        said: list[np.ndarray] = []
-        for start in range(0, len(inputs), self.batch_size):
-            some = list(inputs[start : start + self.batch_size])
-            batch = some + some[:1] * (self.batch_size - len(some))
-            raw = self._policy.predict_inputs(batch, seeds=[0] * len(batch)).raw_actions
-            said += [np.array(chunk, np.float32) for chunk in raw[: len(some)]]
-        return said
+        """Float32 [C, A] of each, un-normalised; prompts of one length share batches of one size.
+
+        A row does not depend on the others of its batch.
+        """
+        said: dict[int, np.ndarray] = {}
+        lengths = np.array([len(one.token_ids) for one in inputs], int)
+        for length in np.unique(lengths):
+            places = np.flatnonzero(lengths == length)
+            for start in range(0, len(places), self.batch_size):
+                here = places[start : start + self.batch_size].tolist()
+                some = [inputs[place] for place in here]
+                batch = some + some[:1] * (self.batch_size - len(some))
+                raw = self._policy.predict_inputs(batch, seeds=[0] * len(batch)).raw_actions
+                said |= {place: np.array(raw[row], np.float32) for row, place in enumerate(here)}
+        return [said[place] for place in range(len(inputs))]
 
 
 def perturbed(inputs: PolicyInputs, rng: np.random.Generator) -> PolicyInputs:

@@ -26,6 +26,7 @@ from mist_jax.risk.features import gather_samples
 from mist_jax.risk.study.checkpoint import restore_trained, save_risk_head, static_of
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.simulator.environment.perturbation import PerturbationSpec
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
@@ -108,7 +109,9 @@ def learnt(tmp_path_factory):
     return folder
 
 
-def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **changes):
+def run(
+    learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, fleet=InlineFleet, **changes
+):
     policy = load_policy(learnt / "policy")
     parts = load_learnt_parts(policy, learnt / "risk", learnt / "bank", "contrast")
     setup = RunSetup(
@@ -119,6 +122,7 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
         threshold=tuple(parts.threshold.tolist()),
         trained_on=tuple(parts.trained_on or ()),
         coefficient=changes.pop("coefficient", 0.5),
+        perturbation=str(changes.get("perturbation", "none")),
     )
     plan = EvaluationPlan(
         directory=output,
@@ -138,8 +142,8 @@ def run(learnt, output: Path, *, arms=ARMS, stop_after=1000, workers=3, **change
     actor = PolicyActor(policy, 3, sites=(SITE,), layers=(1, 2), controller=controller, arms=made)
     scratch = output.with_name(f"{output.name}-scratch")
     scratch.mkdir(exist_ok=True)
-    fleet = InlineFleet(scratch, policy.identity, workers, stop_after)
-    return evaluate(dataclasses.replace(plan, **changes), lambda: fleet, actor)  # pyright: ignore
+    started = fleet(scratch, policy.identity, workers, stop_after)
+    return evaluate(dataclasses.replace(plan, **changes), lambda: started, actor)  # pyright: ignore
 
 
 def comparable(results):
@@ -188,6 +192,29 @@ def test_more_arms_and_states_go_into_the_same_folder(learnt, tmp_path):
     results = run(learnt, tmp_path / "out", n_episodes=5)
     seeds = {(r.initial_state, r.seed) for r in results}
     assert seeds == {(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)}
+
+
+def test_every_arm_of_a_pair_is_ordered_with_the_same_perturbation(learnt, tmp_path):
+    specs = []
+
+    class Listening(InlineFleet):
+        def start(self, spec):
+            specs.append(spec)
+            super().start(spec)
+
+    drawn = PerturbationSpec("mixed", length=(5, 9))
+    results = run(learnt, tmp_path / "out", fleet=Listening, perturbation=drawn)
+    assert results[0].setup.perturbation == str(drawn)
+    of_a_scene = {}
+    for spec in specs:
+        assert spec.perturbation == drawn
+        key = spec.key
+        begun = spec.perturbation.begin(key, 220)
+        of_a_scene.setdefault((key.task_id, key.initial_state, key.seed), set()).add(begun)
+    assert {len(draws) for draws in of_a_scene.values()} == {1}
+    assert len(set.union(*of_a_scene.values())) == len(of_a_scene)
+    with pytest.raises(UserError, match=r"perturbation = 'mixed .*, this run has 'none'"):
+        run(learnt, tmp_path / "out", n_episodes=3)
 
 
 def test_another_setup_or_no_resume_does_not_touch_what_is_there(learnt, tmp_path):

@@ -74,13 +74,13 @@ class ScriptedWorker:
     def start(self, spec: EpisodeSpec) -> Turn:
         if spec.key.seed == USER_ERROR:
             raise UserError("there is no such thing")
-        self._key, self._turns, self._chunks = spec.key, 0, []
+        self._key, self._turns, self._chunks, self._begins = spec.key, 0, [], spec.begins
         starts = self._folder / f"{spec.key.initial_state}-{spec.key.seed}"
         with starts.open("a") as log:
             log.write(f"{os.getpid()}\n")
         self._first = starts.read_text().count("\n") == 1
         time.sleep(0.02 * (spec.key.initial_state % 4))
-        return Turn(spec.key, 0, inputs=inputs_of(spec.key, 0))
+        return Turn(spec.key, spec.begins, inputs=inputs_of(spec.key, spec.begins))
 
     def act(self, chunk: np.ndarray | None) -> Turn:
         key, self._turns = self._key, self._turns + 1
@@ -94,7 +94,8 @@ class ScriptedWorker:
             if key.seed == RAISES or (key.seed == RAISES_ONCE and self._first):
                 raise RuntimeError("the simulation is unstable")
         if self._turns < TURNS:
-            return Turn(key, 8 * self._turns, inputs=inputs_of(key, 8 * self._turns))
+            step = self._begins + 8 * self._turns
+            return Turn(key, step, inputs=inputs_of(key, step))
         recording = Recording(())
         observation = Observation(
             eef_pos=np.zeros(3),

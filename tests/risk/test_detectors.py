@@ -14,8 +14,8 @@ from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
 from mist_jax.risk.detector import Detector, GatingDetector
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.judging.failures import failure_card
-from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.judging.cards.failures import failure_card
+from mist_jax.risk.judging.cards.scorecard import scorecard
 from mist_jax.risk.judging.views import ALL, WITHIN_FOLD
 from mist_jax.risk.plan import Plan, StudyConfig, TrainConfig
 from mist_jax.risk.study.checkpoint import TrainedRisk, restore_trained, save_risk_head
@@ -40,6 +40,13 @@ class Height(Steps):
     def score(self, member, samples):
         low = -member["sign"] * samples.state[:, 2]
         return low if self.claims == "failure" else np.repeat(low[:, None], 14, axis=1)
+
+
+class High(Height):
+    """Takes what is safe for dangerous."""
+
+    def score(self, member, samples):
+        return -super().score(member, samples)
 
 
 PROBE = LinearProbe(at=0)
@@ -109,6 +116,20 @@ def test_a_detector_of_failures_is_a_row_of_both_cards(samples):
     assert card["detectors"]["low"]["contact"]["value"] > 0.99
     contacts = scorecard(evidence, replicates=20)["detectors"]["low"]
     assert contacts[ALL]["any"][WITHIN_FOLD]["value"] > 0.99
+
+
+def test_a_detector_of_failures_alarms_by_its_own_score_also_where_it_ranks_contacts_backwards(
+    samples,
+):
+    high = High("high", "high", "failure")
+    few = registry_of((PROBE, high))  # pyright: ignore[reportArgumentType]
+    config = StudyConfig(detector="probe", target="all", rate=0.5, train=QUICK)
+    evidence = judge(train_risk(samples, "h", config, detectors=few), samples, few)
+    forecast = evidence.forecasts["high"]
+    assert np.ptp(forecast.risk[evidence.stratum == 0], axis=0).max() < 1e-6
+    raised, height = forecast.alarms["split conformal"], evidence.samples.state[:, 2]
+    assert raised.any()
+    assert height[raised].mean() > height[~raised].mean() + 0.01
 
 
 def test_detectors_of_one_learner_share_a_fit(samples):

@@ -21,8 +21,8 @@ from sklearn.neighbors import NearestNeighbors
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.risk.judging.cards.failures import failure_card
 from mist_jax.risk.judging.evidence import ANY, Evidence, Forecast
-from mist_jax.risk.judging.failures import failure_card
 from mist_jax.risk.perceptron.head import HEAD
 from mist_jax.risk.plan import Plan, TrainConfig
 from mist_jax.risk.published import distances

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit as special_logit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from mist_jax.risk.calibration.any_event import any_event, any_event_logit
 from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
 from mist_jax.risk.judging.announcing import announced_at, announcing, trade_off
-from mist_jax.risk.judging.evidence import any_event
 from mist_jax.risk.judging.metrics import (
     auroc,
     average_precision,
@@ -182,15 +183,15 @@ def test_the_trade_off_is_the_roc_of_episode_peaks():
     rng = np.random.default_rng(0)
     made = [episode([contact(41, {0: 1.0})] if s % 2 else [], state=s) for s in range(30)]
     samples = gather_samples(made, SITE, horizon=16)
-    excess = rng.normal(size=len(samples))
-    alarmed, announced = trade_off(samples, excess)
+    score = rng.normal(size=len(samples))
+    alarmed, announced = trade_off(samples, score)
     early = np.where(samples.episode % 2 == 1, samples.step <= 33, True)
-    peaks = [excess[(samples.episode == e) & early].max() for e in range(30)]
+    peaks = [score[(samples.episode == e) & early].max() for e in range(30)]
     false, true, _ = roc_curve(np.arange(30) % 2 == 1, peaks, drop_intermediate=False)
     known = set(zip(alarmed.round(9), announced.round(9), strict=True))
     assert set(zip(false.round(9), true.round(9), strict=True)) <= known
     best = max(y for x, y in known if x <= 0.2)
-    assert announced_at(samples, excess, 0.2) == pytest.approx(best)
+    assert announced_at(samples, score, 0.2) == pytest.approx(best)
 
 
 @settings(deadline=None, max_examples=30)
@@ -201,7 +202,18 @@ def test_the_risk_of_any_event_is_one_minus_the_product_of_what_usable_motions_l
     usable[0] = True
     expected = 1 - np.prod(1 - risk[:, usable].astype(np.float64), axis=1)
     np.testing.assert_allclose(any_event(risk, usable), expected, atol=1e-12)
+    np.testing.assert_allclose(any_event_logit(risk, usable), special_logit(expected), atol=1e-6)
     assert np.isnan(any_event(risk, np.zeros(14, bool))).all()
+    assert not any_event_logit(risk, np.zeros(14, bool)).any()
+
+
+def test_the_log_odds_of_any_event_are_finite_and_ordered_where_risks_are_next_to_0_or_1():
+    """Rules rank by it: no ties where floats would round the probability to 0 or 1."""
+    risk = np.tile([0.0, 1e-9, 1e-4, 0.5, 1 - 1e-4, 1 - 1e-7], (2, 1)).T
+    odds = any_event_logit(risk, np.ones(2, bool))
+    assert np.isfinite(odds).all()
+    assert (np.diff(odds) > 0.5).all()
+    assert np.isfinite(any_event_logit(np.ones((1, 14)), np.ones(14, bool))).all()
 
 
 def test_events_that_a_perturbation_had_a_hand_in_are_dropped_from_that_view_alone():

@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.registry import ALARM_RULES
 from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.risk.judging.cards.scorecard import GATES, scorecard
+from mist_jax.risk.judging.cards.sentences import sentences
+from mist_jax.risk.judging.cards.table import markdown
 from mist_jax.risk.judging.groups import ON_FAILURES, OTHERS, OURS, OUTSIDE
-from mist_jax.risk.judging.scorecard import scorecard
-from mist_jax.risk.judging.sentences import sentences
-from mist_jax.risk.judging.table import markdown
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS
 from mist_jax.risk.judging.views import ALL, FIRST, UNPUSHED, WITHIN_FOLD, WITHIN_TASK
 from mist_jax.risk.labels import Target
@@ -131,7 +131,7 @@ def test_no_role_leaks_into_another_bit_for_bit(planted):
     after = crossed(altered(samples, folds.test(2, samples)))
     for name, leaf in before.members[2].items():
         np.testing.assert_array_equal(leaf, after.members[2][name])
-    for part in ("platt_scale", "platt_shift", "base_rate", "quiet"):
+    for part in ("platt_scale", "platt_shift", "quiet_score", "quiet_risk"):
         np.testing.assert_array_equal(getattr(before, part)[2], getattr(after, part)[2])
     assert not np.array_equal(before.members[0]["weight"], after.members[0]["weight"])
     # Scenes that set thresholds: no member and no calibration.
@@ -139,8 +139,8 @@ def test_no_role_leaks_into_another_bit_for_bit(planted):
     for k, member in enumerate(before.members):
         np.testing.assert_array_equal(member["weight"], after.members[k]["weight"])
     np.testing.assert_array_equal(before.platt_scale, after.platt_scale)
-    np.testing.assert_array_equal(before.base_rate, after.base_rate)
-    assert not np.array_equal(before.quiet, after.quiet)
+    for part in ("quiet_score", "quiet_risk"):
+        assert not np.array_equal(getattr(before, part), getattr(after, part))
     # Scenes that calibrate: no member.
     after = crossed(altered(samples, folds.calibrate(samples)))
     for k, member in enumerate(before.members):
@@ -192,6 +192,22 @@ def test_new_scenes_are_judged_by_the_ensemble_which_is_the_reader_that_ships(pl
     assert alone["head_minus"][ALL][WITHIN_TASK]["clock"]["any"]["value"] > 0.1
 
 
+def test_alarm_rules_see_the_risk_of_any_event_and_gates_one_level_for_all_motions(planted):
+    samples, trained = planted
+    evidence = judge(trained, samples, FEW)
+    forecast = evidence.forecasts["probe"]
+    none = np.prod(1 - forecast.risk[:, list(X)].astype(np.float64), axis=1)
+    assert forecast.alarm_score is not None
+    np.testing.assert_allclose(forecast.alarm_score, logit(1 - none), atol=1e-4)
+    assert np.isinf(forecast.threshold[:, 2:]).all()
+    np.testing.assert_array_equal(forecast.threshold[:, 0], forecast.threshold[:, 1])
+    raised = forecast.at_rates[0.5]["split conformal"]  # few episodes are clean
+    for k in range(5):  # one level each
+        own = (evidence.stratum == k) & evidence.samples.label.open
+        score = forecast.alarm_score[own]
+        assert score[raised[own]].min() > score[~raised[own]].max()
+
+
 def test_the_mean_is_over_motions_with_enough_scenes_and_over_the_same_for_all(planted):
     """x- keeps its events in all but a few scenes: it has a figure, and no part in the mean."""
     samples, trained = planted
@@ -239,6 +255,7 @@ def test_the_verdict_is_a_few_lines_and_names_what_is_not_beaten():
     card = {
         "subject": "us",
         "alarm_rate": 0.15,
+        "announced_by": "gates",
         "fallback_to_base_rate": [],
         "motions": {view: {"x+": {"in_mean": True}} for view in (FIRST, ALL, UNPUSHED)},
         "detectors": {name: {"group": of} for name, of in group.items()},
@@ -261,8 +278,7 @@ def test_a_threshold_that_is_never_crossed_is_never_and_not_nothing(planted):
     evidence = judge(trained, samples, FEW)
     forecasts = dict(evidence.forecasts)
     for name, threshold in (("probe", 0.0), ("clock", np.inf)):
-        risk = forecasts[name].risk
-        bounds = np.full(risk.shape, threshold)
+        bounds = np.full(forecasts[name].risk.shape, threshold)
         forecasts[name] = replace(forecasts[name], threshold=bounds, alarms={})
     card = full_card(replace(evidence, forecasts=forecasts), trained.metadata)
     lines = markdown({title_of(card): card}).splitlines()
@@ -373,7 +389,7 @@ def test_two_scenes_cannot_judge_whom_the_head_beats(planted):
 
 def test_clean_episodes_are_alarmed_at_the_stated_rate():
     """Over studies: rare events, many clean episodes; new scenes and those that were tested."""
-    shares = {rule: [] for rule in ALARM_RULES}
+    shares = {rule: [] for rule in (*ALARM_RULES, GATES)}
     for seed in range(3):
         rare = samples_of(
             lambda a, step, rng: rng.random(len(step)) < expit(3 * a[:, 1, 0] - 6),

@@ -135,7 +135,7 @@ def test_a_stopped_run_goes_on_and_writes_no_table_before_its_end(tmp_path):
     sample_scenes(plan(tmp_path / "cut"), lambda: pytest.fail("started"))
 
 
-def test_other_tasks_and_the_other_pool_stay_in_the_table(tmp_path):
+def test_other_tasks_and_other_pools_stay_in_the_table(tmp_path):
     folder = tmp_path / "out"
     sealed = plan(folder, pool="sealed", task_ids=(1,), n_scenes=2)
     sample(plan(folder), InstantFleet(how))
@@ -144,6 +144,7 @@ def test_other_tasks_and_the_other_pool_stay_in_the_table(tmp_path):
     assert pools == {
         "tuning": {0: (1002, 1005, 1008), 2: (1004, 1005, 1006)},
         "sealed": {1: (5000, 5001)},
+        "study": {},
     }
 
 

@@ -19,7 +19,8 @@ SUITE = find_suite("libero_spatial")
 STORED = {
     "suite": "libero_spatial",
     "tuning": {"0": "1000-1002,1007", "3": "1001,1004-1006"},
-    "sealed": {"3": "5000,8999"},
+    "sealed": {"3": "5000,6999"},
+    "study": {"0": "7000-7003", "3": "8999"},
 }
 
 
@@ -39,6 +40,7 @@ def suite(tmp_path):
         ("tuning", (1000, 1001, 1002, 1007), (1001, 1004, 1005, 1006)),
         ("tuning:2", (1000, 1001), (1001, 1004)),
         (" tuning:1, 49,1000", (49, 1000), (49, 1000, 1001)),
+        ("study:1", (7000,), (8999,)),
     ],
 )
 def test_each_task_gets_its_own_states(suite, text, task_0, task_3):
@@ -58,6 +60,7 @@ def test_each_task_gets_its_own_states(suite, text, task_0, task_3):
         ("tuning:", "write tuning, or tuning:20"),
         ("sealed:all", "write sealed, or sealed:20"),
         ("tuning:5", "task 0 has 4 accepted scenes; sample more .*--pool=tuning"),
+        ("study:2", "task 3 has 1 accepted scenes; sample more .*--pool=study"),
         ("sealed", "task 0 has 0 accepted scenes; sample more .*--pool=sealed"),
     ],
 )
@@ -83,6 +86,7 @@ def test_a_suite_without_a_table_or_with_that_of_another_says_so(suite):
         "{}",
         json.dumps({**STORED, "sealed": []}),
         json.dumps({**STORED, "tuning": {"0": "5000"}}),  # a sealed scene for tuning
+        json.dumps({**STORED, "sealed": {"0": "7000"}}),  # one of the study
         json.dumps({**STORED, "tuning": {"zero": "1000"}}),
         json.dumps({**STORED, "tuning": {"0": [1000]}}),
         None,
@@ -105,17 +109,27 @@ def ids_of(pool: Pool):
     return st.dictionaries(st.integers(0, 9), some.map(lambda ids: tuple(sorted(ids))), max_size=3)
 
 
-@given(ids_of("tuning"), ids_of("sealed"), ids_of("tuning"))
+@given(ids_of("tuning"), ids_of("sealed"), ids_of("tuning"), ids_of("study"))
 def test_a_table_is_read_as_it_was_written_and_joining_keeps_the_rest(
-    tmp_path_factory, tuning, sealed, more
+    tmp_path_factory, tuning, sealed, more, study
 ):
     path: Path = tmp_path_factory.mktemp("table") / "scenes.json"
-    table = SceneTable("mine", {"tuning": tuning, "sealed": sealed})
+    table = SceneTable("mine", {"tuning": tuning, "sealed": sealed, "study": study})
     table.write(path)
     assert SceneTable.read(path) == table
     joined = SceneTable.read(path).joined("tuning", more)
-    assert joined.pools == {"tuning": {**tuning, **more}, "sealed": sealed}
+    assert joined.pools == {"tuning": {**tuning, **more}, "sealed": sealed, "study": study}
     assert table.pools["tuning"] == tuning
+
+
+def test_a_table_from_before_a_pool_has_nothing_in_it_and_keeps_the_rest(suite):
+    older = {name: value for name, value in STORED.items() if name != "study"}
+    suite.scenes.write_text(json.dumps(older))
+    assert choose_initial_states(suite, (3,), "sealed") == {3: (5000, 6999)}
+    with pytest.raises(UserError, match=r"task 3 has 0 accepted scenes; .*--pool=study"):
+        choose_initial_states(suite, (3,), "study")
+    SceneTable.read(suite.scenes).joined("study", {3: (8999,)}).write(suite.scenes)
+    assert choose_initial_states(suite, (3,), "study,sealed") == {3: (5000, 6999, 8999)}
 
 
 SHIPPED = [name for name, row in suites().items() if row.scenes and row.scenes.is_file()]
@@ -125,7 +139,10 @@ SHIPPED = [name for name, row in suites().items() if row.scenes and row.scenes.i
 def test_the_shipped_tables_hold_forty_scenes_of_every_task_and_pool_and_none_twice(name):
     suite = find_suite(name)
     every = range(len(suite.tasks))
-    pools: dict[Pool, Any] = {pool: choose_initial_states(suite, every, pool) for pool in POOLS}
+    assert suite.scenes is not None
+    made = [pool for pool, accepted in SceneTable.read(suite.scenes).pools.items() if accepted]
+    assert {"tuning", "sealed"} <= set(made)
+    pools: dict[Pool, Any] = {pool: choose_initial_states(suite, every, pool) for pool in made}
     for task_id in every:
         for pool, chosen in pools.items():
             assert len(chosen[task_id]) >= 40

@@ -101,3 +101,21 @@ def test_bad_ranges_are_one_clear_line(arguments, words):
 def test_the_onset_lies_before_the_cap():
     key = EpisodeKey("libero_spatial", 0, 0, 0)
     assert PerturbationSpec("noop", onset=(100, 200)).begin(key, 50).onset < 50
+
+
+def pair_of(numbers):
+    return st.tuples(numbers, numbers).map(lambda two: (min(two), max(two)))
+
+
+@given(
+    KINDS,
+    pair_of(st.integers(0, 100_000)),
+    pair_of(st.integers(1, 100_000)),
+    pair_of(st.floats(0, 100)),
+)
+def test_what_a_dataset_says_of_its_perturbation_is_the_whole_of_it(kind, onset, length, strength):
+    spec = PerturbationSpec(kind, onset, length, strength)
+    again = PerturbationSpec.parse(str(spec))
+    assert again == (PerturbationSpec() if kind == "none" else spec)
+    with pytest.raises(UserError, match="not one that a run can have"):
+        PerturbationSpec.parse(f"{spec} and more")

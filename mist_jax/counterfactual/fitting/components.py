@@ -21,6 +21,16 @@ class Components:
         centred = np.asarray(features, np.float64) - self.mean
         return centred @ self.basis / self.scale
 
+    def after(self, directions: np.ndarray, features: np.ndarray) -> "Components":
+        """The same behind further `directions` [F, n], each scaled to variance 1 on `features`."""
+        spread = ((np.asarray(features, np.float64) - self.mean) @ directions).std(axis=0)
+        alive = spread > 0
+        return Components(
+            self.mean,
+            np.concatenate([directions[:, alive], self.basis], axis=1).astype(np.float32),
+            np.concatenate([spread[alive], self.scale]).astype(np.float32),
+        )
+
     def first(self, count: int) -> "Components":
         """The leading ones alone."""
         return Components(self.mean, self.basis[:, :count], self.scale[:count])

@@ -1,10 +1,12 @@
 """Fits the value of actions, Q(h, a), to what became of the branches of forks.
 
-The width of the features and the strength of the ridges are chosen by held-out likelihood, what
-harm is worth against success and how sure one must be to act by what the chosen branches led to;
-folds are of whole scenes.
+Features are the directions along which the contact's normal is foretold, where there are contacts
+to learn it from, and principal components behind them. Their number and the strength of the ridges
+are chosen by held-out likelihood, what harm is worth against success and how sure one must be to
+act by what the chosen branches led to; folds are of whole scenes.
 """
 
+import contextlib
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,8 +19,10 @@ from mist_jax.counterfactual.fitting.logistic import (
     fit_within,
     within_likelihood,
 )
+from mist_jax.counterfactual.fitting.normal import fit_normal, normals_of_branches
 from mist_jax.counterfactual.fitting.search import Search, scene_folds
 from mist_jax.counterfactual.fitting.table import BranchTable, Harm
+from mist_jax.errors import UserError
 from mist_jax.intervention.intent.action_value import ActionValue, OutcomeModel
 
 SUCCESS = "success"
@@ -168,6 +172,9 @@ class _Part:
     def of(cls, table: BranchTable, held_out: np.ndarray, kept: int) -> "_Part":
         train = table.rows(~held_out)
         components = principal_components(train.features, kept)
+        with contextlib.suppress(UserError):  # too few contacts to learn it from
+            normal = fit_normal(normals_of_branches(train))
+            components = components.after(normal.directions, train.features)
         terms = offset_terms(table.offsets, table.size)
         return cls(train, table.rows(held_out), components, terms)
 
@@ -181,9 +188,9 @@ class _Part:
 
 
 def _kept(parts: list[_Part], search: Search) -> list[int]:
-    """Widths that every fold's features have; the smallest where none has any of them."""
-    most = min(part.components.basis.shape[1] for part in parts)
-    return sorted({min(kept, most) for kept in search.kept})
+    """Widths that every fold's features have."""
+    widths = [part.components.basis.shape[1] for part in parts]
+    return sorted({min(kept, min(widths)) for kept in search.kept})
 
 
 def _strength(parts: list[_Part], name: str, kept: int, search: Search) -> tuple[Strength, float]:

@@ -104,10 +104,10 @@ def judge(table: BranchTable, search: Search) -> dict[str, Any]:
     }
 
 
-def _within(probability: np.ndarray, label: np.ndarray) -> float:
-    """AUROC among branches of one fork, over the forks whose branches differ; nan without any."""
+def _within(probability: np.ndarray, label: np.ndarray) -> float | None:
+    """AUROC among branches of one fork, over the forks whose branches differ; None without any."""
     mixed = np.flatnonzero(label.any(1) & ~label.all(1))
     if len(mixed) == 0:
-        return float("nan")
+        return None
     fork = np.repeat(np.arange(len(mixed)), label.shape[1])
     return float(auroc(probability[mixed].ravel(), label[mixed].ravel(), stratum=fork)[0])

@@ -52,6 +52,11 @@ class FittedNormal:
         """Unit normals float64 [n, 3] of features [n, F]."""
         return _unit(self.bias + self.components(features) @ self.weights)
 
+    @property
+    def directions(self) -> np.ndarray:
+        """float64 [F, 3]: the directions of the features that x, y and z of the normal follow."""
+        return (self.components.basis / self.components.scale) @ self.weights.astype(np.float64)
+
     def intent(self, size: float) -> AlongNormal:
         """As the forward takes it; `size` is the change's length, executed units a control step."""
         return AlongNormal.of(self.components.projection(), self.weights, self.bias, size)

@@ -49,7 +49,7 @@ def along_learnt(train: BranchTable, test: BranchTable) -> np.ndarray:
 def bounds(table: BranchTable, failure: float) -> dict[str, np.ndarray]:
     """Policies that know what nobody knows at the fork."""
     offsets, size = table.offsets, table.size
-    near = np.asarray(table.ahead < table.horizon)[:, None]
+    near = np.less(table.ahead, table.horizon).reshape(-1, 1)
     against = np.zeros((len(table), len(size)))
     for motion, dimension in enumerate(DIMENSION):
         moves = table.motions[:, motion] & near[:, 0]
@@ -88,7 +88,7 @@ def of_weights(table: BranchTable, weights: np.ndarray) -> PolicyEnds:
 
 def of_rule(table: BranchTable, ends: np.ndarray) -> PolicyEnds:
     """Of a branch of its own at every fork, `ends` [forks, 3]; standing pat where there is none."""
-    there = np.isfinite(ends).all(axis=1)
+    there = np.isfinite(ends[:, 0])
     zero = of_weights(table, only(np.full(len(table), table.zero), len(table.offsets)))
     safe = ends[:, 2] * (1 - ends[:, 1])
     came = np.concatenate([ends, safe[:, None]], axis=1)

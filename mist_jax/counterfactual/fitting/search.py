@@ -20,7 +20,7 @@ class Search:
     later of `prices` and `margins` is taken. `harms` says which harm may be forecast.
     """
 
-    kept: tuple[int, ...] = (4, 8, 16, 32)
+    kept: tuple[int, ...] = (3, 8, 16, 32)  # features, the normal's first
     ridges: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)  # of the interaction
     main_ridges: tuple[float, ...] = (3.0, 30.0, 300.0)
     harms: tuple[Harm, ...] = ("soon", "later")

@@ -28,7 +28,7 @@ from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.statistics import cluster_sums, holm, sign_flip_p
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
-from mist_jax.risk.judging.scorecard import scorecard
+from mist_jax.risk.judging.cards.scorecard import scorecard
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, Verdict, verdict_of
 
 LEVEL = 0.05

@@ -5,8 +5,6 @@ from functools import cached_property
 
 import numpy as np
 
-from mist_jax.risk.calibration.platt import logit
-
 
 @dataclass(frozen=True)
 class ScorePaths:
@@ -62,15 +60,3 @@ class ScorePaths:
         """Every other episode, and the rest: one to learn a shape from, one to set its level."""
         odd = self.number % 2 == 1
         return self.where(odd), self.where(~odd)
-
-
-def excess(risk: np.ndarray, base_rate: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """float [Q]: the largest log ratio, over usable motions, of the odds to the base odds.
-
-    One ratio serves all motions, rare and common alike. `risk` is [Q, M], `base_rate` and `usable`
-    [M]; zero where nothing is usable.
-    """
-    if not usable.any():
-        return np.zeros(len(risk))
-    ratio = logit(risk.astype(np.float64)) - logit(base_rate)
-    return ratio[:, usable].max(axis=1)

@@ -24,7 +24,7 @@ class LevelAlarm:
 
 @dataclass(frozen=True)
 class SplitConformal:
-    """The rule whose alarms are a threshold per motion, and so the one that gates can hold."""
+    """One level for all episodes, times and tasks: the rule that gates can hold."""
 
     name: str = "split conformal"
 
@@ -34,10 +34,10 @@ class SplitConformal:
 
 @dataclass(frozen=True)
 class AlarmThreshold:
-    """Per signed motion the risk above which an alarm is raised; inf never raises one.
+    """Per signed motion the risk above which its gate opens; inf never opens one.
 
-    At most a fraction `rate` of clean units (episodes, or queries where clean episodes are too few)
-    raises any alarm, for new units drawn like the `clean_units` that set it.
+    In at most a fraction `rate` of clean units (episodes, or queries where clean episodes are too
+    few) any motion's does, for new units drawn like the `clean_units` that set it.
     """
 
     threshold: np.ndarray  # float [M]
@@ -46,23 +46,28 @@ class AlarmThreshold:
     clean_units: int
 
 
-def alarm_threshold(
-    clean: ScorePaths, base_rate: np.ndarray, usable: np.ndarray, rate: float
-) -> AlarmThreshold:
+def alarm_threshold(clean: ScorePaths, usable: np.ndarray, rate: float) -> AlarmThreshold:
     """The thresholds that at most `rate` of clean episodes cross in any usable motion.
 
-    With fewer than 1 / rate - 1 clean episodes no threshold can promise this, and single clean
-    queries stand in for episodes.
+    All usable motions have the same: a risk is a calibrated probability, whatever the motion. With
+    fewer than 1 / rate - 1 clean episodes no threshold can promise this, and single clean queries
+    stand in for episodes.
 
     Args:
-      clean: scores of clean episodes, the `excess` of risk over `base_rate`.
-      base_rate: [M].
-      usable: bool [M]; other motions never raise an alarm.
+      clean: scores of clean episodes, the `largest_risk`.
+      usable: bool [M]; other motions never open a gate.
       rate: between 0 and 1.
     """
     for unit, scores in (("episode", clean.peaks), ("query", clean.score)):
         level = conformal_quantile(scores, rate)
         if np.isfinite(level) and usable.any():
-            crossing = sigmoid(logit(base_rate) + level + HAIR)
+            crossing = sigmoid(np.asarray(level + HAIR))
             return AlarmThreshold(np.where(usable, crossing, NEVER), rate, unit, len(scores))
     return AlarmThreshold(np.full(len(usable), NEVER), rate, "none", clean.count)
+
+
+def largest_risk(risk: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """float [Q]: log odds of the largest risk [Q, M] of a usable motion; zero where none is."""
+    if not usable.any():
+        return np.zeros(len(risk))
+    return logit(risk[:, usable].astype(np.float64).max(axis=1))

@@ -1,1 +1,1 @@
-"""How forecasts are judged: metrics, alarms, the scorecards; no detector is named here."""
+"""How forecasts are judged: metrics, alarms, views, verdicts; no detector is named here."""

@@ -84,10 +84,10 @@ def announcing(samples: Samples, raised: np.ndarray, cluster: np.ndarray) -> Ann
     )
 
 
-def trade_off(samples: Samples, excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def trade_off(samples: Samples, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of clean episodes alarmed and of first events announced ahead, at every level.
 
-    From none to all, of `excess` (float [Q], what alarm rules see); the level is one for all
+    From none to all, of `score` (float [Q], what alarm rules see); the level is one for all
     episodes, so that this is what a rule that knew the test scenes could choose from.
     """
     event = first_event_step(samples)
@@ -96,17 +96,17 @@ def trade_off(samples: Samples, excess: np.ndarray) -> tuple[np.ndarray, np.ndar
     clean, eventful = samples.clean, np.isfinite(event)
     peak = np.full((2, len(event)), -np.inf)
     for row, rows in enumerate((watched, early)):
-        np.maximum.at(peak[row], samples.episode[rows], excess[rows])
+        np.maximum.at(peak[row], samples.episode[rows], score[rows])
     levels = np.concatenate([[np.inf], np.unique(peak[np.isfinite(peak)])[::-1], [-np.inf]])
     return _above(peak[0, clean], levels), _above(peak[1, eventful], levels)
 
 
-def announced_at(samples: Samples, excess: np.ndarray, rate: float) -> float:
+def announced_at(samples: Samples, score: np.ndarray, rate: float) -> float:
     """Share of first events announced ahead at the level that alarms at most `rate` of the clean.
 
     nan without clean episodes or without events.
     """
-    alarmed, announced = trade_off(samples, excess)
+    alarmed, announced = trade_off(samples, score)
     within = alarmed <= rate
     return float(announced[within].max()) if within.any() else np.nan
 

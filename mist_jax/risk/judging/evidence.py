@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mist_jax.risk.calibration.any_event import any_event
 from mist_jax.risk.features import Samples
 
 CLOCK = "clock"  # the step index: a detector that does not beat it is reported as such
@@ -17,14 +18,14 @@ ANY = "any event"  # the subject's probability that any usable motion drives an 
 class Forecast:
     """One detector's out-of-sample word on every query.
 
-    `threshold` comes from data that the query's scene is not part of. `excess`, what alarm rules
-    saw, `alarms`, what each rule raised at the nominal rate, and `at_rates`, the same at other
-    rates, are empty where thresholds alone are known. `score` is a failure detector's own.
+    `threshold`, of gates, comes from data that the query's scene is not part of. `alarm_score`,
+    what alarm rules saw, `alarms`, what each raised at the nominal rate, and `at_rates`, the same
+    at other rates, are empty where thresholds alone are known. `score` is a failure detector's own.
     """
 
     risk: np.ndarray  # float [Q, M]
     threshold: np.ndarray  # float [Q, M]
-    excess: np.ndarray | None = None  # float [Q]
+    alarm_score: np.ndarray | None = None  # float [Q]
     alarms: Mapping[str, np.ndarray] = field(default_factory=dict)  # bool [Q]
     at_rates: Mapping[float, Mapping[str, np.ndarray]] = field(default_factory=dict)
     score: np.ndarray | None = None  # float [Q]
@@ -40,7 +41,7 @@ class Forecast:
         return cls(
             risk=whole([part.risk for part in parts]),
             threshold=whole([part.threshold for part in parts]),
-            excess=_optional([part.excess for part in parts], order),
+            alarm_score=_optional([part.alarm_score for part in parts], order),
             alarms={rule: whole([part.alarms[rule] for part in parts]) for rule in first.alarms},
             at_rates={
                 rate: {rule: whole([part.at_rates[rate][rule] for part in parts]) for rule in rules}
@@ -75,17 +76,6 @@ class Evidence:
         if self.subject not in self.forecasts:
             return np.full(len(self.samples), np.nan)
         return any_event(self.forecasts[self.subject].risk, self.usable)
-
-
-def any_event(risk: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """float [Q]: 1 - prod_m (1 - risk_m) over usable motions (bool [M]) of `risk` [Q, M].
-
-    Motions are taken as independent given what is known; nan where none is usable.
-    """
-    if not usable.any():
-        return np.full(len(risk), np.nan)
-    kept = np.clip(risk[:, usable].astype(np.float64), 0.0, 1 - 1e-12)
-    return -np.expm1(np.log1p(-kept).sum(axis=1))
 
 
 def _optional(values: Sequence[np.ndarray | None], order: np.ndarray) -> np.ndarray | None:

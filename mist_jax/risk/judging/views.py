@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mist_jax.risk.calibration.any_event import any_event
 from mist_jax.risk.features import Samples
-from mist_jax.risk.judging.evidence import Evidence, any_event
+from mist_jax.risk.judging.evidence import Evidence
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_compared

@@ -11,14 +11,18 @@ import numpy as np
 
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.calibrate import Method, calibrate
-from mist_jax.risk.calibration.paths import ScorePaths, excess
+from mist_jax.risk.calibration.paths import ScorePaths
 from mist_jax.risk.calibration.platt import Platt, logit, smoothed_rate
-from mist_jax.risk.calibration.split_conformal import AlarmThreshold, alarm_threshold
+from mist_jax.risk.calibration.split_conformal import (
+    AlarmThreshold,
+    alarm_threshold,
+    largest_risk,
+)
 from mist_jax.risk.detector import Detector, Fit, Member, per_motion
 from mist_jax.risk.features import Samples
 from mist_jax.risk.plan import Plan
 from mist_jax.risk.splits import CALIBRATE, THRESHOLD
-from mist_jax.risk.study.ensemble import Ensemble
+from mist_jax.risk.study.ensemble import Ensemble, alarm_score
 from mist_jax.risk.subset import of_episodes
 from mist_jax.risk.watched import paths_of, watched
 
@@ -66,32 +70,29 @@ def cross_fit(
     rows = (role == CALIBRATE) & outside.valid
     labels = outside.risk[rows] & usable
     quiet = (role == THRESHOLD) & watched(outside) & outside.clean[outside.episode]
-    platts, risks, rates = [], [], []
+    platts, scores, risks = [], [], []
     for k, member in enumerate(members):
         base = smoothed_rate(samples.risk[folds.labelled(k, samples).train & samples.valid])
-        score = per_motion(detector.score(member, outside))
+        scores.append(detector.score(member, outside))
+        score = per_motion(scores[-1])
         platts.append(calibrate(score[rows], labels, base, usable, method))
         risks.append(platts[-1](score))
-        rates.append(base)
-    rates.append(smoothed_rate(samples.risk[folds.tested(samples) & samples.valid]))
+    base = smoothed_rate(samples.risk[folds.tested(samples) & samples.valid])
     together = logit(np.mean(risks, axis=0))
-    platts.append(calibrate(together[rows], labels, rates[-1], usable, method))
+    platts.append(calibrate(together[rows], labels, base, usable, method))
     risks.append(platts[-1](together))
-    return Ensemble(
-        members,
-        *_stacked(platts),
-        np.stack(rates).astype(np.float32),
-        np.stack(
-            [
-                excess(risk[quiet].astype(np.float32), base.astype(np.float32), usable)
-                for risk, base in zip(risks, rates, strict=True)
-            ]
-        ).astype(np.float32),
-    )
+    scores.append(np.mean(scores, axis=0))
+    told = [risk[quiet].astype(np.float32) for risk in risks]  # as `Ensemble.risk` tells it
+    seen = [
+        alarm_score(detector, risk, score[quiet], usable)
+        for risk, score in zip(told, scores, strict=True)
+    ]
+    largest = [largest_risk(risk, usable).astype(np.float32) for risk in told]
+    return Ensemble(members, *_stacked(platts), np.stack(seen), np.stack(largest))
 
 
 def quiet_paths(samples: Samples, plan: Plan) -> ScorePaths:
-    """The clean queries that set thresholds; the scores are each detector's `Ensemble.quiet`."""
+    """The clean queries that set thresholds; each detector's `Ensemble` has the scores."""
     rows = plan.folds.threshold(samples) & watched(samples) & samples.clean[samples.episode]
     return paths_of(samples, np.zeros(len(samples)), rows)
 
@@ -99,9 +100,9 @@ def quiet_paths(samples: Samples, plan: Plan) -> ScorePaths:
 def alarm_of(
     ensemble: Ensemble, judge: int, quiet: ScorePaths, usable: np.ndarray, rate: float
 ) -> AlarmThreshold:
-    """The split conformal thresholds [M] of one judge."""
-    scored = quiet.with_score(np.asarray(ensemble.quiet)[judge].astype(np.float64))
-    return alarm_threshold(scored, np.asarray(ensemble.base_rate)[judge], usable, rate)
+    """The thresholds [M] that gates hold, of one judge."""
+    scored = quiet.with_score(np.asarray(ensemble.quiet_risk)[judge].astype(np.float64))
+    return alarm_threshold(scored, usable, rate)
 
 
 def narrowed(member: Member) -> Member:

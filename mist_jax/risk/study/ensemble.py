@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.risk.calibration.paths import excess
+from mist_jax.risk.calibration.any_event import any_event_logit
 from mist_jax.risk.calibration.platt import Platt, logit
 from mist_jax.risk.detector import Detector, Member, per_motion
 from mist_jax.risk.features import Samples
@@ -23,8 +23,8 @@ class Ensemble:
     members: Sequence[Member]  # K
     platt_scale: np.ndarray  # float32 [K + 1, M]
     platt_shift: np.ndarray  # float32 [K + 1, M]
-    base_rate: np.ndarray  # float32 [K + 1, M], of the rows that each judge learnt from
-    quiet: np.ndarray  # float32 [K + 1, n]: excess on the clean queries that set thresholds
+    quiet_score: np.ndarray  # float32 [K + 1, n], on the clean queries that set thresholds
+    quiet_risk: np.ndarray  # float32 [K + 1, n]: `largest_risk` there, which sets gates
 
     @property
     def count(self) -> int:
@@ -50,18 +50,14 @@ class Ensemble:
         together = self.platt(judge)(logit(np.mean(risks, axis=0)))
         return together.astype(np.float32), np.mean(scores, axis=0)
 
-    def excess(self, risk: np.ndarray, judge: int, usable: np.ndarray) -> np.ndarray:
-        """float32 [Q]: the score that alarm rules see of a risk [Q, M] of this judge."""
-        return excess(risk, np.asarray(self.base_rate)[judge], usable).astype(np.float32)
-
     def arrays(self) -> dict[str, Any]:
         """As a tree of arrays."""
         return {
             "members": {str(k): dict(member) for k, member in enumerate(self.members)},
             "platt_scale": self.platt_scale,
             "platt_shift": self.platt_shift,
-            "base_rate": self.base_rate,
-            "quiet": self.quiet,
+            "quiet_score": self.quiet_score,
+            "quiet_risk": self.quiet_risk,
         }
 
     @classmethod
@@ -71,3 +67,15 @@ class Ensemble:
         stored = tree.get("members", {})
         members = [stored.get(str(k), {}) for k in range(len(tree["platt_scale"]) - 1)]
         return cls(members, **{name: leaf for name, leaf in tree.items() if name != "members"})
+
+
+def alarm_score(
+    detector: Detector, risk: np.ndarray, score: np.ndarray, usable: np.ndarray
+) -> np.ndarray:
+    """float32 [Q]: what alarm rules see of one judge's `risk` [Q, M] and the score it rests on.
+
+    Of a detector of contacts the log odds of any event, over usable motions (bool [M]); one of
+    failures keeps its own score, whatever it is worth as a forecast of contacts.
+    """
+    seen = score if detector.claims == "failure" else any_event_logit(risk, usable)
+    return seen.astype(np.float32)

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.figures import save_figures
-from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
+from mist_jax.risk.calibration.any_event import any_event
 from mist_jax.risk.judging.announcing import first_event_step, trade_off
-from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, any_event
+from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence
 from mist_jax.risk.judging.groups import OTHERS, grouped, groups_of
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_of_both
 from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_TASK
@@ -114,7 +114,7 @@ def detectors(card: Mapping[str, Any]) -> Figure:
     asked = {
         f"Mean over {len(over)} signed motions": lambda one: one[FIRST][MEAN][WITHIN_TASK],
         "Any first event": lambda one: one[FIRST][ANY_EVENT][WITHIN_TASK],
-        "Announced ahead": lambda one: one["alarms"][SPLIT_CONFORMAL.name]["announced_ahead"],
+        "Announced ahead": lambda one: one["alarms"][card["announced_by"]]["announced_ahead"],
     }
     for axes, (title, figure_of) in zip(panels, asked.items(), strict=True):
         rows = {name: figure_of(found[name]) for name in names}
@@ -133,14 +133,15 @@ def alarms(evidence: Evidence) -> Figure:
 
     One panel per group of detectors, the subject in each.
     """
-    known = {n: one.excess for n, one in evidence.forecasts.items() if one.excess is not None}
+    seen = {name: one.alarm_score for name, one in evidence.forecasts.items()}
+    known = {name: score for name, score in seen.items() if score is not None}
     groups = grouped({name: evidence.groups.get(name, OTHERS) for name in known})
     rows = max(1, (len(groups) + 1) // 2)
     figure = Figure(figsize=(13, 4.3 * rows), layout="constrained")
     panels = figure.subplots(rows, min(2, max(1, len(groups))), squeeze=False).ravel()
     for axes in panels[len(groups) :]:
         axes.set_visible(False)
-    curve = {name: trade_off(evidence.samples, excess) for name, excess in known.items()}
+    curve = {name: trade_off(evidence.samples, score) for name, score in known.items()}
     for axes, (group, names) in zip(panels, groups.items(), strict=False):
         axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
         axes.axvline(evidence.rate, color="0.5", linestyle=":", linewidth=1)

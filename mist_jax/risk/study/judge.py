@@ -14,7 +14,7 @@ from mist_jax.risk.plan import usable_motions
 from mist_jax.risk.splits import Folds, group_of
 from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk
 from mist_jax.risk.study.crossfit import alarm_of
-from mist_jax.risk.study.ensemble import Ensemble
+from mist_jax.risk.study.ensemble import Ensemble, alarm_score
 from mist_jax.risk.study.registry import DETECTORS, Registry, group_of_detector
 from mist_jax.risk.subset import of_episodes
 from mist_jax.risk.watched import paths_of, watched
@@ -125,20 +125,27 @@ def _forecast(
     meta = trained.metadata
     usable, rate, rows = np.asarray(meta.usable), meta.false_alarm_rate, watched(part)
     risk, score = ensemble.risk(detector, part, judge)
-    quiet = trained.quiet.with_score(np.asarray(ensemble.quiet)[judge].astype(np.float64))
+    quiet = trained.quiet.with_score(np.asarray(ensemble.quiet_score)[judge].astype(np.float64))
     alarm = alarm_of(ensemble, judge, trained.quiet, usable, rate)
-    excess = ensemble.excess(risk, judge, usable).astype(np.float64)
-    paths = paths_of(part, excess, rows)
+    seen = alarm_score(detector, risk, score, usable).astype(np.float64)
+    paths = paths_of(part, seen, rows)
     asked = sorted({rate, *rates} if detector.name == meta.detector else {rate})
     alarms = {one: _raised(quiet, paths, rows, one, bool(usable.any())) for one in asked}
     return Forecast(
         risk=risk,
         threshold=np.broadcast_to(alarm.threshold, risk.shape),
-        excess=excess,
+        alarm_score=seen if detector.claims == "contact" else _standardised(seen, quiet.score),
         alarms=alarms[rate],
         at_rates=alarms,
         score=score if detector.claims == "failure" else None,
     )
+
+
+def _standardised(score: np.ndarray, quiet: np.ndarray) -> np.ndarray:
+    """In spreads of the clean queries, for one level serves all judges, and members differ."""
+    if len(quiet) == 0:
+        return score
+    return (score - quiet.mean()) / (quiet.std() or 1.0)
 
 
 def _raised(

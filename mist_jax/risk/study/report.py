@@ -7,10 +7,10 @@ from typing import Any
 
 from mist_jax.disk import replace_file
 from mist_jax.errors import UserError
+from mist_jax.risk.judging.cards.failures import failure_card
+from mist_jax.risk.judging.cards.scorecard import scorecard
+from mist_jax.risk.judging.cards.table import markdown
 from mist_jax.risk.judging.evidence import Evidence
-from mist_jax.risk.judging.failures import failure_card
-from mist_jax.risk.judging.scorecard import scorecard
-from mist_jax.risk.judging.table import markdown
 from mist_jax.risk.plan import SAFE_EPOCHS
 from mist_jax.risk.study.checkpoint import RiskMetadata
 from mist_jax.risk.study.figures import draw_all

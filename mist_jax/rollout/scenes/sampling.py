@@ -64,7 +64,7 @@ def sample_scenes(plan: SamplingPlan, start_fleet: Callable[[], Fleet]) -> Path:
     """Lets the expert try what `plan.directory` lacks; see `fill_dataset`.
 
     Returns:
-      The table's file; scenes of other tasks and of the other pool stay in it.
+      The table's file; scenes of other tasks and of other pools stay in it.
 
     Raises:
       UserError: as `fill_dataset`, or a task has too few good scenes.

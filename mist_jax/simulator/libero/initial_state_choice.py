@@ -1,6 +1,7 @@
 """What a choice of initial states means for each task: ids, ranges, and names of pools."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -19,8 +20,8 @@ def choose_initial_states(
       suite: whose tasks they are.
       task_ids: tasks of the suite.
       text: nothing for all published states; else, separated by commas, ids ("7"), ranges ("0-29";
-        from 1000 on they are sampled), `tuning` or `sealed` for the accepted scenes of a pool, and
-        `tuning:20` for the first 20 of a task.
+        from 1000 on they are sampled), `tuning`, `sealed` or `study` for the accepted scenes of a
+        pool, and `tuning:20` for the first 20 of a task.
 
     Raises:
       UserError: `text` is not of this form, a task has no such state, or the suite has no table of
@@ -46,7 +47,7 @@ def choose_initial_states(
 
 def _accepted(suite: Suite, task_ids: list[int], word: str) -> dict[int, tuple[int, ...]]:
     name, colon, number = word.partition(":")
-    pool: Pool = "tuning" if name == "tuning" else "sealed"
+    pool = cast(Pool, name)
     if colon and not (number.isascii() and number.isdigit() and int(number) > 0):
         raise UserError(f"initial states {word!r}: write {pool}, or {pool}:20 for 20 of each task")
     how = f"python -m experiments.sample_scenes --env={suite.name} --pool={pool}"

@@ -13,11 +13,13 @@ from typing import Literal
 from mist_jax.errors import UserError
 from mist_jax.simulator.libero.suite import Task
 
-Pool = Literal["tuning", "sealed"]
-# `tuning`: to choose coefficients, thresholds and methods on. `sealed`: to report, opened once.
+Pool = Literal["tuning", "sealed", "study"]
+# `tuning`: to choose coefficients, thresholds and methods on. `sealed` and `study`: to report, each
+# opened once; `study` is for the preregistered study of steering, the risk study opened `sealed`.
 POOLS: Mapping[Pool, range] = MappingProxyType(
-    {"tuning": range(1000, 5000), "sealed": range(5000, 9000)}
+    {"tuning": range(1000, 5000), "sealed": range(5000, 7000), "study": range(7000, 9000)}
 )
+REPORTED: tuple[Pool, ...] = ("sealed", "study")
 SAMPLED = range(1000, 9000)
 
 

@@ -2,6 +2,7 @@
 
 A table is a small JSON file that `experiments/sample_scenes.py` writes and a `Suite` names:
 {"suite": "libero_spatial", "tuning": {"0": "1000-1038,1040", ...}, "sealed": {...}}.
+A pool of which nothing was accepted yet may be absent.
 """
 
 import json
@@ -40,7 +41,9 @@ class SceneTable:
         advice = "make it again with experiments.sample_scenes"
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(stored["suite"]), {pool: _parse(stored[pool], pool) for pool in POOLS})
+            return cls(
+                str(stored["suite"]), {pool: _parse(stored.get(pool, {}), pool) for pool in POOLS}
+            )
         except OSError as error:
             raise UserError(f"no scenes at {path} ({error.strerror}): {advice}") from None
         except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:

@@ -89,7 +89,7 @@ class Suite:
       problem: makes the class of its scenes from the class that LIBERO has for the BDDL file's
         problem: a suite whose scenes hold or place more than a BDDL file can say.
       scenes: the table of its accepted sampled scenes (`SceneTable`), for
-        `--initial_states=tuning` and `sealed`; None where there is none.
+        `--initial_states=tuning`, `sealed` and `study`; None where there is none.
     """
 
     name: str

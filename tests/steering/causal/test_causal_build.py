@@ -113,8 +113,10 @@ def test_one_push_for_all_tokens_is_the_sum_over_them():
 
 
 def test_pushes_at_tokens_of_unequal_number_are_refused():
+    long = dataclasses.replace(STATES.inputs[0], token_ids=np.arange(4, 24, dtype=np.int32))
+    mixed = dataclasses.replace(STATES, inputs=(long, *STATES.inputs[1:]))
     with pytest.raises(UserError, match="not equally many prompt tokens"):
-        jacobian_data(POLICY, STATES, dataclasses.replace(CONFIG, tokens="prompt"), 2)
+        jacobian_data(POLICY, mixed, dataclasses.replace(CONFIG, tokens="prompt"), 2)
 
 
 def test_the_report_says_what_was_measured(tmp_path, made):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.risk.calibration.any_event import any_event
 from mist_jax.risk.calibration.registry import ALARM_RULES, SPLIT_CONFORMAL
 from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.announcing import (
@@ -19,13 +20,13 @@ from mist_jax.risk.judging.announcing import (
     announcing,
     first_event_step,
 )
+from mist_jax.risk.judging.cards.sentences import sentences
 from mist_jax.risk.judging.described import described, judge_difference
-from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, Forecast, any_event
+from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence, Forecast
 from mist_jax.risk.judging.groups import OTHERS
 from mist_jax.risk.judging.metrics import average_precision
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
-from mist_jax.risk.judging.sentences import sentences
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, clusters_compared
 from mist_jax.risk.judging.views import (
     ANY_EVENT,
@@ -41,6 +42,7 @@ from mist_jax.risk.judging.views import (
 )
 
 REPLICATES = 1000
+GATES = "gates"  # thresholds per motion, beside the alarm rules
 NOTHING = "no motion has enough positives"
 NO_MEAN = f"no motion has {MIN_CLUSTERS} scenes with an event and as many without"
 ROWS = (*SIGNED_MOTIONS, MEAN, ANY_EVENT)
@@ -91,6 +93,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         "target": samples.target,
         "share": samples.share,
         "alarm_rate": evidence.rate,
+        "announced_by": _announced_by(evidence),
         "ahead_steps": AHEAD_STEPS,
         "n_positive": _named(evidence.n_positive.tolist()),
         "fallback_to_base_rate": [
@@ -190,7 +193,7 @@ def _calibration(
 def _alarms(
     forecast: Forecast, evidence: Evidence, of_episode: np.ndarray, resampling: Resampling
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Figures [1 + replicates] of every alarm rule; thresholds are split conformal's."""
+    """Figures [1 + replicates] of every alarm rule, and of the gates."""
     samples = evidence.samples
     return {
         rule: announcing(samples, rows, of_episode).figures(resampling)
@@ -201,14 +204,20 @@ def _alarms(
 def _rows_raised(forecast: Forecast, samples: Samples) -> dict[str, np.ndarray]:
     """bool [Q] of each rule."""
     above = (forecast.risk > forecast.threshold).any(axis=1) & samples.label.open
-    return {SPLIT_CONFORMAL.name: above, **forecast.alarms}
+    return {**forecast.alarms, GATES: above}
+
+
+def _announced_by(evidence: Evidence) -> str:
+    """The rule of the headline: split conformal, or gates where thresholds alone are known."""
+    known = all(forecast.alarms for forecast in evidence.forecasts.values())
+    return SPLIT_CONFORMAL.name if known else GATES
 
 
 def _at_rate(forecast: Forecast, evidence: Evidence) -> float | None:
     """First events announced ahead at the level that alarms the nominal share of these episodes."""
-    if forecast.excess is None:
+    if forecast.alarm_score is None:
         return None
-    value = announced_at(evidence.samples, forecast.excess, evidence.rate)
+    value = announced_at(evidence.samples, forecast.alarm_score, evidence.rate)
     return round(value, 6) if np.isfinite(value) else None
 
 
@@ -273,8 +282,9 @@ def _announced_more(
     evidence: Evidence,
     of_episode: np.ndarray,
 ) -> dict[str, Any]:
-    """First events that the subject announces ahead and the other does not, by split conformal."""
-    one, two = (alarms[name][SPLIT_CONFORMAL.name] for name in (evidence.subject, other))
+    """First events that the subject announces ahead and the other does not."""
+    rule = _announced_by(evidence)
+    one, two = (alarms[name][rule] for name in (evidence.subject, other))
     gap = described(one["announced_ahead"] - two["announced_ahead"], "no first events")
     events = np.isfinite(first_event_step(evidence.samples))
     judge_difference(gap, len(np.unique(of_episode[events])))

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from mist_jax.risk.features import Samples
+from mist_jax.risk.judging.cards.scorecard import NOTHING, REPLICATES
 from mist_jax.risk.judging.described import described, judge_difference
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
-from mist_jax.risk.judging.scorecard import NOTHING, REPLICATES
 from mist_jax.risk.judging.verdict import by_verdict, clusters_of_both
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
+from mist_jax.risk.judging.cards.sentences import views_told
 from mist_jax.risk.judging.evidence import AROUND, CLOCK, TASK_CLOCK
 from mist_jax.risk.judging.groups import groups_of
-from mist_jax.risk.judging.sentences import views_told
 from mist_jax.risk.judging.views import ANY_EVENT, FIRST, MEAN, WITHIN_FOLD, WITHIN_TASK
 
 ABSENT = "-"
@@ -17,8 +16,7 @@ NOTE = (
     "First harmful events of an episode, out of sample; within tasks: queries are compared within "
     "one task and fold; across: within one fold. In brackets 95% cluster bootstrap intervals over "
     "scenes. `=`: the {subject} is not better than this detector; `?`: that cannot be judged; no "
-    "mark: it is better. Ahead: {ahead} control steps or more before the event, by "
-    f"{SPLIT_CONFORMAL.name}"
+    "mark: it is better. Ahead: {ahead} control steps or more before the event, by {rule}"
     ", whose threshold on other scenes lets {rate:.0%} of clean episodes be alarmed; `never`: no "
     "query crosses it."
 )
@@ -50,14 +48,17 @@ def _headline(card: Mapping[str, Any]) -> str:
             for what in (MEAN, ANY_EVENT)
         ]
         more = card.get("head_minus_announced", {}).get(name)
-        ahead = _alarm(detector, "announced_ahead")
+        ahead = _alarm(card, name, "announced_ahead")
         return [
             *figures,
             ahead + (_mark(more) if ahead != ABSENT else ""),
-            _alarm(detector, "clean_episodes_alarmed"),
+            _alarm(card, name, "clean_episodes_alarmed"),
         ]
 
-    note = NOTE.format(subject=card["subject"], ahead=card["ahead_steps"], rate=card["alarm_rate"])
+    note = NOTE.format(
+        subject=card["subject"], ahead=card["ahead_steps"], rate=card["alarm_rate"],
+        rule=card["announced_by"],
+    )  # fmt: skip
     over = [name for name, told in card["motions"][FIRST].items() if told["in_mean"]]
     mean = f"The mean is over {', '.join(over)}." if over else "No motion can be in the mean."
     return f"{note} {mean}\n\n{_by_group(card, head, row)}"
@@ -123,24 +124,23 @@ def _rankings(card: Mapping[str, Any]) -> list[str]:
 
 
 def _alarms(card: Mapping[str, Any]) -> str:
-    """Split conformal alarms of every detector, and how well its probabilities are calibrated."""
+    """Alarms of every detector, and how well its probabilities are calibrated."""
     head = [
         "within the horizon", "lead (steps)", "false alarms per clean episode", "ECE", "Brier",
     ]  # fmt: skip
 
     def row(name: str, detector: Mapping[str, Any]) -> list[str]:
-        del name
         error = detector["calibration"].get(ANY_EVENT, {})
         return [
-            _alarm(detector, "announced_within_horizon"),
-            shown(detector["alarms"][SPLIT_CONFORMAL.name]["lead_steps"], 1),
-            _alarm(detector, "false_alarms_per_clean_episode", 2),
+            _alarm(card, name, "announced_within_horizon"),
+            shown(detector["alarms"][card["announced_by"]]["lead_steps"], 1),
+            _alarm(card, name, "false_alarms_per_clean_episode", 2),
             shown(error.get("ece")),
             shown(error.get("brier")),
         ]
 
     title = (
-        f"**Alarms by {SPLIT_CONFORMAL.name}**, nominal {card['alarm_rate']:.0%} of clean episodes;"
+        f"**Alarms by {card['announced_by']}**, nominal {card['alarm_rate']:.0%} of clean episodes;"
         " within the horizon: announced ahead and not earlier than that. ECE and Brier score: any "
         "event."
     )
@@ -202,10 +202,11 @@ def _by_group(
     return _grid(["detector", *head], rows)
 
 
-def _alarm(detector: Mapping[str, Any], figure: str, digits: int = 3) -> str:
-    """A figure of the split conformal alarms, or that there never is one."""
-    value = detector["alarms"][SPLIT_CONFORMAL.name][figure]
-    if value["value"] is not None and detector["alarms_raised"][SPLIT_CONFORMAL.name] == 0:
+def _alarm(card: Mapping[str, Any], name: str, figure: str, digits: int = 3) -> str:
+    """A figure of one detector's alarms, or that there never is one."""
+    detector, rule = card["detectors"][name], card["announced_by"]
+    value = detector["alarms"][rule][figure]
+    if value["value"] is not None and detector["alarms_raised"][rule] == 0:
         return NEVER
     return shown(value, digits)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.risk.calibration.registry import SPLIT_CONFORMAL
 from mist_jax.risk.judging.evidence import AROUND, CLOCK, TASK_CLOCK
 from mist_jax.risk.judging.groups import groups_of
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, by_verdict
@@ -48,7 +47,7 @@ def sentences(card: Mapping[str, Any], usable: np.ndarray) -> list[str]:
     lines.append(f"Any first event, within tasks: {_said(card, either)}.")
     announced = card["head_minus_announced"]
     lines.append(
-        f"First events announced ahead, by {SPLIT_CONFORMAL.name} at {card['alarm_rate']:.0%}: "
+        f"First events announced ahead, by {card['announced_by']} at {card['alarm_rate']:.0%}: "
         f"{_said(card, announced)}."
     )
     if CLOCK in first:

@@ -1,0 +1,1 @@
+"""What judging comes to: scorecards, their sentences and tables."""
