@@ -64,7 +64,7 @@ flags.adopt_module_key_flags(causal_flags)
 
 def main() -> None:
     """Gathers, extracts, writes."""
-    from mist_jax.steering.methods import LEARNED, in_order
+    from mist_jax.steering.study.registry import LEARNED, in_order
 
     methods, output = tuple(dict.fromkeys(_METHODS.value)), Path(_OUTPUT_DIR.value)
     in_order(methods)  # refuses an unknown one before anything is read
@@ -107,8 +107,12 @@ def _directions(
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.causal.states import gather_states
-    from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks, save_extraction
     from mist_jax.steering.proof import Proof
+    from mist_jax.steering.study.extraction_run import (
+        ExtractionConfig,
+        extract_banks,
+        save_extraction,
+    )
 
     digest = dataset_hash(*data)
     samples = gather_samples(

@@ -9,8 +9,8 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.steering.checkpoint import restore_bank
-from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks, save_extraction
-from mist_jax.steering.methods import METHODS, in_order
+from mist_jax.steering.study.extraction_run import ExtractionConfig, extract_banks, save_extraction
+from mist_jax.steering.study.registry import METHODS, in_order
 from tests.helpers.tiny import tiny_policy
 from tests.risk.test_detectors import study
 

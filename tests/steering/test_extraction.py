@@ -17,9 +17,9 @@ from mist_jax.steering.extraction import (
     residual_norms,
     risky_queries,
 )
-from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks
 from mist_jax.steering.linear_probe import fit_probes
-from mist_jax.steering.value_vectors import value_vector_directions
+from mist_jax.steering.study.extraction_run import ExtractionConfig, extract_banks
+from mist_jax.steering.weights.value_vectors import value_vector_directions
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 from tests.helpers.tiny import tiny_policy
 

@@ -11,15 +11,15 @@ from mist_jax.risk.features import Samples, gather_samples
 from mist_jax.steering.causal.states import TEST, CausalStates, split_states
 from mist_jax.steering.checkpoint import restore_bank
 from mist_jax.steering.conceptors.checkpoint import restore_conceptors
-from mist_jax.steering.extraction_run import (
+from mist_jax.steering.learned.learn import LearningConfig
+from mist_jax.steering.proof import NOT_MEASURED
+from mist_jax.steering.study.extraction_run import (
     Extraction,
     ExtractionConfig,
     extract_banks,
     save_extraction,
 )
-from mist_jax.steering.learned.learn import LearningConfig
-from mist_jax.steering.methods import METHODS, in_order
-from mist_jax.steering.proof import NOT_MEASURED
+from mist_jax.steering.study.registry import METHODS, in_order
 from tests.helpers.linear_policy import LAYERS, WIDTH, linear_inputs, linear_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 

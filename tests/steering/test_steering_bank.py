@@ -19,8 +19,8 @@ from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.causal.effects import MotionEffect
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
-from mist_jax.steering.figures import draw_bank
 from mist_jax.steering.proof import Proof
+from mist_jax.steering.study.figures import draw_bank
 
 METADATA = BankMetadata(layers=(1, 3), model="toy@1", dataset_hash="h")
 

@@ -10,7 +10,7 @@ from mist_jax.steering.causal.states import CausalStates
 from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import DEFAULT_MIN_SAMPLES
 from mist_jax.steering.learned.learn import LearningConfig
-from mist_jax.steering.value_vectors import DEFAULT_TOP
+from mist_jax.steering.weights.value_vectors import DEFAULT_TOP
 
 Found = Directions | Conceptors
 """What a method found: vectors to add, or soft projections."""

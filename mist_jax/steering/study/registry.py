@@ -19,10 +19,10 @@ from mist_jax.steering.extraction import (
     residual_norms,
 )
 from mist_jax.steering.learned.directions import learned_directions
-from mist_jax.steering.method import Found, MethodInputs, SteeringMethod
 from mist_jax.steering.permuted import permute_labels
-from mist_jax.steering.readout import action_readout, value_vectors_of
-from mist_jax.steering.value_vectors import value_vector_directions
+from mist_jax.steering.study.method import Found, MethodInputs, SteeringMethod
+from mist_jax.steering.weights.readout import action_readout, value_vectors_of
+from mist_jax.steering.weights.value_vectors import value_vector_directions
 
 RANDOM, CONCEPTOR, LEARNED = "random", "conceptor", "learned"
 

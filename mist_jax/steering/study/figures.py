@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from mist_jax.figures import save_figures
 from mist_jax.steering.bank import SteeringBank
 from mist_jax.steering.causal.effects import CROSS_TALK, RIGHT, SLOPE, MotionEffect
-from mist_jax.steering.method import Found
 from mist_jax.steering.proof import Proof
+from mist_jax.steering.study.method import Found
 
 
 def draw_bank(folder: Path, bank: SteeringBank) -> list[Path]:

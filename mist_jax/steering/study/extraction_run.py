@@ -26,13 +26,13 @@ from mist_jax.steering.conceptors.checkpoint import FOLDER as CONCEPTORS_FOLDER
 from mist_jax.steering.conceptors.checkpoint import save_conceptors
 from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import DEFAULT_MIN_SAMPLES, residual_norms
-from mist_jax.steering.figures import draw_extraction
 from mist_jax.steering.learned.learn import LearningConfig
 from mist_jax.steering.measuring import prove
-from mist_jax.steering.method import Found, MethodInputs
-from mist_jax.steering.methods import in_order
 from mist_jax.steering.proof import Proof
-from mist_jax.steering.value_vectors import DEFAULT_TOP
+from mist_jax.steering.study.figures import draw_extraction
+from mist_jax.steering.study.method import Found, MethodInputs
+from mist_jax.steering.study.registry import in_order
+from mist_jax.steering.weights.value_vectors import DEFAULT_TOP
 
 
 @dataclass(frozen=True)
