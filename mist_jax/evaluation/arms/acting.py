@@ -10,11 +10,12 @@ from mist_jax.evaluation.arms.push_specs import PUSHES
 from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.arm import Arm
 from mist_jax.signed import DIMENSION
-from mist_jax.steering.causal.bank import AGAINST_MOTION, NORMAL
+from mist_jax.steering.causal.bank import AGAINST_MOTION
 
 
 def check_acting(
@@ -80,7 +81,8 @@ def _idle_push(row: ArmRow, numbers: RunNumbers, first: int) -> str:
     if not waits:
         needs_size = "oracle" in row.needs
         return "--coefficient=0 moves nothing" if needs_size and not numbers.size[:3].any() else ""
-    if numbers.intent == NORMAL and not numbers.size[0]:
+    along_normal = isinstance(causal.intents.get(numbers.intent), AlongNormal)
+    if along_normal and not numbers.size[0]:
         return "--coefficient=0 moves nothing"
     if numbers.intent == AGAINST_MOTION and not _moved(numbers).any():
         if not numbers.size.any():
