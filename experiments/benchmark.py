@@ -19,9 +19,10 @@ _PRESET: flags.FlagHolder[Any] = flags.DEFINE_enum(
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "2", "4", "8"], "Examples in one query.")
 _STEERING = flags.DEFINE_list(
     "steering",
-    ["none", "read", "off", "on"],
+    ["none", "read", "off", "on", "causal"],
     "none: the model alone; read: a risk head reads four sites; off: returning activations, with "
-    "zero steering; on: also reading the risk and steering every layer.",
+    "zero steering; on: also reading the risk and steering every layer; causal: reading the risk "
+    "at one site, and causal pushes at one layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."
@@ -91,10 +92,11 @@ def _batch_sizes() -> list[int]:
 
 
 def _modes() -> list[Any]:
-    unknown = [mode for mode in _STEERING.value if mode not in ("none", "read", "off", "on")]
+    known = ("none", "read", "off", "on", "causal")
+    unknown = [mode for mode in _STEERING.value if mode not in known]
     if unknown or not _STEERING.value:
         raise UserError(
-            f"--steering={','.join(_STEERING.value)}: valid ones are none, read, off, on"
+            f"--steering={','.join(_STEERING.value)}: valid ones are {', '.join(known)}"
         )
     return list(dict.fromkeys(_STEERING.value))
 

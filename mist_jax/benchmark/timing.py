@@ -14,16 +14,22 @@ from jax.sharding import Mesh
 from rich.table import Table
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.action_map.table import TableMap
+from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
+from mist_jax.signed import MOTIONS
 
-SteeringMode = Literal["none", "read", "off", "on"]
+SteeringMode = Literal["none", "read", "off", "on", "causal"]
 READ = ("llm.resid", "llm.resid:image", "llm.resid:steps", "llm.lens")
 _MEMBERS = 5  # of the heads that are timed: an ensemble over five folds
 _WARM_UP = 3
+_JACOBIANS = 40  # ten tasks, four phases
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,9 @@ def measure(
         batch: examples in one query.
         steering: `none` is the model alone; `read` also has a risk head forecast from all of
             `READ` that the model has; `off` returns the activations of every layer and takes
-            steering that is zero; `on` also reads the risk and steers every example at every layer.
+            steering that is zero; `on` also reads the risk and steers every example at every layer;
+            `causal` reads the risk at one site and pushes every example at one layer, each token
+            its own way, by Jacobians of ten tasks in four phases.
         repeats: queries timed, after a few that are not.
     """
     inputs = model.example_inputs(batch)
@@ -179,9 +187,28 @@ def _intervention(
     if steering == "off":
         zero = Steering.of(np.zeros((1, layers, width)), np.zeros((batch, 1)), site=place)
         return Intervention.of(head.switched_off(), zero, memory=head.no_memory(batch))
+    if steering == "causal":
+        return Intervention.of(
+            head, _causal_push(model, place, batch), memory=head.no_memory(batch)
+        )
     vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
     push = Steering.of(vectors, np.ones((batch, 1)), site=place)
     return Intervention.of(head, push, memory=head.no_memory(batch))
+
+
+def _causal_push(model: PolicyModel, place: str, batch: int) -> CausalPush:
+    """Against every second motion, at the layer after the one at which the risk is known."""
+    layers, width, dims = model.sites[place].layers, model.sites[place].width, model.action_dim
+    shape = (_JACOBIANS, dims, model.chunk * dims, width)
+    table = np.random.default_rng(1).standard_normal(shape, np.float32)
+    return CausalPush.of(
+        TableMap.of(table, np.arange(batch) % _JACOBIANS),
+        AgainstMotion.of(np.full(dims, 0.1)),
+        np.broadcast_to(np.eye(dims), (batch, dims, dims)),
+        np.eye(layers)[min(layers // 3 + 1, layers - 1)],
+        gate=ThresholdGate.of(np.where(np.arange(MOTIONS) % 2, 2.0, -1.0), np.eye(MOTIONS), batch),
+        site=place,
+    )
 
 
 def _memory_of(device: Any) -> int:

@@ -71,7 +71,7 @@ def test_one_query_of_the_published_size_is_nine_tflop():
     assert 8e12 < PUBLISHED.flops(1) < 9.5e12
 
 
-@pytest.mark.parametrize("steering", ["none", "off", "on"])
+@pytest.mark.parametrize("steering", ["none", "off", "on", "causal"])
 def test_every_mode_is_timed(steering):
     parameters = random_parameters(TINY_MODEL, "float32", policy_mesh(jax.devices()[:1]))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))

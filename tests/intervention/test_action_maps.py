@@ -28,6 +28,10 @@ def jacobians(seed: int, count: int = BATCH) -> np.ndarray:
     return (rng.normal(size=(count, DIMS, TOKENS, WIDTH)) * scale).astype(np.float32)
 
 
+def one_number() -> Projection:
+    return Projection.of(np.zeros(1), np.ones((1, 1)), np.ones(1))
+
+
 def moved(jacobian: np.ndarray, push) -> np.ndarray:
     return np.einsum("basd,bsd->ba", jacobian, np.asarray(push))
 
@@ -128,7 +132,7 @@ def test_noise_that_moves_no_action_pushes_nothing():
 
 def test_every_map_of_the_registry_can_be_differentiated_where_nothing_is_wanted():
     table = TableMap.of(jacobians(0))
-    linear = LinearMap.of(Projection.of(np.zeros(4), np.ones((4, 1)), [1.0]), jacobians(1))
+    linear = LinearMap.of(Projection.of(np.zeros(4), np.ones((4, 1)), np.ones(1)), jacobians(1))
     maps = (table, linear, NoiseMap.of(table, np.ones((BATCH, TOKENS, WIDTH))))
     assert {type(made) for made in maps} == set(ACTION_MAPS.values())
     for made in maps:
@@ -140,22 +144,20 @@ def test_every_map_of_the_registry_can_be_differentiated_where_nothing_is_wanted
     ("make", "message"),
     [
         (lambda: TableMap.of(np.ones((2, 7, 8))), "a table of Jacobians is"),
-        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), [0.0, 1.0]), "a row per example"),
-        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), [0, 2]), "rows 0 to 1, not 2"),
-        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), [-1, 0]), "rows 0 to 1, not -1"),
+        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), np.array([0.0, 1.0])), "a row per example"),
+        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), np.array([0, 2])), "rows 0 to 1, not 2"),
+        (lambda: TableMap.of(np.ones((2, 7, 1, 8)), np.array([-1, 0])), "rows 0 to 1, not -1"),
         (lambda: TableMap.of(np.ones((2, 7, 1, 8)), damping=0.0), "damping must be positive"),
         (
-            lambda: LinearMap.of(
-                Projection.of([0.0], [[1.0]], [1.0]), np.full((2, 7, 1, 8), np.nan)
-            ),
+            lambda: LinearMap.of(one_number(), np.full((2, 7, 1, 8), np.nan)),
             "must be finite",
         ),
         (
-            lambda: LinearMap.of(Projection.of([0.0], [[1.0]], [1.0]), np.ones((1, 7, 1, 8))),
+            lambda: LinearMap.of(one_number(), np.ones((1, 7, 1, 8))),
             "needs 2 Jacobians, not 1",
         ),
-        (lambda: Projection.of([0.0], [[1.0]], [0.0]), "scales positive"),
-        (lambda: Projection.of([0.0], [1.0], [1.0]), "a projection needs"),
+        (lambda: Projection.of(np.zeros(1), np.ones((1, 1)), np.zeros(1)), "scales positive"),
+        (lambda: Projection.of(np.zeros(1), np.ones(1), np.ones(1)), "a projection needs"),
         (
             lambda: NoiseMap.of(TableMap.of(np.ones((2, 7, 1, 8))), np.ones((3, 1, 8))),
             "2 examples of width 8",

@@ -85,7 +85,7 @@ def test_no_transform_leaves_alone_and_no_application_only_tells_bit_for_bit(
 ):
     turn = AS_IT_IS * np.array([1, 0, 1])[:, None, None]
     operator = CausalPush.of(
-        TableMap.of(jacobian), Given.of(WANTED), turn, ON, applied=[1.0, 1.0, 0.0]
+        TableMap.of(jacobian), Given.of(WANTED), turn, ON, applied=np.array([1, 1, 0])
     )
     made = steered(policy, operator)
     assert np.abs(made.raw_actions[0] - plain.raw_actions[0]).max() > 1e-3
