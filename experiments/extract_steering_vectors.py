@@ -3,15 +3,21 @@
     python -m experiments.extract_steering_vectors --data_dir=data/episodes \
         --model_name=mist-nano --output_dir=runs/steering
 
-Writes output_dir/steering_bank (Orbax and its metadata), summary.json and plots/.
+Writes output_dir/steering_bank (Orbax and its metadata), summary.json and plots/. Where the data
+keep pictures (--images=query) also causal_bank: pushes by the action's Jacobian at one layer.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import binary, extension_flags
+from experiments import binary, causal_flags, extension_flags
+from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
+
+if TYPE_CHECKING:
+    from mist_jax.policy.policy import Policy
 
 _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to extract from, comma separated.", required=True
@@ -23,7 +29,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the bank goes.", re
 _METHODS = flags.DEFINE_list(
     "methods",
     ["contrast", "linear", "random"],
-    "contrast, linear, value_vectors, random, or a method that an extension adds.",
+    "contrast, linear, value_vectors, random, or a method that an extension adds; empty for none.",
 )
 _LAYERS = flags.DEFINE_string(
     "layers", "all", "Layers to make vectors for, such as 2-5 or 3,5; all: every stored one."
@@ -42,6 +48,7 @@ _TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of valu
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
 
 flags.adopt_module_key_flags(extension_flags)
+flags.adopt_module_key_flags(causal_flags)
 
 
 def main() -> None:
@@ -52,16 +59,31 @@ def main() -> None:
     in_order(methods)  # refuses an unknown one before anything is read
     data = binary.data_folders(_DATA_DIR.value)
     check_output(output, "steering bank")
-    binary.check_stored(data, _SITE.value, _LAYERS.value)
+    causal = causal_flags.check(data)
+    if methods:
+        binary.check_stored(data, _SITE.value, _LAYERS.value)
+    elif not causal:
+        raise UserError("--methods is empty and no causal bank is made: there is nothing to do")
 
+    from mist_jax.loading import load_policy
+
+    policy = load_policy(_MODEL_NAME.value)
+    if methods:
+        _directions(methods, data, policy, output)
+    if causal:
+        causal_flags.make(data, policy, output, _SEED.value)
+
+
+def _directions(
+    methods: tuple[str, ...], data: tuple[Path, ...], policy: "Policy", output: Path
+) -> None:
+    """The steering bank of these methods."""
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
     from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
 
     digest = dataset_hash(*data)
-    policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(
         read_episodes(*data), _SITE.value, _HORIZON.value, _SHARE.value, target="all"
     )

@@ -25,6 +25,7 @@ _SIGNS: tuple[tuple[str, OutputKind], ...] = (
     ("plan.json", "training run"),
     ("risk_head", "risk head"),
     ("steering_bank", "steering bank"),
+    ("causal_bank", "steering bank"),
     ("dataset_statistics.json", "policy"),
     ("report.html", "report"),
 )

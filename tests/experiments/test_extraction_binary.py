@@ -1,5 +1,6 @@
-"""Directions from data in several folders, as typed: one bank, with the hash of all of them."""
+"""What the extraction writes, as typed: a steering bank of several folders, a causal bank."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.episodes.writer import EpisodeWriter
+from mist_jax.steering.causal.checkpoint import restore_causal_bank
 from mist_jax.steering.checkpoint import restore_bank
+from tests.helpers.causal_states import pictured_episode
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes
 
@@ -60,3 +63,51 @@ def test_folders_are_extracted_from_as_one(tmp_path):
     assert twice.returncode == 1
     assert "name only one" in twice.stderr
     assert "Traceback" not in twice.stderr
+
+
+def test_data_with_pictures_give_a_causal_bank(tmp_path):
+    card = save_tiny_policy(tmp_path / "policy")
+    info = DatasetInfo(
+        model=card.identity,
+        assets="lite",
+        suites=("libero_spatial",),
+        sites={SITE: Site((0,), 4)},
+        images="query",
+        camera_res=64,
+    )
+    data = tmp_path / "data"
+    with EpisodeWriter(data, info) as writer:
+        for scene in range(6):
+            writer.append(pictured_episode(scene, model=card.identity, side=64, seed=scene))
+    done = extract(
+        f"--data_dir={data}", f"--model_name={tmp_path / 'policy'}", "--methods=",
+        f"--output_dir={tmp_path / 'out'}", "--causal_measured=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bank = restore_causal_bank(tmp_path / "out")
+    assert bank.metadata.layer == SMALL.layers - 2
+    assert bank.metadata.dataset_hash == dataset_hash(data)
+    assert bank.metadata.instructions == ("pick up bowl 0", "pick up bowl 1")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert set(summary["causal"]["effects"]) == {"table", "linear", "exact"}
+    assert (
+        "no unsteered episode has a harmful contact"
+        in summary["causal"]["intents"]["along_normal"]["absent"]
+    )
+    assert "of 2" in done.stdout  # the sign was right in so many of two states
+    assert not (tmp_path / "out" / "steering_bank").exists()
+
+
+def test_a_causal_bank_without_pictures_is_refused_early(tmp_path):
+    info = DatasetInfo(model="tiny@1", assets="lite", suites=("libero_spatial",))
+    with EpisodeWriter(tmp_path / "data", info):
+        pass
+    for flags, message in (
+        (["--causal_layers=1"], "keeps no pictures, which a Jacobian needs"),
+        (["--methods="], "there is nothing to do"),
+        (["--causal_layers=none", "--branches=b"], "intents belong to a causal bank"),
+    ):
+        done = extract(f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'o'}", *flags)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1

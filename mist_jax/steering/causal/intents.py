@@ -1,0 +1,78 @@
+"""What to want, learnt for a bank: off the obstacle, and what costs least, with its placebo.
+
+Intents look at what the bank's operator reads at its layer; data and branches must keep that.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mist_jax.counterfactual.fitting.learn import (
+    ALONG_NORMAL,
+    learn_intents,
+    read_branches,
+    report,
+)
+from mist_jax.counterfactual.fitting.normal import NormalTable, fit_normal, gather_normals
+from mist_jax.counterfactual.fitting.search import Search
+from mist_jax.episodes.index import dataset_hash
+from mist_jax.episodes.reader import read_episodes
+from mist_jax.errors import UserError
+from mist_jax.steering.causal.bank import CausalBank
+from mist_jax.steering.causal.effects import SIZES
+
+
+def fit_intents(
+    bank: CausalBank,
+    data: Sequence[Path],
+    branches: Path | None = None,
+    search: Search | None = None,
+) -> tuple[CausalBank, dict[str, Any]]:
+    """The bank with its intents, and what is known of them, JSON-ready.
+
+    The normal is learnt from the harmful contacts of the unsteered episodes of `data` (or of the
+    branches, where there are more of them); without enough of them, or without the activations, it
+    is left out and the report says why. The value of actions and its placebo come from `branches`,
+    by `search` (default: its own defaults).
+
+    Raises:
+        UserError: branches of another model, without the bank's activations, or too few.
+    """
+    made, search = bank.metadata, search or Search()
+    normals: NormalTable | None = None
+    absent = ""
+    try:
+        normals = gather_normals(read_episodes(*data), made.reads, made.layer, place=made.site)
+    except UserError as error:
+        absent = str(error)
+    if branches is not None:
+        table = read_branches(branches, made.reads, made.layer, place=made.site)
+        if table.model != made.model:
+            raise UserError(
+                f"--branches: they are of {table.model!r}, the causal bank is of {made.model!r}"
+            )
+        learnt = learn_intents(table, search, normals)
+        made = replace(made, branches_hash=dataset_hash(branches))
+        bank = replace(bank, intents=learnt.intents(), metadata=made)
+        return bank, _finite(report(table, learnt, search))
+    if normals is not None:
+        try:
+            normal = fit_normal(normals, search.seed)
+        except UserError as error:
+            absent = str(error)
+        else:
+            cosines = {"cosine": normal.cosine, "task_cosine": normal.task_cosine}
+            found = {ALONG_NORMAL: {"states": normal.states, **cosines}}
+            return replace(bank, intents={ALONG_NORMAL: normal.intent(SIZES[1])}), _finite(found)
+    return bank, {ALONG_NORMAL: {"absent": absent}}
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON has not."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
