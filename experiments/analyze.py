@@ -45,7 +45,7 @@ def main() -> None:
         write_report,
     )
     from mist_jax.steering.checkpoint import restore_bank
-    from mist_jax.steering.figures import draw_bank
+    from mist_jax.steering.study.figures import draw_bank
 
     output = Path(_OUTPUT_DIR.value)
     check_output(output, "analysis")

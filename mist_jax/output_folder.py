@@ -26,6 +26,7 @@ _SIGNS: tuple[tuple[str, OutputKind], ...] = (
     ("risk_head", "risk head"),
     ("steering_bank", "steering bank"),
     ("causal_bank", "steering bank"),
+    ("conceptor_bank", "steering bank"),
     ("dataset_statistics.json", "policy"),
     ("report.html", "report"),
 )

@@ -30,6 +30,7 @@ def made_up_states(policy: Policy, scenes: int = 10, tasks: int = 2) -> CausalSt
         inputs=tuple(inputs),
         instruction=np.asarray([f"task {s % tasks}" for s in scene]),
         scene=scene,
+        key=np.asarray([("made up", s % tasks, s) for s in scene], str),
         step=steps,
         max_steps=np.full(len(inputs), LONGEST, np.int32),
         raw_actions=raw,

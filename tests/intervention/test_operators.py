@@ -17,6 +17,7 @@ from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.operators.project import Project
 from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.registry import OPERATORS
@@ -76,6 +77,13 @@ def make(name: str, strength: np.ndarray, site: str = "llm.resid", seed: int = 0
         table = TableMap.of(rng.normal(size=(BATCH, DIMS, 1, WIDTH)))
         turn = np.eye(DIMS) * strength[:, None, None]
         return CausalPush.of(table, Given.of(rng.normal(size=(BATCH, DIMS))), turn, only, **options)
+    if name == "conceptor":
+        basis = np.linalg.qr(rng.normal(size=(WIDTH, 3)))[0]
+        kept, centre = rng.uniform(size=(1, 1, 3)), rng.normal(size=(1, 1, WIDTH))
+        return Conceptor.of(
+            basis[None, None], kept, centre, strength[:, None], steered=(LAYER,), layers=LAYERS,
+            **options,
+        )  # fmt: skip
     limit = np.where(only * strength.max() > 0, 0.5, np.inf)
     return ClampNorm(jnp.asarray(limit), options["gate"], role_mask(("action",)), site)
 
@@ -124,7 +132,7 @@ def test_an_operator_acts_at_its_layer_and_off_or_closed_keeps_every_bit(name, p
         assert not off.gate.any()
 
 
-@pytest.mark.parametrize("name", ["steering", "project", "push", "causal_push"])
+@pytest.mark.parametrize("name", ["steering", "project", "push", "causal_push", "conceptor"])
 def test_a_row_with_nothing_to_do_keeps_its_bits_beside_rows_that_do(name, parameters):
     plain, on = run(parameters), run(parameters, make(name, ON))
     np.testing.assert_array_equal(bits(on.actions[1]), bits(plain.actions[1]))
@@ -197,6 +205,7 @@ def test_operators_act_in_the_order_given(parameters):
         ("project", "fraction"),
         ("push", "push"),
         ("causal_push", "transform"),
+        ("conceptor", "strength"),
     ],
 )
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):

@@ -11,7 +11,7 @@ import numpy as np
 
 from mist_jax.steering.bank import Directions
 from mist_jax.steering.extraction import Contrasts, extract
-from mist_jax.steering.method import MethodInputs, SteeringMethod
+from mist_jax.steering.study.method import MethodInputs, SteeringMethod
 
 
 def medians(data: Contrasts, risky: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Directions from the weights alone: what they write, and what the action head makes of it."""
