@@ -85,8 +85,9 @@ class Turn:
     an episode anew, also when a worker was lost on the way. The pose is the end effector's:
     position [3] in metres and quaternion [4] xyzw in the world frame, finger positions [2] in
     metres. `motion` [A] is the mean of the actions executed since the turn before (or in the last
-    chunk of the prefix), zero at the episode's first step. `between` are the policy's
-    inputs half a chunk before this turn, where the worker was told to keep them.
+    chunk of the prefix), zero at the episode's first step. `between` are the policy's inputs half a
+    chunk before this turn, where the worker was told to keep them. `instruction` and `max_steps`
+    are the task's.
     """
 
     key: EpisodeKey
@@ -98,6 +99,8 @@ class Turn:
     gripper_qpos: np.ndarray | None = None
     motion: np.ndarray | None = None
     between: "PolicyInputs | None" = None
+    instruction: str = ""
+    max_steps: int = 0
 
 
 def check_probes(probes: Iterable[str]) -> tuple[str, ...]:

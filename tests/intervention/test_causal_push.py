@@ -172,7 +172,8 @@ def test_operators_beside_each_other_add_what_they_want_and_push_their_own_rows(
     np.testing.assert_allclose(made.wanted, WANTED * np.array([[1], [1], [0]]), atol=1e-7)
     moved = realised(made, plain)
     np.testing.assert_allclose(moved[0], WANTED[0], atol=0.05 * 0.02)
-    assert np.linalg.norm(moved[1]) == pytest.approx(np.linalg.norm(WANTED[1]), rel=0.1)
+    dose, wanted = np.linalg.norm(moved[1, :6]), np.linalg.norm(WANTED[1, :6])
+    assert dose == pytest.approx(wanted, rel=0.1)
     np.testing.assert_array_equal(bits(made.raw_actions[2]), bits(plain.raw_actions[2]))
 
 

@@ -1,21 +1,18 @@
-"""Whether a run has what its arms need, and whether each can act with it."""
+"""Whether a run was given what its arms need; asked before anything is loaded."""
 
-from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Collection, Sequence
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.registry import arm_rows, find_arm
-from mist_jax.evaluation.arms.row import Need, RunNumbers
-from mist_jax.intervention.reader import RiskReader
-from mist_jax.intervention.site import ModelSite
-from mist_jax.rollout.arm import Arm
+from mist_jax.evaluation.arms.row import Need
 
 _LACKING: dict[Need, str] = {
     "risk": "listens to alarms: give --risk_head",
-    "bank": "pushes along directions: give --steering_vectors",
-    "rate": "needs --gate_rate, the share of queries at which each motion alarms; summary.json "
-    "of a run with an arm that listens to alarms gives it as alarm_rate",
+    "causal": "pushes for a wanted change of the action: give --causal_bank",
+    "directions": "pushes along directions: give --steering_vectors",
+    "replay": "replays what mist wanted: give --replay_from, an earlier evaluation with mist",
+    "oracle": "knows where the unsteered policy hits something: give --oracle_from, unsteered "
+    "episodes of the same scenes and seeds",
 }
 
 
@@ -34,73 +31,3 @@ def check_arms(names: Sequence[str], given: Collection[Need]) -> None:
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated:
         raise UserError(f"--interventions names {repeated[0]!r} twice")
-
-
-def check_acting(
-    arms: Mapping[str, Arm],
-    numbers: RunNumbers,
-    reader: RiskReader | None,
-    sites: Mapping[str, ModelSite],
-    depth: int,
-) -> None:
-    """Checks that what a run was given lets each arm act at some query.
-
-    A threshold of 1, which no risk exceeds, is left alone: somebody asked for a silent run.
-
-    Args:
-        arms: those of the run.
-        numbers: what they were built of.
-        reader: reads risk; None without a risk head.
-        sites: of the model.
-        depth: layers that can be steered.
-
-    Raises:
-        UserError: an arm that would leave every episode as the unsteered policy's.
-    """
-    first = _first_open(reader, sites, depth)
-    for name, arm in arms.items():
-        needs = find_arm(name).needs
-        why = ""
-        if "risk" in needs and not np.isfinite(numbers.alarm_threshold).any():
-            why = "the risk head never alarms of any motion; train it on more contacts, or give "
-            why += "--risk_threshold"
-        elif "bank" in needs:
-            why = _idle_push(numbers, needs, first)
-        elif arm.shrink > 0 and first >= depth:
-            why = "there is no later layer to act at; train the risk head with a lower --max_layer"
-        if why:
-            read = "" if reader is None else f" (risk is read up to layer {int(reader.layer)})"
-            raise UserError(f"--interventions={name} cannot act{read}: {why}")
-
-
-def _first_open(reader: RiskReader | None, sites: Mapping[str, ModelSite], depth: int) -> int:
-    """The first layer at which a gate that waits for risk can be open; `depth`: none."""
-    if reader is None or int(reader.layer) < 0:
-        return depth
-    stages = {sites[site].stage for site in reader.sites}
-    if "after" in stages:
-        return depth
-    return int(reader.layer) + 1 if "within" in stages else 0
-
-
-def _idle_push(numbers: RunNumbers, needs: Collection[Need], first: int) -> str:
-    """Why no direction of the bank can push, or nothing."""
-    bank = numbers.bank
-    assert bank is not None
-    steered = np.flatnonzero(np.asarray(bank.vectors).any(axis=(0, 2)))
-    gates = np.asarray(bank.gates) > 0  # [V, A]
-    if not numbers.coefficient:
-        return "--coefficient=0 pushes nothing"
-    if not (steered >= first).any():
-        return (
-            f"the bank steers layers {steered.tolist()}, all of them before risk can open a push; "
-            f"extract directions of layers from {first} on, or train the risk head with a lower "
-            "--max_layer"
-        )
-    if not gates.any():
-        return "no direction of the bank listens to any motion; extract the bank again"
-    if "risk" in needs and not gates[:, np.isfinite(numbers.alarm_threshold)].any():
-        return "no direction of the bank listens to a motion that alarms; extract more of them"
-    if "rate" in needs and not gates[:, numbers.gate_rate > 0].any():
-        return "--gate_rate is 0 for every motion that a direction of the bank listens to"
-    return ""

@@ -6,17 +6,22 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import Array, Float
+from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.linear import LinearMap
 from mist_jax.intervention.action_map.map import ActionMap
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.finite import finite
 
+_GRIPPER = ACTION_DIMENSIONS.index("gripper")
+
 
 @struct.dataclass
 class NoiseMap(ActionMap):
-    """noise * |wanted| / |J noise|, norms over action dimensions; zero where J noise is zero."""
+    """noise * |wanted| / |J noise|, norms over x to yaw; zero where J noise is zero.
+
+    The gripper is left out: it is made binary, so that what it takes of a push realises nothing.
+    """
 
     of_map: TableMap | LinearMap
     noise: Float[Array, "B S D"]
@@ -51,8 +56,9 @@ class NoiseMap(ActionMap):
     ) -> Float[Array, "B S D"]:
         """The noise, brought to the size of what is wanted."""
         moved = jnp.einsum("basd,bsd->ba", self.jacobian(features), self.noise)
-        size = jnp.linalg.norm(moved, axis=-1)
-        share = jnp.where(size > 0, _length(wanted) / jnp.where(size > 0, size, 1), 0)
+        size = jnp.linalg.norm(moved[:, :_GRIPPER], axis=-1)
+        dose = _length(wanted[:, :_GRIPPER])
+        share = jnp.where(size > 0, dose / jnp.where(size > 0, size, 1), 0)
         return self.noise * share[:, None, None]
 
 

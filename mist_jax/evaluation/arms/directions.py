@@ -1,0 +1,40 @@
+"""The arm of rival methods: directions of a steering bank, pushed along at alarms."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mist_jax.evaluation.arms.causal import PLACEBO
+from mist_jax.evaluation.arms.row import ArmRow
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.record.episode import UNSTEERED
+from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.episode_spec import Turn
+
+
+@dataclass(frozen=True)
+class AlongDirections(Unsteered):
+    """Pushes along each direction whose own signed motion alarms."""
+
+    numbers: RunNumbers = field(default_factory=RunNumbers)
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Float32 [M], of an alarm."""
+        return self.numbers.alarm_threshold
+
+    def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
+        assert self.numbers.directions is not None
+        return self.numbers.directions.dosed(self.numbers.size)
+
+
+DIRECTIONS = ArmRow(
+    name="directions",
+    what="at the alarm of a motion one way, a push along the direction that a method found for it",
+    colour="#d97757",
+    make=AlongDirections,
+    needs=("risk", "directions"),
+    compared_with=(UNSTEERED, PLACEBO.name),
+    dose_of="mist",
+)
