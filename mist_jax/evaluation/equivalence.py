@@ -46,7 +46,7 @@ def noninferiority_p(differences: np.ndarray, cluster: np.ndarray, margin: float
         return 0.0 if lost < n else 1.0
     # Seen from the other side: were `lost` less `won` at the margin, would so little be lost?
     observed = float(score(np.asarray(lost), np.asarray(won), n, margin))
-    return _largest_tail(observed, n, margin)
+    return largest_tail(observed, n, margin)
 
 
 def score(more: np.ndarray, less: np.ndarray, n: int, difference: float) -> np.ndarray:
@@ -65,7 +65,7 @@ def score(more: np.ndarray, less: np.ndarray, n: int, difference: float) -> np.n
         return np.where(gap == 0, 0.0, gap / np.sqrt(np.maximum(variance, 0.0)))
 
 
-def _largest_tail(observed: float, n: int, margin: float) -> float:
+def largest_tail(observed: float, n: int, margin: float) -> float:
     """Largest probability, over rates of `less`, of a score that is not above `observed`.
 
     For each count of `less` the scores grow with the count of `more`: a tail is a binomial one.
