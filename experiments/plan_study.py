@@ -205,8 +205,8 @@ def _table(power: "StudyPower") -> Table:
 def _sentence(power: "StudyPower") -> str:
     needed = "more than anybody runs" if power.needed is None else f"{power.needed} scenes"
     return (
-        f"All endpoints, in their order, are shown with a probability of {power.all_shown:.0%} at "
-        f"least; for {_TARGET.value:.0%} it takes {needed}."
+        f"All endpoints, in their order, are shown with a probability of {power.all_shown:.0%}, "
+        f"were they independent; for {_TARGET.value:.0%} it takes {needed}."
     )
 
 

@@ -36,8 +36,8 @@ class StudyPower:
 
     Attributes:
         endpoints: in their order.
-        all_shown: the least probability that all of them are shown (Bonferroni's bound: their
-            dependence is not assumed); `needed` pairs bring it to the target.
+        all_shown: probability that all of them are shown, were they independent. They share the
+            steered episodes and go together: it is more. `needed` pairs bring it to the target.
     """
 
     pairs: int
@@ -68,13 +68,13 @@ def plan_power(
     endpoints = tuple(assumed)
 
     def all_of(n: int, some: Sequence[Endpoint], enough: float = 0.0) -> float:
-        """Bonferroni's bound; somewhere below `enough` where it is."""
-        bound = 1.0
+        """The product; of some alone where that is below `enough` already."""
+        product = 1.0
         for one in sorted(some, key=lambda one: one.margin is not None):  # the quick ones first
-            bound -= 1 - power_of(one, assumed[one], n, level)
-            if bound < enough:
+            product *= power_of(one, assumed[one], n, level)
+            if product < enough:
                 break
-        return max(bound, 0.0)
+        return product
 
     def needed(some: Sequence[Endpoint]) -> int | None:
         return episodes_needed(lambda n: all_of(n, some, target), target, step=step, most=MOST)

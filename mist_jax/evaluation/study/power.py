@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from mist_jax.evaluation.equivalence import largest_tail, score
+from mist_jax.evaluation.equivalence import largest_tail, score_table
 
 
 def superiority_power(n: int, won: float, lost: float, level: float) -> float:
@@ -47,20 +47,18 @@ def _most_lost(n: int, margin: float, level: float) -> np.ndarray:
     The p-value is a growing function of the score: the score at which it passes the level is
     searched for once.
     """
-    count = np.arange(n + 1)
-    scores = score(count[None, :].astype(float), count[:, None].astype(float), n, margin)
-    possible = count[None, :] + count[:, None] <= n
-    seen = np.unique(scores[possible])
+    scores = score_table(n, margin)
+    seen = np.unique(scores[np.isfinite(scores)])
     low, high = -1, len(seen)  # p is below the level up to `low`, and not from `high` on
     while high - low > 1:
         middle = (low + high) // 2
-        if largest_tail(float(seen[middle]), n, margin) < level:
+        if largest_tail(float(seen[middle]), scores, margin) < level:
             low = middle
         else:
             high = middle
     if low < 0:
         return np.full(n + 1, -1)
-    return ((scores <= seen[low] + 1e-9) & possible).sum(axis=1) - 1
+    return (scores <= seen[low] + 1e-9).sum(axis=1) - 1
 
 
 def episodes_needed(
