@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.run_setup import RunSetup
 
 PREREGISTRATION_FILE = "preregistration.json"
-# Of a run's setup: what says how it was called, and what follows from the digests of its parts.
-_NOT_FIXED = ("commands", "code_versions", "policy_scenes", "trained_on", "preregistration")
+# Of a run's setup: what says how it was called, what follows from the digests of its parts, and the
+# earlier runs that single exploratory arms draw from.
+_NOT_FIXED = (
+    *("commands", "code_versions", "policy_scenes", "trained_on", "preregistration"),
+    *("replay_from", "oracle_from"),
+)
 
 
 @dataclass(frozen=True)
