@@ -1,6 +1,5 @@
 """--preregistration: what a registered study fixes is read from its file, and not typed."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +19,11 @@ PREREGISTRATION = flags.DEFINE_string(
     "thresholds, perturbation, ...) is not typed, and a run that differs is refused.",
 )
 
-# Flags that hold what a run's setup calls so.
-_OF_THE_SETUP: Mapping[str, str] = {
-    "coefficient": "coefficient",
-    "method": "method",
-    "gate_rate": "gate_rate",
-    "equivalence_margin": "equivalence_margin",
-    "min_force": "min_force",
-    "camera_res": "camera_res",
-    "render": "render",
-    "batch_size": "batch_size",
-}
+# Flags that are called as what a run's setup keeps of them.
+_OF_THE_SETUP = (
+    *("coefficient", "rotation_coefficient", "intent", "push", "method", "direction_strength"),
+    *("equivalence_margin", "min_force", "camera_res", "render", "batch_size"),
+)
 _OF_THE_SCENES = ("env", "task_ids", "initial_states", "n_episodes", "seed")
 _OF_THE_PERTURBATION = (
     perturbation_flags.KIND.name,
@@ -53,7 +46,7 @@ def preregistered() -> "Preregistration | None":
     registered = Preregistration.read(path)
     fixed: dict[str, Any] = dict.fromkeys(_OF_THE_SCENES)
     fixed |= dict.fromkeys((*_OF_THE_PERTURBATION, "risk_threshold"))
-    fixed |= {name: registered.setup.get(of) for name, of in _OF_THE_SETUP.items()}
+    fixed |= {name: registered.setup[name] for name in _OF_THE_SETUP}
     for name in fixed:
         if flags.FLAGS[name].present:
             raise UserError(f"--{name} is fixed by {path}: leave it out")
@@ -69,7 +62,7 @@ def preregistered() -> "Preregistration | None":
     }
     for name, value in fixed.items():
         if value not in (None, ""):
-            flags.FLAGS[name].value = _as_typed(value)
+            flags.FLAGS[name].value = value
     arms = flags.FLAGS["interventions"]
     if not arms.present:
         arms.value = list(registered.arms)
@@ -82,9 +75,3 @@ def preregistered() -> "Preregistration | None":
 def initial_states(registered: "Preregistration | None") -> dict[int, tuple[int, ...]]:
     """Of each task, as registered or as typed (`simulation_flags.initial_states`)."""
     return simulation_flags.initial_states() if registered is None else registered.initial_states
-
-
-def _as_typed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [one if isinstance(one, str) else repr(one) for one in value]
-    return value

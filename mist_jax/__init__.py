@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.report.summary import summarise
     from mist_jax.intervention.gate import ThresholdGate
-    from mist_jax.intervention.operators.min_norm import MinNorm
+    from mist_jax.intervention.operators.causal_push import CausalPush
     from mist_jax.intervention.operators.project import Project
+    from mist_jax.intervention.operators.push import Push
     from mist_jax.intervention.operators.replace import Replace
     from mist_jax.intervention.risk_head import RiskHead
     from mist_jax.intervention.steering import Steering
@@ -47,16 +48,17 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ACTION_DIMENSIONS": "axes",
+    "CausalPush": "intervention.operators.causal_push",
     "Contact": "record.contact",
     "Environment": "simulator.environment.environment",
     "Episode": "record.episode",
     "EpisodeKey": "record.episode",
     "EventLabels": "risk.labels",
-    "MinNorm": "intervention.operators.min_norm",
     "Observation": "record.observation",
     "Policy": "policy.policy",
     "Prediction": "policy.policy",
     "Project": "intervention.operators.project",
+    "Push": "intervention.operators.push",
     "Replace": "intervention.operators.replace",
     "RiskHead": "intervention.risk_head",
     "SIGNED_MOTIONS": "axes",
@@ -87,16 +89,17 @@ __all__ = [
     "ACTION_DIMENSIONS",
     "SIGNED_MOTIONS",
     "SITES",
+    "CausalPush",
     "Contact",
     "Environment",
     "Episode",
     "EpisodeKey",
     "EventLabels",
-    "MinNorm",
     "Observation",
     "Policy",
     "Prediction",
     "Project",
+    "Push",
     "Replace",
     "RiskHead",
     "Steering",

@@ -9,7 +9,7 @@ Under pytest every annotation is checked on every call (tests/conftest.py).
 | B | batch (example) |
 | L | layer of the language model |
 | T | token of the language model's sequence |
-| S | token again: attention's keys |
+| S | token again: attention's keys; those that are pushed, or 1 for one push for all |
 | D | width of the residual stream |
 | H | attention head |
 | K | width of one head |

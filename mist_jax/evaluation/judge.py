@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mist_jax.action_units import from_units
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.episodes.index import read_index
 from mist_jax.episodes.reader import read_episodes
@@ -15,6 +16,7 @@ from mist_jax.evaluation.results import EpisodeResult, HarmfulContact, QueryTrac
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
+from mist_jax.record.queries import Queries
 from mist_jax.risk.labels import driven_events
 from mist_jax.rollout.sinks.video import video_name
 
@@ -119,10 +121,23 @@ def _trace(episode: Episode, setup: RunSetup) -> QueryTrace:
         pushed = (queries.gate > 0).any(axis=1)
         strength = float(queries.gate[queries.gate > 0].mean()) if pushed.any() else 0.0
     edited = np.zeros(len(queries), bool) if queries.edited is None else queries.edited
+    wanted = realised = None
+    if queries.wanted is not None and queries.realised is not None:
+        dosed = pushed | edited | queries.wanted.any(axis=1)
+        wanted = _over_chunks(queries.wanted[dosed], queries)
+        realised = _over_chunks(queries.realised[dosed], queries)
     return QueryTrace(
         step=tuple(queries.step.tolist()),
         risk=None if queries.risk is None else tuple(map(tuple, queries.risk.tolist())),
         alarms=tuple(above.sum(axis=1).tolist()),
         acted=tuple(np.flatnonzero(pushed | edited).tolist()),
         gate=strength,
+        wanted=wanted,
+        realised=realised,
     )
+
+
+def _over_chunks(units: np.ndarray, queries: Queries) -> tuple[tuple[float, ...], ...]:
+    """Changes [.., A] in units a control step as metres and radians over a chunk."""
+    changes = from_units(units, queries.raw_actions.shape[1])
+    return tuple(map(tuple, changes.tolist()))

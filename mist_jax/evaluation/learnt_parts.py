@@ -1,5 +1,6 @@
-"""The risk head and the steering bank of an evaluation, checked against its policy."""
+"""The risk head and the banks of an evaluation, checked against its policy."""
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from mist_jax.policy.policy import Policy
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.bank import BankMetadata, SteeringBank
+from mist_jax.steering.causal.bank import CausalBank
+from mist_jax.steering.causal.checkpoint import restore_causal_bank
 from mist_jax.steering.checkpoint import restore_bank
+from mist_jax.steering.proof import check_proven
 
 
 @dataclass(frozen=True)
@@ -31,39 +35,68 @@ class LearntParts:
     horizon: int
     share: float
     trained_on: Collection[str] | None
-    bank: SteeringBank | None
-    bank_digest: str
+    causal: CausalBank | None
+    causal_digest: str
+    directions: SteeringBank | None
+    directions_digest: str
 
 
 def load_learnt_parts(
-    policy: Policy, risk_folder: Path | None, bank_folder: Path | None, method: str
+    policy: Policy,
+    *,
+    risk: Path | None = None,
+    causal: Path | None = None,
+    directions: Path | None = None,
+    method: str = "",
+    allow_unproven: bool = False,
 ) -> LearntParts:
-    """Restores what is named; of the bank only the directions of `method`.
+    """Restores what is named by its folder; of `directions` only those of `method`.
 
     Raises:
         UserError: a folder holds no such thing, it was made from another model or at a site that
-            this one does not have, or the bank speaks of other contacts than the head.
+            this one does not have, directions speak of other contacts than the head, or they are
+            not proven to do what their names say and `allow_unproven` is not set.
     """
     head, head_digest, trained_on = None, "", None
     threshold = np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
     horizon, share = DEFAULT_HORIZON, DEFAULT_SHARE
-    if risk_folder is not None:
-        head, metadata = restore_risk_head(risk_folder)
-        _check_model(metadata.model, policy, f"the risk head in {risk_folder}", "train")
+    if risk is not None:
+        head, metadata = restore_risk_head(risk)
+        _check_model(metadata.model, policy, f"the risk head in {risk}", "train")
         for site in head.sites:
-            _check_site(site, policy, f"the risk head in {risk_folder}")
+            _check_site(site, policy, f"the risk head in {risk}")
         head_digest, trained_on = digest(head), metadata.role_of.keys()
         threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
+    pushes, pushes_digest = None, ""
+    if causal is not None:
+        pushes = restore_causal_bank(causal)
+        _check_model(pushes.metadata.model, policy, f"the causal bank in {causal}", "extract")
+        _check_site(pushes.metadata.site, policy, f"the causal bank in {causal}")
+        made = dataclasses.replace(pushes.metadata, code_version="")
+        pushes_digest = digest((pushes, dataclasses.asdict(made)))
     bank, bank_digest = None, ""
-    if bank_folder is not None:
-        whole = restore_bank(bank_folder)
-        _check_model(whole.metadata.model, policy, f"the bank in {bank_folder}", "extract")
-        _check_site(whole.metadata.site, policy, f"the bank in {bank_folder}")
-        if risk_folder is not None:
-            _check_labels(whole.metadata, bank_folder, horizon, share)
+    if directions is not None:
+        whole = restore_bank(directions)
+        _check_model(whole.metadata.model, policy, f"the bank in {directions}", "extract")
+        _check_site(whole.metadata.site, policy, f"the bank in {directions}")
+        if risk is not None:
+            _check_labels(whole.metadata, directions, horizon, share)
         bank = whole.method(method)
+        if not allow_unproven:
+            check_proven(directions, method)
         bank_digest = digest(bank)
-    return LearntParts(head, head_digest, threshold, horizon, share, trained_on, bank, bank_digest)
+    return LearntParts(
+        risk_head=head,
+        risk_digest=head_digest,
+        threshold=threshold,
+        horizon=horizon,
+        share=share,
+        trained_on=trained_on,
+        causal=pushes,
+        causal_digest=pushes_digest,
+        directions=bank,
+        directions_digest=bank_digest,
+    )
 
 
 def _check_model(made_from: str, policy: Policy, what: str, verb: str) -> None:

@@ -35,6 +35,10 @@ class QueryTrace:
         alarms: signed motions above their threshold at each query.
         acted: queries at which the arm changed something: the residual stream or the chunk.
         gate: mean norm of the push, as a fraction of the residual stream's, where one acted.
+        wanted: at each query at which the arm acted or its push wanted something, the change of the
+            pose that it wanted over the chunk, in metres, radians and (gripper) units; None where
+            that was not recorded.
+        realised: at the same queries, how far the executed chunk was from the unsteered one's.
     """
 
     step: tuple[int, ...]
@@ -42,6 +46,8 @@ class QueryTrace:
     alarms: tuple[int, ...]
     acted: tuple[int, ...]
     gate: float
+    wanted: tuple[tuple[float, ...], ...] | None = None
+    realised: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,16 @@ class RunSetup:
     Attributes:
         model: name and digest of the policy.
         assets: `libero` or `lite`.
-        risk_head: digest of the risk head, "" for none; `steering_vectors` likewise.
-        method: which of the bank's directions push.
-        coefficient: length of the push as a fraction of the residual stream's norm.
+        risk_head: digest of the risk head, "" for none; `causal_bank` and `steering_vectors`
+            likewise.
+        intent: of the causal bank's, what is wanted at an alarm; `push`: the form of its map.
+        coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
+        rotation_coefficient: the same in radians, for roll, pitch and yaw.
+        method: which of the steering vectors push.
+        direction_strength: length of their push as a fraction of the residual stream's norm.
+        replay_from: hash of the evaluation whose changes are replayed, "" for none; `oracle_from`
+            likewise of the unsteered episodes that an oracle knows.
         threshold: [M], the calibrated risk above which a signed motion alarms; None never does.
-        gate_rate: [M], share of queries at which random times open a motion; None if unused.
         equivalence_margin: difference of rates below which arms count as equal, stated in advance.
         horizon: steps within which an alarm must come true.
         share: part of a contact's approach from which a dimension counts as driving it.
@@ -63,11 +68,17 @@ class RunSetup:
     model: str
     assets: str
     risk_head: str = ""
+    causal_bank: str = ""
+    intent: str = ""
+    push: str = ""
+    coefficient: float = 0.0
+    rotation_coefficient: float = 0.0
     steering_vectors: str = ""
     method: str = ""
-    coefficient: float = 0.0
+    direction_strength: float = 0.0
+    replay_from: str = ""
+    oracle_from: str = ""
     threshold: tuple[float | None, ...] = _OFF
-    gate_rate: tuple[float, ...] | None = None
     equivalence_margin: float = 0.05
     horizon: int = DEFAULT_HORIZON
     share: float = DEFAULT_SHARE

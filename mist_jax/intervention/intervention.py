@@ -88,11 +88,14 @@ class Intervention:
         parts: Sequence[Any],
         risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
-    ) -> tuple[Float[Array, "B T D"], Float[Array, "B"] | float]:
-        """A place's activations after its operators, and by how much they moved."""
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B"] | float, Float[Array, "B A"] | None]:
+        """A place's activations after its operators, by how much they moved, and what was wanted.
+
+        The last is None where no operator of this place thinks of actions.
+        """
         pairs = zip(self.operators, parts, strict=True)
         here = [(operator, part) for operator, part in pairs if operator.site == place]
-        return edit_activations(hidden, here, risk, token_role) if here else (hidden, 0.0)
+        return edit_activations(hidden, here, risk, token_role) if here else (hidden, 0.0, None)
 
     def read(
         self,

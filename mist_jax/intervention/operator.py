@@ -5,9 +5,24 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from mist_jax.axes import Array, Bool, Float
 from mist_jax.intervention.gate import Gate
+from mist_jax.intervention.tokens import chosen_tokens
+
+
+@struct.dataclass
+class Edited:
+    """What an operator makes of one place of one layer.
+
+    `acts` says which examples it acts on. `wanted` is the change of the action, in executed units a
+    control step, that it means to make there; None where an operator thinks of no action.
+    """
+
+    x: Float[Array, "B T D"]
+    acts: Bool[Array, "B"]
+    wanted: Float[Array, "B A"] | None = None
 
 
 class Operator(Protocol):
@@ -30,13 +45,23 @@ class Operator(Protocol):
         """A pytree of what differs between layers, every leaf [L, ...]; made once per forward."""
         ...
 
+    def active(self, part: Any) -> Bool[Array, ""] | bool:
+        """Whether a layer with this `part` may be edited; where not, nothing is even computed.
+
+        True for what may act at every layer. It must not look at coefficients: where they are zero
+        the gradient is wanted.
+        """
+        return True
+
     def edit(
         self,
         x: Float[Array, "B T D"],
         part: Any,
         opened: Float[Array, "B #V"],
         alarmed: Float[Array, "B"],
-    ) -> tuple[Float[Array, "B T D"], Bool[Array, "B"]]:
+        risk: Float[Array, "B M"],
+        token_role: Float[Array, "B T R"],
+    ) -> Edited:
         """The activations as this layer's `part` makes them, and which examples it acts on.
 
         Every token may be edited: those of other roles, and examples it does not act on, keep
@@ -51,28 +76,54 @@ def edit_activations(
     operators: Sequence[tuple[Operator, Any]],
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
-) -> tuple[Float[Array, "B T D"], Float[Array, "B"]]:
+) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
     """One place of one layer after its operators (each with its layer's part), in order.
 
     The only function that changes activations. The second output is the norm of the change, as a
     fraction of the norm of what was there, averaged over the tokens acted on; no gradient flows
-    through it.
+    through it. The third is the sum of what the operators wanted; None where none thinks of
+    actions. A layer at which no operator is active costs nothing.
     """
+
+    def edited() -> tuple[Array, Array, Array | None]:
+        return _edited(hidden, operators, risk, token_role)
+
+    active = [operator.active(part) for operator, part in operators]
+    if any(one is True for one in active):
+        return edited()
+    shapes = jax.eval_shape(edited)
+
+    def untouched() -> tuple[Array, Array, Array | None]:
+        _, *rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return hidden, *rest
+
+    return jax.lax.cond(jnp.stack([jnp.asarray(one) for one in active]).any(), edited, untouched)
+
+
+def _edited(
+    hidden: Float[Array, "B T D"],
+    operators: Sequence[tuple[Operator, Any]],
+    risk: Float[Array, "B M"],
+    token_role: Float[Array, "B T R"],
+) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
+    """`edit_activations` at a layer where something may act."""
     full = hidden.astype(jnp.float32)
     x, active = full, jnp.zeros(hidden.shape[:2], bool)
+    wanted = []
     for operator, part in operators:
-        edited, acts = operator.edit(
-            x, part, operator.gate.opened(risk), operator.gate.alarmed(risk)
-        )
-        chosen = jnp.einsum("btr,r->bt", token_role, operator.tokens) > 0
-        acting = acts[:, None] & chosen
-        x = _keep_bits(acting[..., None], jnp.where(chosen[..., None], edited, x), x)
+        gate = operator.gate
+        made = operator.edit(x, part, gate.opened(risk), gate.alarmed(risk), risk, token_role)
+        chosen = chosen_tokens(token_role, operator.tokens)
+        acting = made.acts[:, None] & chosen
+        x = _keep_bits(acting[..., None], jnp.where(chosen[..., None], made.x, x), x)
         active |= acting
+        wanted += [] if made.wanted is None else [made.wanted]
     before, after = jax.lax.stop_gradient((full, x))
     moved = jnp.where(active, jnp.linalg.norm(after - before, axis=-1), 0.0)
     scale = jnp.where(active, jnp.linalg.norm(before, axis=-1), 0.0)
     amount = moved.sum(-1) / jnp.maximum(scale.sum(-1), 1e-6)
-    return _keep_bits(active[..., None], x.astype(hidden.dtype), hidden), amount
+    kept = _keep_bits(active[..., None], x.astype(hidden.dtype), hidden)
+    return kept, amount, sum(wanted[1:], wanted[0]) if wanted else None
 
 
 @jax.custom_jvp

@@ -17,10 +17,10 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float
+from mist_jax.axes import SIGNED_MOTIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import Gate, ThresholdGate
-from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
 from mist_jax.intervention.tokens import role_mask
 
@@ -118,9 +118,11 @@ class Steering(Operator):
         part: Float[Array, "V D"],
         opened: Float[Array, "B #V"],
         alarmed: Float[Array, "B"],
-    ) -> tuple[Float[Array, "B T D"], Bool[Array, "B"]]:
+        risk: Float[Array, "B M"],
+        token_role: Float[Array, "B T R"],
+    ) -> Edited:
         """Adds this layer's push and takes the shrinkage away."""
         push = jnp.einsum("bv,vd->bd", self.coefficient * opened, part)
         shrink = self.shrink * alarmed
         edited = x + push[:, None, :] - shrink[:, None, None] * x
-        return edited, (push != 0).any(-1) | (shrink != 0)
+        return Edited(edited, (push != 0).any(-1) | (shrink != 0))

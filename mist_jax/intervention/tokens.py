@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from mist_jax.axes import Array, Float
+from mist_jax.axes import Array, Bool, Float
 from mist_jax.errors import UserError
 
 ACTION_TOKENS = "action"
@@ -21,3 +21,23 @@ def role_mask(roles: tuple[str, ...]) -> Float[Array, "R"]:
         raise UserError(f"unknown token role {unknown[0]!r}; there are {', '.join(TOKEN_ROLES)}")
     named = set(TOKEN_ROLES if ALL_TOKENS in roles else roles)
     return jnp.asarray([float(role in named) for role in TOKEN_ROLES], jnp.float32)
+
+
+def chosen_tokens(
+    token_role: Float[Array, "B T R"], tokens: Float[Array, "R"]
+) -> Bool[Array, "B T"]:
+    """Which tokens have a role that `tokens` (a `role_mask`) names."""
+    return jnp.einsum("btr,r->bt", token_role, tokens) > 0
+
+
+def spread(push: Float[Array, "B S D"], chosen: Bool[Array, "B T"]) -> Float[Array, "B #T D"]:
+    """A push for every token: one for all chosen ones (S is 1), or the s-th for the s-th chosen.
+
+    Chosen tokens beyond the last get none; what others get does not matter to an operator.
+    """
+    count = push.shape[1]
+    if count == 1:
+        return push
+    order = jnp.cumsum(chosen, axis=1) - 1
+    own = jnp.take_along_axis(push, jnp.clip(order, 0, count - 1)[..., None], axis=1)
+    return jnp.where((chosen & (order < count))[..., None], own, 0)

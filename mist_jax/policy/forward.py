@@ -5,12 +5,16 @@ intervention which reader and operators there are and at which sites. Everything
 (steering, thresholds, risk heads, inputs) is data.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from mist_jax.axes import Array, Float
 from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import Pool
 from mist_jax.policy.model import PolicyModel
@@ -30,3 +34,23 @@ def run_model(
 
 
 forward = partial(jax.jit, static_argnames=("model", "sites", "pool"))(run_model)
+
+
+@partial(jax.jit, static_argnames=("model",))
+def action_jacobian(
+    model: PolicyModel, parameters: dict[str, Any], inputs: Any, push: Push
+) -> Float[Array, "B A S D"]:
+    """d(mean action of the chunk)/d(push at zero), in the model's normalised units, float32.
+
+    Of every example by its own push. One action dimension at a time: a batched transpose (jacrev)
+    gives wrong rows on the CPU with JAX 0.10.
+    """
+
+    def summed(values: Float[Array, "B S D"]) -> Float[Array, "A"]:
+        pushed = Intervention(None, (dataclasses.replace(push, push=values),))
+        actions = run_model(model, parameters, inputs, pushed).actions
+        return actions.mean(axis=1).sum(axis=0)  # examples do not depend on each other's push
+
+    _, pull = jax.vjp(summed, jnp.zeros_like(push.push))
+    rows = jax.lax.map(lambda dimension: pull(dimension)[0], jnp.eye(model.action_dim))
+    return jnp.moveaxis(rows, 0, 1)

@@ -50,6 +50,11 @@ class PolicyModel(Protocol):
         ...
 
     @property
+    def differentiable(self) -> bool:
+        """Whether actions depend smoothly on activations: not where they are drawn or tokens."""
+        ...
+
+    @property
     def preprocessing(self) -> PreprocessingSpec:
         """What goes before and after the network, but for statistics and tokenizer."""
         ...
@@ -112,6 +117,7 @@ class PolicyModelDefaults:
     """What most small architectures leave as it is; for a frozen dataclass to inherit."""
 
     token_roles: tuple[str, ...] = TOKEN_ROLES
+    differentiable = True
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Every parameter whole on every device."""

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.gate import AlwaysOpen
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.reader import RiskReader
-from mist_jax.intervention.site import ModelSite, Pool
+from mist_jax.intervention.site import DEFAULT_SITE, ModelSite, Pool, split_site
+from mist_jax.intervention.tokens import ACTION_TOKENS, role_mask
 from mist_jax.policy.checkpoint import PolicyCard
-from mist_jax.policy.forward import forward
+from mist_jax.policy.forward import action_jacobian, forward, run_model
 from mist_jax.policy.model import PolicyModel, steerable_layers
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
@@ -33,7 +37,9 @@ class Prediction:
     `signed_risk` is the calibrated probability that a signed motion (x+, x-, ...) drives a harmful
     contact within the horizon, `risk` that its dimension does so either way; zero without a risk
     head, whose `memory` is for the same episodes' next query. `gate` is how much steering acted at
-    each layer: the norm of the change as a fraction of the norm of what it changed.
+    each layer: the norm of the change as a fraction of the norm of what it changed. `wanted` is the
+    change of the executed action that causal operators meant to make, in action units a control
+    step, averaged over the chunk; zero without one.
     """
 
     actions: np.ndarray  # float32 [B, C, A]
@@ -42,6 +48,7 @@ class Prediction:
     risk: np.ndarray  # float32 [B, A]
     signed_risk: np.ndarray  # float32 [B, M]
     gate: np.ndarray  # float32 [B, L]
+    wanted: np.ndarray  # float32 [B, A]
     memory: Any = None  # pytree of arrays [B, ...]; None without a risk head
 
 
@@ -164,6 +171,7 @@ class Policy:
         raw = self.preprocessor.unnormalise(host.actions)
         batch = len(inputs)
         risk = np.zeros((batch, MOTIONS), np.float32) if host.risk is None else host.risk
+        still = np.zeros((batch, self.model.action_dim), np.float32)
         return Prediction(
             actions=np.clip(gripper_for_environment(raw), -1.0, 1.0).astype(np.float32),
             raw_actions=raw,
@@ -171,8 +179,71 @@ class Policy:
             risk=either_way(risk),
             signed_risk=risk,
             gate=np.zeros((batch, self.layers), np.float32) if host.gate is None else host.gate,
+            wanted=still if host.wanted is None else host.wanted,
             memory=host.memory,
         )
+
+    def jacobian(
+        self,
+        inputs: Sequence[PolicyInputs],
+        *,
+        layer: int,
+        tokens: tuple[str, ...] = (ACTION_TOKENS,),
+        per_token: bool = True,
+        site: str = DEFAULT_SITE,
+    ) -> np.ndarray:
+        """How each example's action changes with a push on its tokens, float32 [B, A, S, D].
+
+        The derivative, at no push, of the executed action averaged over the chunk (in action units
+        a control step, before the clip; the gripper's before it is made binary, + closes) with
+        respect to a push after `layer` at `site`. Exact, by eight forwards' worth of work.
+
+        Args:
+            inputs: preprocessed examples.
+            layer: 0-based, of the site's.
+            tokens: roles of the tokens pushed.
+            per_token: one push for each token (S of them in order; zero where an example has
+                fewer), else S is 1: all of them get the same.
+            site: a place that can be steered, such as `llm.resid`.
+
+        Raises:
+            UserError: an unknown site, layer or role, no inputs, or actions that cannot be
+                differentiated: a diffusion or token head's.
+        """
+        place, steerable = split_site(site)[0], self._site(site)
+        if not inputs:
+            raise UserError("a jacobian needs at least one example")
+        if not self.model.differentiable:
+            raise UserError(
+                f"the actions of {self.identity} cannot be differentiated: only an L1 head's can"
+            )
+        if not 0 <= layer < steerable.layers:
+            raise UserError(f"{site} has layers 0 to {steerable.layers - 1}, not {layer}")
+        batch = self.model.collate(inputs, None)
+        roles = tuple(dict.fromkeys(tokens))
+        mask = role_mask(roles)
+        count = self._token_count(batch, place, roles) if per_token else 1
+        push = Push(
+            push=jnp.zeros((len(inputs), count, steerable.width), jnp.float32),
+            on=jnp.zeros(steerable.layers, jnp.float32).at[layer].set(1),
+            gate=AlwaysOpen(),
+            tokens=mask,
+            site=place,
+        )
+        self._check_operator(push, len(inputs))
+        slope = np.asarray(action_jacobian(self.model, self.parameters, batch, push))
+        return (slope * self.preprocessor.executed_slope[:, None, None]).astype(np.float32)
+
+    def _token_count(self, batch: Any, place: str, roles: tuple[str, ...]) -> int:
+        """How many tokens of these roles an example of the batch has at most."""
+        sites = [place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles]
+        for site in sites:
+            self._site(site)
+        kept = tuple(sites)
+        shapes = jax.eval_shape(
+            lambda: run_model(self.model, self.parameters, batch, None, sites=kept, pool="tokens")
+        )
+        return sum(shapes.activations[site].shape[2] for site in kept)
 
     def intervention(
         self,

@@ -14,7 +14,9 @@ class Queries:
 
     `raw_actions` is what the policy said: un-normalised, before the gripper post-processing and
     before any arm's edit. `edited` marks the queries after which the arm changed that. `risk` is of
-    signed motions: `mist_jax.signed.either_way` of it is that of their dimensions.
+    signed motions: `mist_jax.signed.either_way` of it is that of their dimensions. `wanted` and
+    `realised` are changes of the executed action, per control step in its units; realised after the
+    clip to [-1, 1] and the arm's edit.
     """
 
     step: np.ndarray = field(metadata=column(np.int32, doc="control step the chunk begins at"))
@@ -38,6 +40,24 @@ class Queries:
         default=None,
         metadata=column(
             np.float32, "L", optional=True, doc="norm added by steering over the stream's"
+        ),
+    )
+    wanted: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "A",
+            optional=True,
+            doc="change of the action that a push wanted, units a step, acting or told only",
+        ),
+    )
+    realised: np.ndarray | None = field(
+        default=None,
+        metadata=column(
+            np.float32,
+            "A",
+            optional=True,
+            doc="executed minus unsteered action for the same inputs, mean over the chunk",
         ),
     )
     latency: np.ndarray | None = field(

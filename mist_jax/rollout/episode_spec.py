@@ -66,7 +66,8 @@ class Turn:
     when a worker was lost on the way. The pose is the end effector's: position [3] in metres and
     quaternion [4] xyzw in the world frame, finger positions [2] in metres. `motion` [A] is the mean
     of the actions executed since the turn before, zero at the first. `between` are the policy's
-    inputs half a chunk before this turn, where the worker was told to keep them.
+    inputs half a chunk before this turn, where the worker was told to keep them. `instruction` and
+    `max_steps` are the task's.
     """
 
     key: EpisodeKey
@@ -78,6 +79,8 @@ class Turn:
     gripper_qpos: np.ndarray | None = None
     motion: np.ndarray | None = None
     between: "PolicyInputs | None" = None
+    instruction: str = ""
+    max_steps: int = 0
 
 
 def check_probes(probes: Iterable[str]) -> tuple[str, ...]:

@@ -3,22 +3,22 @@
 import dataclasses
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
-from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.operator import Operator
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
+from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
-from mist_jax.rollout.arm import Arm, Controller, Unsteered
+from mist_jax.rollout.arm import Arm, Controller, Said, Unsteered
+from mist_jax.rollout.batch_numbers import Row, idle_row, push_of, row_of, steering_of
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.kept_site import kept_site
 
@@ -43,8 +43,21 @@ class PolicyAnswer:
     activations: Mapping[str, np.ndarray]  # site -> float32 [L, D]
     risk: np.ndarray  # float32 [M], of signed motions
     gate: np.ndarray  # float32 [L]
+    wanted: np.ndarray  # float32 [A], change of the action that a push wanted, acting or told only
+    realised: np.ndarray  # float32 [A], executed minus unsteered, mean over the chunk
     latency: float  # s, of the batch
     error: str = ""  # why the answer cannot be executed
+
+
+class _Past(NamedTuple):
+    """Of a running episode: the next query's index, the memory for it, alarms in a row so far."""
+
+    due: int
+    memory: Any
+    alarms: int
+
+
+Value = TypeVar("Value")
 
 
 class PolicyActor:
@@ -56,6 +69,9 @@ class PolicyActor:
     queries before, and of `batch_size`, whose programs differ in the last digits. What is
     remembered is kept here from an episode's first query (index 0, also of one that begins anew)
     until it has finished. An answer that is not finite says so and is no chunk to execute.
+
+    Where a push acted on some row, the same program is asked again with every row left alone: what
+    was realised is the executed chunk minus that one. This is not in the answers' latency.
     """
 
     def __init__(
@@ -69,35 +85,37 @@ class PolicyActor:
         arms: Mapping[str, Arm] | None = None,
     ):
         """Keeps the activations of `sites`: of those that can be steered at `layers` alone
-        (default all), of others at each of theirs.
+        (default all), of others at each of theirs. The controller's pushes are for `batch_size`.
 
         Raises:
-            UserError: the model has no such layer or site, or the controller is for another model.
+            UserError: the model has no such layer or site, or the controller is for another model
+                or batch.
         """
         self.sites = {site: kept_site(policy.sites, site, layers) for site in sites}
         self.batch_size, self.latency = batch_size, 0.0
-        self._policy = policy
+        self._policy, self._controller = policy, controller
         self._padded: dict[int, tuple[tuple[int, ...], ...]] = {}
-        self._compiled: set[tuple[tuple[int, ...], ...]] = set()
+        self._compiled: set[tuple[str, tuple[tuple[int, ...], ...]]] = set()
         self._arms: Mapping[str, Arm] = arms or {"none": Unsteered()}
         self._risk_head = None if controller is None else controller.risk_head
         self._nothing = None  # is remembered before an episode's first query
         if self._risk_head is not None:
             first = jax.device_get(self._risk_head.no_memory(1))
             self._nothing = jax.tree.map(lambda leaf: leaf[0], first)
-        # Of running episodes: the next query's index, and the memory for it (of one example).
-        self._memories: dict[EpisodeKey, tuple[int, Any]] = {}
-        self._steering = None
+        self._pasts: dict[EpisodeKey, _Past] = {}  # of running episodes
+        self._steering: Steering | None = None
         if controller is not None:
             self._steering = Steering.of(
                 controller.vectors,
                 np.zeros((batch_size, len(controller.vectors))),
                 gates=controller.gates,
+                threshold=np.inf,
                 tokens=controller.tokens,
                 site=controller.site,
             )
             # Refuses here what would not fit at the first query.
-            policy.intervention(batch_size, self._steering, controller.risk_head)
+            idle = self._operators([idle_row()] * batch_size, None)
+            policy.intervention(batch_size, idle, controller.risk_head)
 
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
@@ -118,36 +136,41 @@ class PolicyActor:
         self, turns: Sequence[Turn], queries: Sequence[int], shapes: tuple[tuple[int, ...], ...]
     ) -> list[PolicyAnswer]:
         """Answers to turns whose inputs are padded to the same shapes, by one call."""
+        asked = list(zip(turns, queries, strict=True))
         inputs = [turn.inputs for turn in turns if turn.inputs is not None]
         assert len(inputs) == len(turns)
-        inputs += inputs[:1] * (self.batch_size - len(inputs))
-        seeds = [_seed(turn.key, query) for turn, query in zip(turns, queries, strict=True)]
-        steering = self._batch_steering(turns, queries)
-        memory = self._batch_memory(turns, queries)
-        seeds_of_rows = seeds + [0] * (self.batch_size - len(seeds))
+        empty = self.batch_size - len(turns)
+        inputs += inputs[:1] * empty
+        seeds = [_seed(turn.key, query) for turn, query in asked]
+        pasts = [self._past(turn.key, query) for turn, query in asked]
+        rows = [self._row(turn, query) for turn, query in asked] + [idle_row()] * empty
+        jacobian, exactly = self._jacobian(inputs, rows, shapes)
+        memory = self._batch_memory(pasts)
 
-        def predict() -> Prediction:
+        def predict(rows: Sequence[Row]) -> Prediction:
             return self._policy.predict_inputs(
                 inputs,
                 sites=tuple(self.sites),
-                steering=steering,
+                steering=self._operators(rows, jacobian),
                 risk_head=self._risk_head,
                 memory=memory,
-                seeds=seeds_of_rows,
+                seeds=seeds + [0] * empty,
             )
 
-        if shapes not in self._compiled:
-            predict()  # compiles, which is not what a query takes
-            self._compiled.add(shapes)
-        began = time.perf_counter()
-        prediction = predict()
-        self.latency = time.perf_counter() - began
+        prediction, seconds = self._timed(("forward", shapes), lambda: predict(rows))
+        self.latency = seconds + exactly
+        plain = prediction.actions
+        if prediction.gate[: len(turns)].any():
+            plain = predict([idle_row()] * self.batch_size).actions
         answers = []
-        for row, (turn, query, seed) in enumerate(zip(turns, queries, seeds, strict=True)):
+        for row, (turn, query) in enumerate(asked):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.signed_risk[row])
+            wanted = np.array(prediction.wanted[row], np.float32)
+            alarmed = bool((risk > rows[row].threshold).any())
+            alarms = pasts[row].alarms + 1 if alarmed else 0
             if prediction.memory is not None:
                 kept = jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), prediction.memory)
-                self._memories[turn.key] = query + 1, kept
+                self._pasts[turn.key] = _Past(query + 1, kept, alarms)
             raw = np.array(prediction.raw_actions[row])
             activations = {
                 site: np.array(prediction.activations[site][row][list(kept.layers)])
@@ -155,9 +178,12 @@ class PolicyActor:
             }
             error, edited = _not_finite(turn, raw_actions=raw, risk=risk, **activations), chunk
             if not error:
-                rng = np.random.default_rng(seed)
-                edited = self._arm(turn.key).edit(chunk, risk, turn, rng).astype(np.float32)
+                said, rng = Said(risk, wanted, alarms), np.random.default_rng(seeds[row])
+                edited = self._arm(turn.key).edit(chunk, said, turn, rng).astype(np.float32)
                 error = _not_finite(turn, **{f"actions as arm {turn.key.arm!r} edits them": edited})
+            pushed = bool(prediction.gate[row].any())
+            before = plain[row] if pushed else chunk
+            slow = self._needs_jacobian(rows[row])
             answers.append(
                 PolicyAnswer(
                     step=turn.step,
@@ -167,7 +193,9 @@ class PolicyActor:
                     activations=activations,
                     risk=risk,
                     gate=np.array(prediction.gate[row]),
-                    latency=self.latency,
+                    wanted=wanted,
+                    realised=(edited - before).mean(axis=0, dtype=np.float64).astype(np.float32),
+                    latency=seconds + exactly * slow,
                     error=error,
                 )
             )
@@ -184,7 +212,7 @@ class PolicyActor:
 
     def finish(self, episode: Episode, answers: Sequence[PolicyAnswer]) -> Episode:
         """The episode with its queries; a crashed one keeps none."""
-        self._memories.pop(episode.key, None)
+        self._pasts.pop(episode.key, None)
         if episode.outcome == "crashed":
             return episode
         queries = dataclasses.replace(self._queries(answers), expert=episode.queries.expert)
@@ -205,7 +233,9 @@ class PolicyActor:
             },
             layers={site: kept.layers for site, kept in self.sites.items()},
             risk=stacked("risk") if self._risk_head else None,
-            gate=stacked("gate") if self._risk_head else None,
+            gate=stacked("gate") if self._controller else None,
+            wanted=stacked("wanted") if self._controller else None,
+            realised=stacked("realised") if self._controller else None,
             edited=np.array([answer.edited for answer in answers], np.bool_),
             latency=stacked("latency"),
         )
@@ -215,38 +245,65 @@ class PolicyActor:
             raise UserError(f"there is no arm {key.arm!r}: valid ones are {', '.join(self._arms)}")
         return self._arms[key.arm]
 
-    def _batch_memory(self, turns: Sequence[Turn], queries: Sequence[int]) -> Any:
+    def _row(self, turn: Turn, query: int) -> Row:
+        """What the turn's arm does to it; without a controller it can edit actions alone."""
+        arm = self._arm(turn.key)
+        if self._controller is None:
+            return idle_row()
+        return row_of(arm, turn, query, self._controller.row(turn), self._controller.pushes)
+
+    def _operators(
+        self, rows: Sequence[Row], jacobian: np.ndarray | None
+    ) -> tuple[Operator, ...] | None:
+        """The controller's operators with the numbers of these rows."""
+        if self._controller is None or self._steering is None:
+            return None
+        exact = self._controller.exact
+        return (
+            steering_of(self._steering, rows),
+            *(
+                push_of(push, name, rows, jacobian if name in exact else None)
+                for name, push in self._controller.pushes.items()
+            ),
+        )
+
+    def _jacobian(
+        self, inputs: list[PolicyInputs], rows: Sequence[Row], shapes: tuple
+    ) -> tuple[np.ndarray | None, float]:
+        """The exact Jacobians [B, A, S, D] where a row needs its own, and the seconds they took."""
+        known = None if self._controller is None else self._controller.jacobian
+        if known is None or not any(map(self._needs_jacobian, rows)):
+            return None, 0.0
+        return self._timed(("jacobian", shapes), lambda: known(self._policy, inputs))
+
+    def _needs_jacobian(self, row: Row) -> bool:
+        return self._controller is not None and not self._controller.exact.isdisjoint(row.pushes)
+
+    def _timed(self, what: tuple, call: Callable[[], Value]) -> tuple[Value, float]:
+        """What `call` gives, and its seconds; compiling is not what a query takes."""
+        if what not in self._compiled:
+            call()
+            self._compiled.add(what)
+        began = time.perf_counter()
+        return call(), time.perf_counter() - began
+
+    def _past(self, key: EpisodeKey, query: int) -> _Past:
+        """What is known of the episode's queries before."""
+        first = _Past(0, self._nothing, 0)
+        if self._risk_head is None:
+            return first
+        past = self._pasts.get(key, first) if query else first
+        if past.due != query:
+            raise ValueError(f"{key}: query {query} was asked where {past.due} is the next")
+        return past
+
+    def _batch_memory(self, pasts: Sequence[_Past]) -> Any:
         """What the risk head remembers of each turn's episode; rows of no turn know nothing."""
         if self._risk_head is None:
             return None
-        rows = []
-        for turn, query in zip(turns, queries, strict=True):
-            due, kept = self._memories.get(turn.key, (0, None)) if query else (0, self._nothing)
-            if due != query:
-                raise ValueError(f"{turn.key}: query {query} was asked where {due} is the next")
-            rows.append(kept)
+        rows = [past.memory for past in pasts]
         rows += [self._nothing] * (self.batch_size - len(rows))
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-
-    def _batch_steering(self, turns: Sequence[Turn], queries: Sequence[int]) -> Steering | None:
-        if self._steering is None:
-            return None
-        gate = self._steering.gate
-        assert isinstance(gate, ThresholdGate)
-        directions = self._steering.vectors.shape[0]
-        coefficient = np.zeros((self.batch_size, directions), np.float32)
-        threshold = np.full((self.batch_size, len(SIGNED_MOTIONS)), np.inf, np.float32)
-        shrink = np.zeros(self.batch_size, np.float32)
-        for row, (turn, query) in enumerate(zip(turns, queries, strict=True)):
-            arm = self._arm(turn.key)
-            coefficient[row] = arm.coefficient(turn, query)
-            threshold[row], shrink[row] = arm.threshold, arm.shrink
-        return dataclasses.replace(
-            self._steering,
-            coefficient=jnp.asarray(coefficient),
-            gate=dataclasses.replace(gate, threshold=jnp.asarray(threshold)),
-            shrink=jnp.asarray(shrink),
-        )
 
 
 def _seed(key: EpisodeKey, query: int) -> int:

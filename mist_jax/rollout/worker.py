@@ -159,6 +159,8 @@ class Worker:
             gripper_qpos=self._asked.gripper_qpos,
             motion=np.asarray(np.mean(self._executed or [_STILL], axis=0), np.float32),
             between=self._between,
+            instruction=task.language,
+            max_steps=task.max_steps,
         )
 
     def _episode(self, success: bool) -> Episode:

@@ -4,58 +4,59 @@ import dataclasses
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike
 
+from mist_jax.action_units import to_units
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
+from mist_jax.evaluation.arms.brakes import RELEASE
+from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.arms.checks import check_acting, check_arms
+from mist_jax.evaluation.arms.draws import random_turn
+from mist_jax.evaluation.arms.oracle import Foreseen, Oracle
 from mist_jax.evaluation.arms.registry import ARMS
-from mist_jax.evaluation.arms.rotation import rotated
-from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.evaluation.arms.replays import Replays
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite
 from mist_jax.loading import load_policy
+from mist_jax.policy.forward import forward
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.arm import Said, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.extraction import random_directions
+from tests.helpers.causal_samples import LAYER, tiny_causal_bank
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
 LAYERS = (2, 3)
 NAMES = tuple(row.name for row in ARMS)
-ALL_OPEN = np.full(14, -1.0, np.float32)  # every risk is an alarm
+DANGER = ("x+", "z-", "roll+")
+ALARMS = np.array([-1.0 if name in DANGER else np.inf for name in SIGNED_MOTIONS], np.float32)
 NEVER = np.full(14, np.inf, np.float32)
+SIZE = to_units(0.004, 0.04, 8)  # 0.01 of an action, so that a first-order push holds
+PLACE = ("libero_spatial", 0)
+WANTED = SIZE * np.array([-1, 0, 1, -1, 0, 0, 0], np.float32)  # against DANGER
+THERE = np.array([0.01, 0, -0.01, 0, 0, 0, 0], np.float32)
 
 
-def bank(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
+def directions(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
     found = random_directions(SIGNED_MOTIONS, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
     norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
     return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
 
 
-def turn(arm: str, state: int = 0, motion=None) -> Turn:
-    key = EpisodeKey("libero_spatial", 0, state, 0, arm)
-    moves = np.array([1, -1, 0, 0, 0.5, 0, 1], np.float32) if motion is None else motion
-    return Turn(key, 8, inputs=inputs_of(key, 8), motion=moves)
-
-
-def arms(threshold=ALL_OPEN, names=NAMES, rate: ArrayLike = 0.5, bank_of=LAYERS):
-    return build_arms(names, numbers(threshold, names, rate, bank=bank(bank_of)))
-
-
-def numbers(threshold=ALL_OPEN, names=NAMES, rate: ArrayLike = 0.5, **changes):
-    given = {"coefficient": 0.2, "bank": bank(), "gate_rate": np.full(14, rate)} | changes
-    return run_numbers(names, alarm_threshold=threshold, **given)
+def turn(arm: str, state: int = 0, step: int = 8) -> Turn:
+    key = EpisodeKey(*PLACE, state, 0, arm)
+    inputs = inputs_of(dataclasses.replace(key, arm="none"), step)
+    return Turn(key, step, inputs=inputs, instruction="pick up the bowl", max_steps=220)
 
 
 @pytest.fixture(scope="module")
@@ -65,137 +66,253 @@ def policy(tmp_path_factory):
     return load_policy(folder)
 
 
-def answers(policy, threshold, turns, query=0):
-    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
-    controller = build_controller(NAMES, head, sites=sites_of(SMALL), bank=bank())
-    actor = PolicyActor(policy, len(turns), controller=controller, arms=arms(threshold))
-    return actor.answer(turns, [query] * len(turns))
+@pytest.fixture(scope="module")
+def bank(policy):
+    made = tiny_causal_bank(policy)
+    # A permuted intent of the simple kind: what matters here is that the arm finds it.
+    return dataclasses.replace(made, intents={"permuted": AgainstMotion.of(np.zeros(7))})
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4))
-def test_a_rotation_keeps_every_length_and_angle(seed, directions, layers):
-    vectors = np.random.default_rng(seed).standard_normal((directions, layers, 12)).astype("f")
-    vectors[:, 0] = 0  # a layer that is not steered
-    turned = rotated(vectors, seed)
-    before, after = (v.reshape(-1, 12) @ v.reshape(-1, 12).T for v in (vectors, turned))
-    np.testing.assert_allclose(after, before, atol=1e-4)
-    assert np.all(turned[:, 0] == 0)
+def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
+    elsewhere = EpisodeKey(*PLACE, 77, 0, "mist")
+    given = {
+        "alarm_threshold": np.asarray(threshold, np.float32),
+        "size": SIZE,
+        "causal": bank,
+        "directions": directions(),
+        "strength": 0.2,
+        "replays": Replays({PLACE: ((elsewhere, np.stack([THERE, 0 * THERE, THERE])),)}),
+        "oracle": Oracle({(*PLACE, 0, 0): Foreseen(frozenset({8}), np.array([0, 0, 1.0]))}),
+    }
+    return RunNumbers(**{**given, **changes})  # pyright: ignore[reportArgumentType]
 
 
-def test_rotations_point_anywhere():
-    vector = np.zeros((1, 1, 3), np.float32)
-    vector[..., 0] = 1
-    drawn = np.stack([rotated(vector, seed)[0, 0] for seed in range(400)])
-    np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.12)
-    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), np.eye(3) / 3, atol=0.06)
-
-
-def test_without_alarms_a_push_opposes_the_present_motion_dimension_by_dimension():
-    arm = arms()["mist_ungated"]
-    strength = arm.coefficient(turn("mist_ungated"), 1)
-    chosen = {SIGNED_MOTIONS[i] for i in np.flatnonzero(strength)}
-    assert chosen == {"x+", "y-", "pitch+", "gripper+"}
-    assert set(strength[strength != 0]) == {np.float32(0.2)}
-    assert not arm.coefficient(turn("mist_ungated", motion=np.zeros(7, np.float32)), 0).any()
-
-
-def test_an_alarm_opens_the_push_of_its_own_signed_motion_whatever_the_motion_was():
-    still = turn("mist", motion=np.zeros(7, np.float32))
-    strength = arms()["mist"].coefficient(still, 0)
-    np.testing.assert_array_equal(strength[:14], np.full(14, np.float32(0.2)))
-    head = RiskHead.off(sites={"llm.resid": SMALL.width})
-    controller = build_controller(("mist",), head, sites=sites_of(SMALL), bank=bank())
-    gate = ThresholdGate.of(0.5, controller.gates, 1)
-    for motion, name in enumerate(SIGNED_MOTIONS):
-        opened = np.asarray(gate.opened(jnp.eye(14)[motion][None]))[0]
-        assert [SIGNED_MOTIONS[i] for i in np.flatnonzero(opened)] == [name]
-
-
-def test_random_is_mist_with_turned_directions_and_the_same_gate():
-    made = arms()
-    controller = build_controller(
-        NAMES, RiskHead.off(sites={"llm.resid": SMALL.width}), sites=sites_of(SMALL), bank=bank()
+def actor_of(policy, numbers: RunNumbers, names=NAMES, batch: int = 0, layer: int = 0):
+    batch = batch or len(names)
+    head = RiskHead.initial(
+        jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=layer
     )
-    blocks = set()
-    for state in range(30):
-        pushes, gates = [], []
-        for name in ("mist", "random"):
-            strength = made[name].coefficient(turn(name, state), 1)
-            pushes.append(np.einsum("v,vld->ld", strength, controller.vectors))
-            gates.append(controller.gates[strength != 0])
-        np.testing.assert_array_equal(*gates)
-        np.testing.assert_array_equal(made["mist"].threshold, made["random"].threshold)
-        lengths = [np.linalg.norm(push, axis=1) for push in pushes]
-        np.testing.assert_allclose(*lengths, rtol=1e-4)
-        blocks.add(int(np.flatnonzero(strength)[0]) // len(SIGNED_MOTIONS))
-    assert len(blocks) > 3
-    assert 0 not in blocks
+    controller = build_controller(names, head, numbers, sites=sites_of(SMALL), batch=batch)
+    return PolicyActor(policy, batch, controller=controller, arms=build_arms(names, numbers))
 
 
-def test_an_episode_keeps_its_random_direction():
-    arm = arms()["random"]
-    first, second = (np.flatnonzero(arm.coefficient(turn("random", 4), q)) for q in (1, 9))
-    np.testing.assert_array_equal(first, second)
+def answers(policy, numbers, names=NAMES, query: int = 0, layer: int = 0):
+    actor = actor_of(policy, numbers, names, layer=layer)
+    turns = [turn(name) for name in names]
+    for before in range(query):
+        actor.answer(turns, [before] * len(turns))
+    said = actor.answer(turns, [query] * len(turns))
+    return dict(zip(names, said, strict=True))
 
 
-def test_random_times_open_each_motion_at_its_own_rate():
-    rate = np.linspace(0, 0.9, 14)
-    arm = arms(rate=rate)["random_times"]
-    drawn = np.stack([arm.coefficient(turn("random_times"), q) > 0 for q in range(600)])
-    np.testing.assert_allclose(drawn[:, :14].mean(axis=0), rate, atol=0.06)
-    assert not drawn[:, 14:].any()
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.lists(st.floats(-1, 1), min_size=7, max_size=7))
+def test_a_turn_keeps_metres_radians_and_the_gripper(seed, change):
+    wanted = np.asarray(change, np.float32)
+    turned = random_turn(np.random.default_rng(seed)) @ wanted
+    for part in (slice(0, 3), slice(3, 6)):
+        np.testing.assert_allclose(*(np.linalg.norm(w[part]) for w in (turned, wanted)), atol=1e-5)
+    assert turned[6] == wanted[6]
 
 
-def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy):
-    # The same inputs in every row: what differs is the arm.
-    turns = [turn(name) for name in NAMES]
-    acting = dict(zip(NAMES, answers(policy, ALL_OPEN, turns), strict=True))
-    silent = dict(zip(NAMES, answers(policy, NEVER, turns), strict=True))
-    plain = PolicyActor(policy, len(turns), arms={name: Unsteered() for name in NAMES})
-    untouched = plain.answer(turns, [0] * len(turns))[0].chunk
+def test_turns_point_anywhere_and_never_mirror():
+    drawn = np.stack([random_turn(np.random.default_rng(seed)) for seed in range(400)])
+    for part in (slice(0, 3), slice(3, 6)):
+        block = drawn[:, part, part]
+        np.testing.assert_allclose(np.linalg.det(block), 1, atol=1e-4)
+        np.testing.assert_allclose(block.mean(axis=0), 0, atol=0.12)
+        first = block[:, :, 0]
+        np.testing.assert_allclose(first.T @ first / len(first), np.eye(3) / 3, atol=0.06)
+
+
+@pytest.fixture(scope="module")
+def acting(policy, bank):
+    """Every arm in one batch, the same inputs in every row, while three motions alarm."""
+    return answers(policy, numbers_of(bank))
+
+
+def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy, bank, acting):
+    silent = answers(policy, numbers_of(bank, NEVER))
+    plain = PolicyActor(policy, len(NAMES), arms={name: Unsteered() for name in NAMES})
+    untouched = plain.answer([turn(name) for name in NAMES], [0] * len(NAMES))[0]
+    foreknown = ("replayed", "oracle")  # wait for no alarm
+    edits = ("safe_stop", "slow_down", "lift", "action_edit")
+    for name in set(NAMES) - set(foreknown):
+        np.testing.assert_array_equal(silent[name].chunk, untouched.chunk)
+        np.testing.assert_array_equal(silent[name].raw_actions, untouched.raw_actions)
+        assert not silent[name].gate.any()
+        assert not silent[name].realised.any()
+    for name in set(NAMES) - {"none", *edits}:
+        assert acting[name].gate.any(), name
+        assert not np.array_equal(acting[name].raw_actions, untouched.raw_actions), name
+        assert not acting[name].edited
+    for name in ("none", *edits):
+        np.testing.assert_array_equal(acting[name].raw_actions, untouched.raw_actions)
+        assert not acting[name].gate.any()
+        assert acting[name].edited == (name != "none")
+    np.testing.assert_array_equal(acting["none"].chunk, untouched.chunk)
+
+
+def test_what_an_arm_wants_is_what_mist_wants_or_its_control(acting):
+    np.testing.assert_allclose(acting["mist"].wanted, WANTED, rtol=1e-5)
+    for name in ("mist_linear", "mist_exact", "action_edit", "noise", "permuted"):
+        np.testing.assert_array_equal(acting[name].wanted, acting["mist"].wanted, err_msg=name)
+    np.testing.assert_array_equal(acting["flipped"].wanted, -acting["mist"].wanted)
+    placebo = acting["placebo"].wanted
+    for part in (slice(0, 3), slice(3, 6)):
+        length = np.linalg.norm(WANTED[part])
+        np.testing.assert_allclose(np.linalg.norm(placebo[part]), length, rtol=1e-4)
+    assert placebo @ WANTED < 0.99 * WANTED @ WANTED
+    np.testing.assert_array_equal(acting["replayed"].wanted, THERE)
+    np.testing.assert_allclose(acting["oracle"].wanted, SIZE * [0, 0, 1, 0, 0, 0, 0])
+    for name in ("none", "safe_stop", "slow_down", "lift", "shrink", "directions"):
+        assert not acting[name].wanted.any(), name
+
+
+def test_realised_is_the_executed_chunk_minus_the_unsteered_one(policy, acting):
+    """The oracle is another program: the policy asked without any operator."""
+    inputs = [turn("none").inputs] * len(NAMES)
+    unsteered = policy.predict_inputs(inputs).actions[0]
+    for name, answer in acting.items():
+        change = (answer.chunk - unsteered).mean(axis=0)
+        np.testing.assert_allclose(answer.realised, change, atol=1e-5, err_msg=name)
+    assert not acting["none"].realised.any()
+
+
+def pose_change(told, name: str) -> np.ndarray:
+    """Of x to yaw, before the clip, mean over the chunk; the gripper is made binary."""
+    return (told[name].raw_actions - told["none"].raw_actions)[:, :6].mean(axis=0)
+
+
+def test_pushes_by_the_jacobian_change_the_action_as_is_wanted_and_controls_do_not(acting):
+    """At a hundredth of an action the first order holds; averaged Jacobians are of other states."""
+    wanted = WANTED[:6] / np.linalg.norm(WANTED)
+    error = pose_change(acting, "mist_exact") - WANTED[:6]
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(WANTED)
+    along = {name: pose_change(acting, name) @ wanted / np.linalg.norm(WANTED) for name in NAMES}
+    assert along["mist"] > 0.3
+    assert along["flipped"] < -0.3
+    assert abs(along["placebo"]) < 0.9
+    assert abs(along["noise"]) < 0.9
+    edited = np.clip(acting["none"].chunk + WANTED, -1, 1)
+    np.testing.assert_array_equal(acting["action_edit"].chunk, edited)
+
+
+def test_noise_has_the_dose_of_mist_by_the_same_map(policy, bank):
+    """By exact Jacobians: then the map is right, and the doses agree to first order."""
+    told = answers(policy, numbers_of(bank, form="exact"), ("none", "noise", "mist"))
+    dose = {name: np.linalg.norm(pose_change(told, name)) for name in ("noise", "mist")}
+    assert 0.85 < dose["noise"] / dose["mist"] < 1.15
+    difference = pose_change(told, "noise") - pose_change(told, "mist")
+    assert np.linalg.norm(difference) > 0.3 * dose["mist"]
+
+
+def test_an_episode_keeps_its_turn_and_its_noise_and_others_have_others(bank):
+    made = build_arms(("placebo", "noise"), numbers_of(bank))
+    for name, field in (("placebo", "transform"), ("noise", "noise")):
+
+        def drawn(state: int, query: int, name=name, field=field) -> np.ndarray:
+            (numbers,) = made[name].pushes(turn(name, state, 8 * query), query).values()
+            return getattr(numbers, field)
+
+        np.testing.assert_array_equal(drawn(4, 1), drawn(4, 9))
+        assert len({drawn(state, 1).tobytes() for state in range(20)}) == 20
+
+
+def test_one_trace_serves_every_arm_and_every_number(policy, bank):
+    """Also the forward that is asked for what was realised, and Jacobians that come and go."""
+    actor = actor_of(policy, numbers_of(bank), batch=4)
+    compiled = forward
+    actor.answer([turn("none")] * 4, [0] * 4)
+    before = compiled._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
     for name in NAMES:
-        if name not in ("mist_ungated", "random_times"):  # all others wait for an alarm
-            np.testing.assert_array_equal(silent[name].chunk, untouched)
-            assert not silent[name].gate.any()
-    for name in ("random", "mist", "mist_ungated", "shrink"):
-        assert acting[name].gate[list(LAYERS)].all(), name
-        assert not np.array_equal(acting[name].raw_actions, acting["none"].raw_actions), name
-    np.testing.assert_array_equal(acting["none"].chunk, untouched)
+        for query in (0, 1):
+            actor.answer([turn(name)] * 3, [query] * 3)
+    actor = actor_of(policy, numbers_of(bank, NEVER, size=2 * SIZE, strength=3.0), batch=4)
+    actor.answer([turn("mist")] * 4, [0] * 4)
+    assert compiled._cache_size() == before  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def test_controls_push_at_the_layers_that_mist_pushes_at_with_its_dose(policy):
-    """Alarms of mist and random are forced, by a threshold that risk alone is above."""
-    everywhere = tuple(range(SMALL.layers))
-    names = ("random", "random_times", "mist_ungated", "mist")
-    head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=1)
-    whole = bank(everywhere)
-    controller = build_controller(names, head, sites=sites_of(SMALL), bank=whole)
-    made = arms(np.zeros(14, np.float32), names, rate=1.0, bank_of=everywhere)
-    actor = PolicyActor(policy, len(names), controller=controller, arms=made)
-    said = actor.answer([turn(name) for name in names], [0] * len(names))
-    gates = {name: answer.gate for name, answer in zip(names, said, strict=True)}
-    for name, gate in gates.items():
-        assert np.flatnonzero(gate).tolist() == [2, 3], name
-        first = 2  # later layers see activations that the pushes have made different
-        if name != "mist_ungated":  # which knows one way of each dimension alone
-            np.testing.assert_allclose(gate[first], gates["mist"][first], rtol=1e-3, err_msg=name)
-    np.testing.assert_array_equal(gates["random_times"], gates["mist"])
+def test_a_jacobian_is_only_asked_for_where_an_arm_needs_that_of_its_own_inputs(
+    policy, bank, monkeypatch
+):
+    asked = []
+    whole = type(policy).jacobian
+
+    def counted(self, inputs, **where):
+        asked.append(len(inputs))
+        return whole(self, inputs, **where)
+
+    monkeypatch.setattr(type(policy), "jacobian", counted)
+    actor = actor_of(policy, numbers_of(bank), batch=2)
+    slow, fast = actor.answer([turn("mist_exact"), turn("mist")], [0, 0])
+    assert asked
+    assert slow.latency > fast.latency
+    asked.clear()
+    actor.answer([turn("mist"), turn("none")], [0, 0])
+    assert not asked
 
 
-def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
-    turns = [turn(name) for name in ("none", "safe_stop", "slow_down")]
-    none, stop, slow = answers(policy, ALL_OPEN, turns)
-    assert not stop.chunk[:, :6].any()
-    assert none.chunk[:, :6].any()
-    np.testing.assert_array_equal(stop.chunk[:, 6], none.chunk[:, 6])
-    np.testing.assert_allclose(slow.chunk[:, :6], none.chunk[:, :6] / 2)
-    arm = arms(np.full(14, 0.5, np.float32))["safe_stop"]
-    chunk, rng = np.ones((8, 7), np.float32), np.random.default_rng(0)
-    risk = np.full(14, 0.4, np.float32)
-    np.testing.assert_array_equal(arm.edit(chunk, risk, turns[1], rng), chunk)
-    risk[3] = 0.6
-    assert not arm.edit(chunk, risk, turns[1], rng)[:, :6].any()
+def test_brakes_keep_the_gripper_and_scale_the_rest(acting):
+    none = acting["none"].chunk
+    assert none[:, :6].any()
+    assert not acting["safe_stop"].chunk[:, :6].any()
+    np.testing.assert_allclose(acting["slow_down"].chunk[:, :6], none[:, :6] / 2)
+    lifted = acting["lift"].chunk
+    assert (lifted[:, 2] > 0).all()
+    assert not np.delete(lifted[:, :6], 2, axis=1).any()
+    for name in ("safe_stop", "slow_down", "lift"):
+        np.testing.assert_array_equal(acting[name].chunk[:, 6], none[:, 6])
+        np.testing.assert_allclose(
+            acting[name].realised, (acting[name].chunk - none).mean(axis=0), atol=1e-6
+        )
+
+
+def test_a_stop_lets_go_after_some_alarms_in_a_row_until_the_alarm_has_fallen(policy, bank):
+    arm = build_arms(("safe_stop",), numbers_of(bank))["safe_stop"]
+    chunk, rng, one = np.ones((8, 7), np.float32), np.random.default_rng(0), turn("safe_stop")
+
+    def stops(alarms: int) -> bool:
+        said = Said(np.zeros(14, np.float32), np.zeros(7, np.float32), alarms)
+        return not arm.edit(chunk, said, one, rng)[:, :6].any()
+
+    assert [stops(n) for n in range(RELEASE + 3)] == [False] + [True] * RELEASE + [False] * 2
+    # The actor counts: the risk of these inputs alarms at every query.
+    actor = actor_of(policy, numbers_of(bank), ("safe_stop", "none"))
+    turns = [turn("safe_stop"), turn("none")]
+    told = [actor.answer(turns, [query] * 2)[0].edited for query in range(RELEASE + 2)]
+    assert told == [True] * RELEASE + [False] * 2
+    assert actor.answer(turns, [0] * 2)[0].edited, "an episode that begins anew counts anew"
+
+
+def test_replayed_takes_another_scene_of_the_task_query_by_query():
+    keys = [EpisodeKey(*PLACE, state, 0, "mist") for state in range(6)]
+    told = {key.initial_state: np.full((3, 7), key.initial_state, "f") for key in keys}
+    replays = Replays({PLACE: [(key, told[key.initial_state]) for key in keys]})
+    taken = set()
+    for state in range(6):
+        key = EpisodeKey(*PLACE, state, 0, "replayed")
+        first, second, late = (replays.change(key, query) for query in (0, 2, 3))
+        np.testing.assert_array_equal(first, second)
+        assert first[0] != state
+        assert not late.any()
+        taken.add(float(first[0]))
+    assert len(taken) > 2
+    with pytest.raises(
+        UserError, match=r"no episode of the arm mist of another scene of .* task 1"
+    ):
+        replays.check([EpisodeKey(PLACE[0], 1, 0, 0, "replayed")])
+
+
+def test_an_oracle_acts_at_its_steps_away_along_the_normal_and_knows_its_scenes(policy, bank):
+    numbers = numbers_of(bank, NEVER)
+    arm = build_arms(("oracle",), numbers)["oracle"]
+    assert arm.pushes(turn("oracle", step=8), 1)
+    assert not arm.pushes(turn("oracle", step=16), 2)
+    with pytest.raises(
+        UserError, match="no unsteered episode of libero_spatial task 0, initial st"
+    ):
+        arm.pushes(turn("oracle", state=3), 1)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +322,10 @@ def test_brakes_keep_the_gripper_and_release_when_risk_falls(policy):
         (["none", "none"], [], "twice"),
         ([], [], "empty"),
         (["safe_stop"], [], "give --risk_head"),
-        (["mist"], ["risk"], "give --steering_vectors"),
-        (["random_times"], ["risk", "bank"], "--gate_rate"),
+        (["mist"], ["risk"], "give --causal_bank"),
+        (["directions"], ["risk"], "give --steering_vectors"),
+        (["replayed"], ["risk", "causal"], "give --replay_from"),
+        (["oracle"], ["risk", "causal"], "give --oracle_from"),
     ],
 )
 def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
@@ -214,57 +333,63 @@ def test_arms_that_cannot_be_run_are_one_clear_line(names, given, message):
         check_arms(names, given)
 
 
-def acting(name, layer=0, stage: Literal["before", "within", "after"] = "within", **changes):
+def check(bank, name, layer=0, stage: Literal["before", "within", "after"] = "within", **changes):
     head = RiskHead.initial(
         jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=layer
     )
-    of = numbers(names=(name,), **changes)
+    of = numbers_of(bank, **changes)
     sites = {"llm.resid": ModelSite(SMALL.layers, SMALL.width, stage=stage)}
     check_acting(build_arms((name,), of), of, head, sites, SMALL.layers)
 
 
 ONLY_X = np.array([0.5, *[np.inf] * 13], np.float32)
+DEAF = dataclasses.replace(directions(), gates=np.zeros((14, 14), np.float32))
+DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.arange(14) > 0))
 
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("mist", {"layer": 3}, r"risk is read up to layer 3\): the bank steers layers \[2, 3\]"),
-        ("mist_ungated", {"layer": 3}, "layers from 4 on, or train the risk head with a lower"),
-        ("random_times", {"layer": -1}, "the bank steers layers"),
-        ("random", {"stage": "after"}, "the bank steers layers"),
+        ("mist", {"layer": 3}, r"up to layer 3\): the causal bank pushes at layer 2, before risk"),
+        ("placebo", {"layer": -1}, "the causal bank pushes at layer 2, before risk"),
+        ("noise", {"stage": "after"}, "the causal bank pushes at layer 2, before risk"),
+        ("mist", {"threshold": NEVER}, "never alarms of any motion"),
+        ("mist", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 move nothing"),
+        ("mist", {"threshold": ONLY_X, "size": SIZE * (np.arange(7) > 2)}, "no motion that alarms"),
+        ("oracle", {"size": 0 * SIZE}, "--coefficient=0 moves nothing"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),
-        ("mist", {"threshold": NEVER}, "never alarms of any motion"),
-        ("mist", {"coefficient": 0.0}, "--coefficient=0 pushes nothing"),
-        ("random_times", {"rate": 0.0}, "--gate_rate is 0"),
+        ("directions", {"layer": 3}, r"the bank steers layers \[2, 3\].*layers from 4 on"),
+        ("directions", {"strength": 0.0}, "--direction_strength=0 pushes nothing"),
+        ("directions", {"directions": DEAF}, "listens to any motion"),
         (
-            "mist_ungated",
-            {"bank": dataclasses.replace(bank(), gates=np.zeros((14, 14), np.float32))},
-            "listens to any motion",
-        ),
-        (
-            "mist",
-            {"bank": bank(), "threshold": ONLY_X, "without": 0},
+            "directions",
+            {"directions": DEAF_TO_X, "threshold": ONLY_X},
             "listens to a motion that alarms",
         ),
     ],
 )
-def test_an_arm_that_cannot_act_is_refused_with_its_reason(name, given, message):
-    given = dict(given)
-    if "without" in given:
-        gates = np.array(given["bank"].gates)
-        gates[:, given.pop("without")] = 0
-        given["bank"] = dataclasses.replace(given["bank"], gates=gates)
+def test_an_arm_that_cannot_act_is_refused_with_its_reason(bank, name, given, message):
     with pytest.raises(UserError, match=message):
-        acting(name, **given)
+        check(bank, name, **given)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_arm_that_can_act_is_let_through(name):
-    acting(name, layer=2)  # one layer is left
-    acting(name, layer=3, stage="before")
-    acting(name, threshold=np.ones(14, np.float32))  # silenced on purpose
+def test_an_arm_that_can_act_is_let_through(bank, name):
+    check(bank, name, layer=LAYER - 1)
+    check(bank, name, layer=3, stage="before")
+    check(bank, name, threshold=np.ones(14, np.float32))  # silenced on purpose
+
+
+def test_arms_that_wait_for_no_alarm_need_no_risk(bank):
+    for name in ("oracle", "replayed"):
+        check(bank, name, layer=3, threshold=NEVER)
+
+
+def test_a_bank_that_no_branches_taught_has_no_permuted_intent(policy, bank):
+    plain = dataclasses.replace(bank, intents={})
+    with pytest.raises(UserError, match="no intent 'permuted'"):
+        actor_of(policy, numbers_of(plain), ("permuted",))
 
 
 def test_every_arm_has_words_and_a_colour_of_its_own():

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from mist_jax.intervention.operators.min_norm import MinNorm
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen, Gate, ThresholdGate
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operator import Operator
-from mist_jax.intervention.operators.min_norm import MinNorm
 from mist_jax.intervention.operators.project import Project
 from mist_jax.intervention.operators.registry import OPERATORS
 from mist_jax.intervention.operators.replace import Replace

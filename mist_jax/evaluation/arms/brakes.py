@@ -1,28 +1,88 @@
-"""Arms without directions: at an alarm the motion, or the residual stream, is scaled down."""
+"""Arms without a wanted change: at an alarm the motion, or the residual stream, is scaled down."""
 
+from dataclasses import dataclass, field
 from functools import partial
 
-from mist_jax.evaluation.arms.recipe_arm import Recipe, RecipeArm
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.row import ArmRow
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.rollout.arm import Said, Unsteered
+from mist_jax.rollout.episode_spec import Turn
+
+GRIPPER = ACTION_DIMENSIONS.index("gripper")
+RELEASE = 3  # queries in a row after which a stop lets go, until the alarm has fallen
+UP = np.array([0, 0, 0.3, 0, 0, 0], np.float32)  # of a lift: 1.5 cm a control step
+
+
+@dataclass(frozen=True)
+class Brake(Unsteered):
+    """Scales the motion, adds to it, or shrinks the residual stream while any motion alarms.
+
+    Attributes:
+        numbers: of the run.
+        keep: factor on translation and rotation.
+        add: float32 [6], added to what was kept.
+        shrink_by: part of the residual stream that is taken away, at the layers after the alarm.
+        release: alarms in a row after which it lets go; None never does.
+    """
+
+    numbers: RunNumbers = field(default_factory=RunNumbers)
+    keep: float = 1.0
+    add: np.ndarray | None = None
+    shrink_by: float = 0.0
+    release: int | None = None
+
+    @property
+    def shrink(self) -> float:
+        """Part of the residual stream that an alarm takes away."""
+        return self.shrink_by
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Float32 [M], of an alarm."""
+        return self.numbers.alarm_threshold
+
+    def edit(
+        self, actions: np.ndarray, said: Said, turn: Turn, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Scales and moves translation and rotation; the gripper goes on."""
+        released = self.release is not None and said.alarms > self.release
+        if not said.alarms or released or (self.keep == 1.0 and self.add is None):
+            return actions
+        edited = actions.copy()
+        edited[:, :GRIPPER] *= self.keep
+        if self.add is not None:
+            edited[:, :GRIPPER] += self.add
+        return edited
+
 
 SAFE_STOP = ArmRow(
     name="safe_stop",
-    what="at an alarm the arm stands still for the chunk, the gripper goes on",
+    what=f"at an alarm the arm stands still for the chunk, {RELEASE} in a row at most",
     colour="#b45309",
-    make=partial(RecipeArm, Recipe(keep=0.0)),
+    make=partial(Brake, keep=0.0, release=RELEASE),
     needs=("risk",),
 )
 SLOW_DOWN = ArmRow(
     name="slow_down",
     what="at an alarm translation and rotation are halved",
     colour="#d4a017",
-    make=partial(RecipeArm, Recipe(keep=0.5)),
+    make=partial(Brake, keep=0.5),
+    needs=("risk",),
+)
+LIFT = ArmRow(
+    name="lift",
+    what="at an alarm the arm goes straight up for the chunk",
+    colour="#8c6d1f",
+    make=partial(Brake, keep=0.0, add=UP),
     needs=("risk",),
 )
 SHRINK = ArmRow(
     name="shrink",
     what="at an alarm the residual stream is scaled by 0.9",
     colour="#7c5cbf",
-    make=partial(RecipeArm, Recipe(shrink=0.1)),
+    make=partial(Brake, shrink_by=0.1),
     needs=("risk",),
 )

@@ -1,37 +1,20 @@
-"""What a run builds of its arms: each with the run's numbers, and the arrays that all share."""
+"""What a run builds of its arms: each with the run's numbers, and the operators that all share."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.evaluation.arms.push_specs import PUSHES
 from mist_jax.evaluation.arms.registry import find_arm
-from mist_jax.evaluation.arms.rotation import rotated
-from mist_jax.evaluation.arms.row import RunNumbers
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.intervention.gate import AlwaysOpen
+from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.arm import Arm, Controller
-from mist_jax.steering.bank import SteeringBank
-
-ROTATIONS = 8  # random counterparts of the bank; an episode's key picks one
-
-
-def run_numbers(
-    names: Sequence[str],
-    *,
-    alarm_threshold: np.ndarray,
-    coefficient: float = 0.0,
-    bank: SteeringBank | None = None,
-    gate_rate: np.ndarray | None = None,
-) -> RunNumbers:
-    """What the named arms share, for the directions that `build_controller` lays out."""
-    return RunNumbers(
-        alarm_threshold=np.asarray(alarm_threshold, np.float32),
-        coefficient=coefficient,
-        bank=bank,
-        gate_rate=np.zeros(len(SIGNED_MOTIONS)) if gate_rate is None else gate_rate,
-        rotations=_rotations(names),
-    )
+from mist_jax.rollout.episode_spec import Turn
+from mist_jax.steering.causal.bank import CausalBank
 
 
 def build_arms(names: Sequence[str], numbers: RunNumbers) -> dict[str, Arm]:
@@ -41,27 +24,54 @@ def build_arms(names: Sequence[str], numbers: RunNumbers) -> dict[str, Arm]:
 
 def build_controller(
     names: Sequence[str],
-    risk_head: RiskReader,
+    risk_head: RiskReader | None,
+    numbers: RunNumbers,
     *,
     sites: Mapping[str, ModelSite],
-    bank: SteeringBank | None = None,
+    batch: int,
 ) -> Controller:
-    """What all arms share: [V, L, D] holds the bank's directions, then each rotation of them.
+    """What all arms share: the bank's directions, and the pushes that any of them draws from.
 
-    Without a bank there is one direction of zeros, at the first of the model's `sites` that can be
-    steered.
+    Without directions there is one of zeros, at the first of the model's `sites` that can be
+    steered. Pushes are for batches of `batch`.
+
+    Raises:
+        UserError: the causal bank lacks an intent that an arm needs.
     """
-    if bank is None:
-        name, site = next((name, site) for name, site in sites.items() if site.steerable)
-        nothing = np.zeros((1, site.layers, site.width), np.float32)
-        listens = np.ones((1, len(SIGNED_MOTIONS)), np.float32)
-        return Controller(nothing, listens, risk_head, site=name)
-    vectors, count = np.asarray(bank.vectors), _rotations(names)
-    blocks = [vectors, *(rotated(vectors, seed) for seed in range(count))]
-    gates = np.tile(np.asarray(bank.gates), (1 + count, 1))
-    return Controller(np.concatenate(blocks), gates, risk_head, site=bank.metadata.site)
+    causal, directions = numbers.causal, numbers.directions
+    if directions is None:
+        site, there = next((name, site) for name, site in sites.items() if site.steerable)
+        vectors = np.zeros((1, there.layers, there.width), np.float32)
+        gates = np.ones((1, len(SIGNED_MOTIONS)), np.float32)
+    else:
+        site = directions.metadata.site
+        vectors, gates = np.asarray(directions.vectors), np.asarray(directions.gates)
+    if causal is None:
+        return Controller(vectors, gates, risk_head, site=site)
+    used = dict.fromkeys(push for name in names for push in find_arm(name).pushes)
+
+    def row(turn: Turn) -> int:
+        return causal.row(turn.instruction, turn.step, turn.max_steps)
+
+    return Controller(
+        vectors,
+        gates,
+        risk_head,
+        site=site,
+        pushes={name: _push(name, causal, numbers, batch) for name in used},
+        row=row,
+        exact=frozenset(name for name in used if (PUSHES[name].form or numbers.form) == "exact"),
+        jacobian=causal.jacobian,
+    )
 
 
-def _rotations(names: Sequence[str]) -> int:
-    """How many random counterparts of the bank these arms draw from."""
-    return ROTATIONS if any(find_arm(name).turned for name in names) else 0
+def _push(name: str, causal: CausalBank, numbers: RunNumbers, batch: int) -> CausalPush:
+    spec = PUSHES[name]
+    return causal.operator(
+        batch,
+        spec.form or numbers.form,
+        spec.intent or numbers.intent,
+        size=numbers.size,
+        gate=None if spec.waits else AlwaysOpen(),
+        noise=np.zeros((batch, *causal.table.shape[2:]), np.float32) if spec.noise else None,
+    )

@@ -4,18 +4,24 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
+from mist_jax.evaluation.arms.push_specs import PUSHES
 from mist_jax.evaluation.arms.registry import arm_rows, find_arm
-from mist_jax.evaluation.arms.row import Need, RunNumbers
+from mist_jax.evaluation.arms.row import ArmRow, Need
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.arm import Arm
+from mist_jax.signed import DIMENSION
 
 _LACKING: dict[Need, str] = {
     "risk": "listens to alarms: give --risk_head",
-    "bank": "pushes along directions: give --steering_vectors",
-    "rate": "needs --gate_rate, the share of queries at which each motion alarms; summary.json "
-    "of a run with an arm that listens to alarms gives it as alarm_rate",
+    "causal": "pushes for a wanted change of the action: give --causal_bank",
+    "directions": "pushes along directions: give --steering_vectors",
+    "replay": "replays what mist wanted: give --replay_from, an earlier evaluation with mist",
+    "oracle": "knows where the unsteered policy hits something: give --oracle_from, unsteered "
+    "episodes of the same scenes and seeds",
 }
 
 
@@ -59,13 +65,15 @@ def check_acting(
     """
     first = _first_open(reader, sites, depth)
     for name, arm in arms.items():
-        needs = find_arm(name).needs
+        row = find_arm(name)
         why = ""
-        if "risk" in needs and not np.isfinite(numbers.alarm_threshold).any():
+        if "risk" in row.needs and not np.isfinite(numbers.alarm_threshold).any():
             why = "the risk head never alarms of any motion; train it on more contacts, or give "
             why += "--risk_threshold"
-        elif "bank" in needs:
-            why = _idle_push(numbers, needs, first)
+        elif "directions" in row.needs:
+            why = _idle_directions(numbers, first)
+        elif "causal" in row.needs:
+            why = _idle_push(row, numbers, first)
         elif arm.shrink > 0 and first >= depth:
             why = "there is no later layer to act at; train the risk head with a lower --max_layer"
         if why:
@@ -83,14 +91,44 @@ def _first_open(reader: RiskReader | None, sites: Mapping[str, ModelSite], depth
     return int(reader.layer) + 1 if "within" in stages else 0
 
 
-def _idle_push(numbers: RunNumbers, needs: Collection[Need], first: int) -> str:
+def _idle_push(row: ArmRow, numbers: RunNumbers, first: int) -> str:
+    """Why no causal push of an arm can act, or nothing."""
+    causal = numbers.causal
+    assert causal is not None
+    waits = any(PUSHES[push].waits for push in row.pushes)
+    if waits and causal.metadata.layer < first:
+        return (
+            f"the causal bank pushes at layer {causal.metadata.layer}, before risk can open a "
+            f"push; extract one with --causal_layer={first} or later, or train the risk head with "
+            "a lower --max_layer"
+        )
+    if not waits:
+        needs_size = "oracle" in row.needs
+        return "--coefficient=0 moves nothing" if needs_size and not numbers.size[:3].any() else ""
+    if (numbers.intent == "against_motion") and not _moved(numbers).any():
+        if not numbers.size.any():
+            return "--coefficient=0 and --rotation_coefficient=0 move nothing"
+        return (
+            "no motion that alarms is one that --coefficient (x, y, z) or --rotation_coefficient "
+            "(roll, pitch, yaw) moves; give both, or train the risk head on more contacts"
+        )
+    return ""
+
+
+def _moved(numbers: RunNumbers) -> np.ndarray:
+    """bool [M]: the signed motions that can alarm and whose dimension has a size."""
+    assert len(numbers.alarm_threshold) == len(SIGNED_MOTIONS)
+    return np.isfinite(numbers.alarm_threshold) & (numbers.size[DIMENSION] != 0)
+
+
+def _idle_directions(numbers: RunNumbers, first: int) -> str:
     """Why no direction of the bank can push, or nothing."""
-    bank = numbers.bank
+    bank = numbers.directions
     assert bank is not None
     steered = np.flatnonzero(np.asarray(bank.vectors).any(axis=(0, 2)))
-    gates = np.asarray(bank.gates) > 0  # [V, A]
-    if not numbers.coefficient:
-        return "--coefficient=0 pushes nothing"
+    gates = np.asarray(bank.gates) > 0  # [V, M]
+    if not numbers.strength:
+        return "--direction_strength=0 pushes nothing"
     if not (steered >= first).any():
         return (
             f"the bank steers layers {steered.tolist()}, all of them before risk can open a push; "
@@ -99,8 +137,6 @@ def _idle_push(numbers: RunNumbers, needs: Collection[Need], first: int) -> str:
         )
     if not gates.any():
         return "no direction of the bank listens to any motion; extract the bank again"
-    if "risk" in needs and not gates[:, np.isfinite(numbers.alarm_threshold)].any():
+    if not gates[:, np.isfinite(numbers.alarm_threshold)].any():
         return "no direction of the bank listens to a motion that alarms; extract more of them"
-    if "rate" in needs and not gates[:, numbers.gate_rate > 0].any():
-        return "--gate_rate is 0 for every motion that a direction of the bank listens to"
     return ""

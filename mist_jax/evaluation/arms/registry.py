@@ -4,14 +4,43 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.brakes import SAFE_STOP, SHRINK, SLOW_DOWN
-from mist_jax.evaluation.arms.pushes import MIST, MIST_UNGATED, RANDOM, RANDOM_TIMES
+from mist_jax.evaluation.arms.brakes import LIFT, SAFE_STOP, SHRINK, SLOW_DOWN
+from mist_jax.evaluation.arms.causal_rows import (
+    ACTION_EDIT,
+    FLIPPED,
+    MIST_ARM,
+    MIST_EXACT,
+    MIST_LINEAR,
+    NOISE_ARM,
+    PERMUTED_ARM,
+    PLACEBO,
+)
+from mist_jax.evaluation.arms.directions import DIRECTIONS
+from mist_jax.evaluation.arms.given_arms import ORACLE, REPLAYED
+from mist_jax.evaluation.arms.push_specs import PUSHES
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.unsteered import NONE
 from mist_jax.extensions import extension_rows
 
 # The order is the report's.
-ARMS = (NONE, SAFE_STOP, SLOW_DOWN, SHRINK, RANDOM, RANDOM_TIMES, MIST_UNGATED, MIST)
+ARMS = (
+    NONE,
+    SAFE_STOP,
+    SLOW_DOWN,
+    LIFT,
+    SHRINK,
+    ACTION_EDIT,
+    NOISE_ARM,
+    PLACEBO,
+    FLIPPED,
+    PERMUTED_ARM,
+    REPLAYED,
+    DIRECTIONS,
+    MIST_ARM,
+    MIST_LINEAR,
+    MIST_EXACT,
+    ORACLE,
+)
 
 
 def arm_rows() -> Mapping[str, ArmRow]:
@@ -19,7 +48,7 @@ def arm_rows() -> Mapping[str, ArmRow]:
 
     Raises:
         UserError: an extension cannot be used, two arms have one name, or an arm is compared with
-            what is no control.
+            what is no control or uses a push that is none.
     """
     rows: dict[str, ArmRow] = {}
     for row in (*ARMS, *extension_rows("ARMS", ArmRow)):
@@ -30,6 +59,11 @@ def arm_rows() -> Mapping[str, ArmRow]:
         for other in row.compared_with:
             if other not in rows or rows[other].control is None:
                 raise UserError(f"the arm {row.name!r} is compared with {other!r}, no control")
+        unknown = [push for push in row.pushes if push not in PUSHES]
+        if unknown:
+            raise UserError(
+                f"the arm {row.name!r} uses the push {unknown[0]!r}: there are {', '.join(PUSHES)}"
+            )
     return MappingProxyType(rows)
 
 

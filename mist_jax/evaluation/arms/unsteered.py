@@ -1,15 +1,13 @@
 """The arm that every other is compared with."""
 
-from functools import partial
-
-from mist_jax.evaluation.arms.recipe_arm import Recipe, RecipeArm
 from mist_jax.evaluation.arms.row import ArmRow, Control
 from mist_jax.record.episode import UNSTEERED
+from mist_jax.rollout.arm import Unsteered
 
 NONE = ArmRow(
     name=UNSTEERED,
     what="the policy as it is",
     colour="#5b6472",
-    make=partial(RecipeArm, Recipe()),
+    make=lambda name, numbers: Unsteered(name),
     control=Control("the unsteered policy", "nothing can be said about any effect"),
 )

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from mist_jax.action_units import METRES, RADIANS
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import arm_rows, row_of
 from mist_jax.evaluation.metrics import METRICS
@@ -13,6 +16,7 @@ from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 from mist_jax.risk.judging.views import FIRST, WITHIN_TASK
 
 FEW_SCENES = 20
+SAME_DOSE = 0.2  # share by which the dose of a matched arm may differ
 
 
 def caveats(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
@@ -168,6 +172,7 @@ def _arms(summary: Mapping[str, Any]) -> list[str]:
         if lacking:
             found.append(f"{', '.join(lacking)} without the arm {name}: {row.control.absence}.")
     found += [row_of(arm).caveat for arm in there if row_of(arm).caveat]
+    found += _doses(there)
     idle = [
         arm
         for arm, row in there.items()
@@ -176,6 +181,31 @@ def _arms(summary: Mapping[str, Any]) -> list[str]:
     if idle:
         found.append(f"Never acted, so equal to the unsteered policy: {', '.join(idle)}.")
     return found
+
+
+def _doses(there: Mapping[str, Any]) -> list[str]:
+    """Arms that were to have another's dose and have not."""
+    unlike = []
+    for arm, row in there.items():
+        other = row_of(arm).dose_of
+        if other not in there:
+            continue
+        own, meant = (_dose(of["dose"]) for of in (row, there[other]))
+        if own is not None and meant and abs(own / meant - 1) > SAME_DOSE:
+            unlike.append(f"{arm} {own / meant:.2f} of that of {other}")
+    if not unlike:
+        return []
+    return [
+        f"Not of equal dose (realised change of the executed action): {', '.join(unlike)}. Such an "
+        "arm is no matched control."
+    ]
+
+
+def _dose(dose: Mapping[str, Any]) -> float | None:
+    """Realised translation and rotation as one length, in action units over a chunk."""
+    if dose["realised_metres"] is None:
+        return None
+    return float(np.hypot(dose["realised_metres"] / METRES, dose["realised_radians"] / RADIANS))
 
 
 def _data(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:

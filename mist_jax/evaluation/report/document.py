@@ -66,6 +66,7 @@ def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
         "gap": gap_text,
         "p": p_text,
         "number": number_text,
+        "thousandths": lambda value: number_text(None if value is None else 1000 * value),
     }
     contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for effect in summary["effects"]:

@@ -10,6 +10,7 @@ import numpy as np
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import in_order, row_of
 from mist_jax.evaluation.detection import evidence_of
+from mist_jax.evaluation.dose import dose_of
 from mist_jax.evaluation.equivalence import equivalence_p
 from mist_jax.evaluation.metrics import (
     METRICS,
@@ -108,6 +109,7 @@ def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict
         "untouched_pairs": untouched,
         "untouched_pairs_alike": alike,
         "mean_gate": float(np.mean(gates)) if gates else None,
+        "dose": _plain(dose_of(own)),
         "alarm_rate": _alarm_rate(own),
         "alarms": _alarms(own),
         "seconds_per_query": float(np.median(seconds)) if seconds else None,

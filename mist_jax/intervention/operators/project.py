@@ -7,10 +7,10 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import Array, Bool, Float
+from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen, Gate
-from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
 from mist_jax.intervention.tokens import role_mask
 
@@ -78,9 +78,12 @@ class Project(Operator):
         part: Float[Array, "V D"],
         opened: Float[Array, "B #V"],
         alarmed: Float[Array, "B"],
-    ) -> tuple[Float[Array, "B T D"], Bool[Array, "B"]]:
+        risk: Float[Array, "B M"],
+        token_role: Float[Array, "B T R"],
+    ) -> Edited:
         """Takes this layer's components away."""
         fraction = self.fraction * opened
         along = jnp.einsum("btd,vd->btv", x, part) * fraction[:, None]
         present = (part != 0).any(-1)
-        return x - jnp.einsum("btv,vd->btd", along, part), ((fraction != 0) & present).any(-1)
+        acts = ((fraction != 0) & present).any(-1)
+        return Edited(x - jnp.einsum("btv,vd->btd", along, part), acts)

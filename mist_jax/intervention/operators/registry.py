@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mist_jax.intervention.operator import Operator
-from mist_jax.intervention.operators.min_norm import MinNorm
+from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.operators.project import Project
+from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.replace import Replace
 from mist_jax.intervention.steering import Steering
 
@@ -17,6 +18,7 @@ OPERATORS: Mapping[str, type[Operator]] = MappingProxyType(
         "steering": Steering,  # add directions, shrink
         "replace": Replace,
         "project": Project,
-        "min_norm": MinNorm,
+        "push": Push,
+        "causal_push": CausalPush,
     }
 )

@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike
 from mist_jax.axes import Array, Bool, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen, Gate
-from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
 from mist_jax.intervention.tokens import role_mask
 
@@ -70,16 +70,22 @@ class Replace(Operator):
         """Values and switches of every layer."""
         return self.value.swapaxes(0, 1), self.on
 
+    def active(self, part: tuple[Float[Array, "#B D"], Float[Array, ""]]) -> Bool[Array, ""]:
+        """Where it is on."""
+        return part[1] != 0
+
     def edit(
         self,
         x: Float[Array, "B T D"],
         part: tuple[Float[Array, "#B D"], Float[Array, ""]],
         opened: Float[Array, "B #V"],
         alarmed: Float[Array, "B"],
-    ) -> tuple[Float[Array, "B T D"], Bool[Array, "B"]]:
+        risk: Float[Array, "B M"],
+        token_role: Float[Array, "B T R"],
+    ) -> Edited:
         """Moves to this layer's value."""
         value, on = part
         share = (on * alarmed)[:, None, None]
         # Where all of it goes, the value itself: x + (value - x) rounds.
         moved = jnp.where(share == 1, value[:, None], x + share * (value[:, None] - x))
-        return moved, share[:, 0, 0] != 0
+        return Edited(moved, share[:, 0, 0] != 0)

@@ -30,6 +30,7 @@ class LanguageOutput:
     activations: dict[str, Array]
     read: ReadSoFar
     gate: Float[Array, "B L"] | None
+    wanted: Float[Array, "B A"] | None
 
 
 def rotary(length: int, head_width: int, theta: float) -> tuple[Array, Array]:
@@ -134,11 +135,12 @@ class LanguageModel(nnx.Module):
         def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
             hidden, so_far = carry
             layer, parts = scanned
-            amounts = []
+            amounts, wanted = [], []
 
             def edit(place: str, x: Array) -> Array:
-                x, amount = intervention.edit(place, x, parts, so_far.risk, layout.role)
+                x, amount, change = intervention.edit(place, x, parts, so_far.risk, layout.role)
                 amounts.append(amount)
+                wanted.extend([] if change is None else [change])
                 return x
 
             mixed = edit("llm.attn", block.mix(hidden, cosine, sine, layout.key_length))
@@ -163,9 +165,9 @@ class LanguageModel(nnx.Module):
                 so_far = intervention.read(site, layer, partial(pooled, site, "mean"), so_far)
             so_far = intervention.forecast(layer, so_far)
             seen = {site: pooled(site, watch.pool) for site in tapped}
-            return (hidden, so_far), (seen, sum(amounts))
+            return (hidden, so_far), (seen, sum(amounts), sum(wanted) if wanted else None)
 
-        (hidden, final), (seen, amount) = scan_blocks(
+        (hidden, final), (seen, amount, wanted) = scan_blocks(
             self.blocks,
             body,
             (embeddings, begun),
@@ -176,4 +178,5 @@ class LanguageModel(nnx.Module):
             activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
             read=final,
             gate=amount.T if intervention.steers else None,
+            wanted=None if wanted is None else wanted.sum(axis=0),
         )

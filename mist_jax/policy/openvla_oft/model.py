@@ -134,6 +134,7 @@ class OpenVLAOFT(nnx.Module):
             risk=None if intervention.risk_head is None else final.risk,
             memory=final.memory,
             gate=output.gate,
+            wanted=output.wanted,
         )
 
     def _decode(self, tokens: Float[Array, "B CA D"]) -> Float[Array, "B C A"]:

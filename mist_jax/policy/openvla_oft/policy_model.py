@@ -51,6 +51,11 @@ class OpenVLAOFTModel:
         """Roles that tokens of this model have."""
         return token_roles(self.config)
 
+    @property
+    def differentiable(self) -> bool:
+        """With an L1 head."""
+        return self.config.action_head == "l1"
+
     def abstract_parameters(self) -> dict[str, Any]:
         """Shapes of the parameters, float32."""
         return nnx.to_pure_dict(abstract_model(self.config)[1])

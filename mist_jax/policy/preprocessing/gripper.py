@@ -16,6 +16,10 @@ def gripper_for_environment(
     return converted
 
 
+GRIPPER_SLOPE = -2.0
+"""Of the gripper's executed action before it is made binary, -(2 output - 1), in the output."""
+
+
 def gripper_for_policy(actions: Float[np.ndarray, "*batch A"]) -> Float[np.ndarray, "*batch A"]:
     """The inverse for training data: environment actions with the gripper on [0, 1], 1 open."""
     converted = np.array(actions, copy=True)

@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from mist_jax.errors import UserError
+from mist_jax.policy.preprocessing.gripper import GRIPPER_SLOPE
 from mist_jax.policy.preprocessing.images import ImagePreprocessing
 from mist_jax.policy.preprocessing.prompt import prompt_of
 from mist_jax.policy.preprocessing.proprio import PROPRIO, normalise_proprio, read_proprio
 from mist_jax.policy.preprocessing.spec import PreprocessingSpec
 from mist_jax.policy.preprocessing.statistics import (
     Statistics,
+    action_scale,
     read_statistics,
     unnormalise_actions,
 )
@@ -107,6 +109,13 @@ class Preprocessor:
     def unnormalise(self, actions: Float[np.ndarray, "*batch A"]) -> Float[np.ndarray, "*batch A"]:
         """Actions in the units of the data the policy was trained on, float32."""
         return unnormalise_actions(actions, self.statistics.action)
+
+    @property
+    def executed_slope(self) -> Float[np.ndarray, "A"]:
+        """Executed action units of one normalised unit; the gripper's before it is made binary."""
+        slope = action_scale(self.statistics.action)
+        slope[-1] *= GRIPPER_SLOPE
+        return slope
 
     def _image(self, observation: Observation, camera: str) -> UInt8[np.ndarray, "height width 3"]:
         if camera not in observation.images:

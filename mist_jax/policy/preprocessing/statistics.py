@@ -112,6 +112,11 @@ def unnormalise_actions(
     return np.where(bounds.mask, scaled, actions).astype(np.float32)
 
 
+def action_scale(bounds: Bounds) -> Float[np.ndarray, "A"]:
+    """The slope of `unnormalise_actions`: one normalised unit in the data's own, float64."""
+    return np.where(bounds.mask, 0.5 * (bounds.high - bounds.low + 1e-8), 1.0)
+
+
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(path.read_bytes())

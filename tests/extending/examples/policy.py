@@ -56,13 +56,13 @@ class Perceptron(PolicyModelDefaults):
 
         def layer(carry, scanned):
             (x, read), (index, kernel, parts) = carry, scanned
-            x, moved = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, read.risk, role)
+            x, moved, wanted = intervention.edit(SITE, jnp.tanh(x @ kernel), parts, read.risk, role)
             read = intervention.read(SITE, index, lambda: x.mean(1), read)
-            return (x, intervention.forecast(index, read)), (x, jnp.asarray(moved))
+            return (x, intervention.forecast(index, read)), (x, jnp.asarray(moved), wanted)
 
         start = x, intervention.begin(inputs)
         each = jnp.arange(self.layers), parameters["hidden"]["kernel"], intervention.layered()
-        (x, read), (seen, moved) = jax.lax.scan(layer, start, each)
+        (x, read), (seen, moved, wanted) = jax.lax.scan(layer, start, each)
         read = intervention.finish(read)
         seen = seen.swapaxes(0, 1)
         return ModelOutputs(
@@ -71,6 +71,7 @@ class Perceptron(PolicyModelDefaults):
             risk=None if intervention.risk_head is None else read.risk,
             memory=read.memory,
             gate=moved.T if intervention.steers else None,
+            wanted=None if wanted is None else wanted.sum(axis=0),
         )
 
 

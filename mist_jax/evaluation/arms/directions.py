@@ -1,0 +1,39 @@
+"""The arm of rival methods: directions of a steering bank, pushed along at alarms."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mist_jax.evaluation.arms.causal_rows import PLACEBO
+from mist_jax.evaluation.arms.row import ArmRow
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.record.episode import UNSTEERED
+from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.episode_spec import Turn
+
+
+@dataclass(frozen=True)
+class Directions(Unsteered):
+    """Pushes along each direction whose own signed motion alarms."""
+
+    numbers: RunNumbers = field(default_factory=RunNumbers)
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Float32 [M], of an alarm."""
+        return self.numbers.alarm_threshold
+
+    def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32 [V]: the same for every direction; gates tell them apart."""
+        assert self.numbers.directions is not None
+        return np.full(len(self.numbers.directions.names), self.numbers.strength, np.float32)
+
+
+DIRECTIONS = ArmRow(
+    name="directions",
+    what="at the alarm of a motion one way, a push along the direction that a method found for it",
+    colour="#d97757",
+    make=Directions,
+    needs=("risk", "directions"),
+    compared_with=(UNSTEERED, PLACEBO.name),
+)

@@ -1,0 +1,44 @@
+"""The numbers that all arms of a run share."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
+
+if TYPE_CHECKING:
+    from mist_jax.evaluation.arms.oracle import Oracle
+    from mist_jax.evaluation.arms.replays import Replays
+    from mist_jax.steering.bank import SteeringBank
+    from mist_jax.steering.causal.bank import CausalBank, Form
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """What an arm's `make` gets; what the run was not given is None.
+
+    Attributes:
+        alarm_threshold: float32 [M], the risk above which a signed motion alarms; inf never.
+        size: float32 [A], the change that an alarm of a dimension asks for, in executed action
+            units per control step.
+        causal: the bank that pushes are made of.
+        intent: of its intents, the one that says what to want.
+        form: of its maps from a wanted change to a push, the one that acts.
+        directions: a bank of directions.
+        strength: of a push along one, as a fraction of the residual stream's norm.
+        replays: what an earlier evaluation's steered arm wanted.
+        oracle: where unsteered episodes of the same scenes hit something.
+    """
+
+    alarm_threshold: np.ndarray = field(
+        default_factory=lambda: np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
+    )
+    size: np.ndarray = field(default_factory=lambda: np.zeros(len(ACTION_DIMENSIONS), np.float32))
+    causal: "CausalBank | None" = None
+    intent: str = "against_motion"
+    form: "Form" = "table"
+    directions: "SteeringBank | None" = None
+    strength: float = 0.0
+    replays: "Replays | None" = None
+    oracle: "Oracle | None" = None

@@ -1,0 +1,1 @@
+"""What a steered policy should do otherwise: a wanted change of its action, one file each."""

@@ -1,0 +1,15 @@
+"""The intents that come with the library, by name; one row each."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mist_jax.intervention.intent.against_motion import AgainstMotion
+from mist_jax.intervention.intent.given import Given
+from mist_jax.intervention.intent.intent import ActionIntent
+
+INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
+    {
+        "given": Given,
+        "against_motion": AgainstMotion,
+    }
+)

@@ -1,0 +1,130 @@
+"""The numbers of a batch's rows, put into the operators that all rows share.
+
+Only values change, never a shape or a dtype: the forward is traced once whatever the arms say.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.errors import UserError
+from mist_jax.intervention.action_map.noise import NoiseMap
+from mist_jax.intervention.action_map.table import TableMap
+from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.intent.given import Given
+from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.steering import Steering
+from mist_jax.rollout.arm import Arm, PushNumbers
+from mist_jax.rollout.episode_spec import Turn
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one example of a batch gets; `idle_row` leaves it alone.
+
+    `threshold` is float32 [M], `coefficient` [V] or None, `table` the row of tables of Jacobians.
+    """
+
+    threshold: np.ndarray
+    shrink: float
+    coefficient: np.ndarray | None
+    pushes: Mapping[str, PushNumbers]
+    table: int
+
+    @property
+    def steers(self) -> bool:
+        """Whether a push of any kind may act on it, once its gates are open."""
+        steered = self.coefficient is not None and bool(np.any(self.coefficient))
+        return steered or self.shrink != 0 or bool(self.pushes)
+
+
+def idle_row() -> Row:
+    """Numbers under which an example is the unsteered model's, bit for bit."""
+    return Row(np.full(len(SIGNED_MOTIONS), np.inf, np.float32), 0.0, None, {}, 0)
+
+
+def row_of(arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any]) -> Row:
+    """What `arm` does to this query; `names` are the pushes that there are.
+
+    Raises:
+        UserError: the arm uses a push that the controller does not have.
+    """
+    pushes = arm.pushes(turn, query)
+    lacking = [name for name in pushes if name not in names]
+    if lacking:
+        raise UserError(
+            f"the arm {arm.name!r} uses a push {lacking[0]!r}; the controller has "
+            f"{', '.join(names) or 'none'}"
+        )
+    return Row(arm.threshold, arm.shrink, arm.coefficient(turn, query), pushes, table)
+
+
+def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:
+    """`shared` with each row's coefficients, thresholds and shrinkage."""
+    nothing = np.zeros(shared.vectors.shape[0], np.float32)
+    strength = [nothing if row.coefficient is None else row.coefficient for row in rows]
+    return dataclasses.replace(
+        shared,
+        coefficient=_floats(strength),
+        gate=_gate_of(shared.gate, rows),
+        shrink=_floats([row.shrink for row in rows]),
+    )
+
+
+def push_of(
+    shared: CausalPush, name: str, rows: Sequence[Row], jacobian: np.ndarray | None = None
+) -> CausalPush:
+    """The push `name` with each row's numbers; zeros where a row does not use it.
+
+    `jacobian` float32 [B, A, S, D] takes the place of an exact push's table.
+    """
+    dims = shared.transform.shape[-1]
+    numbers = [row.pushes.get(name) for row in rows]
+    still, nothing = np.zeros((dims, dims), np.float32), np.zeros(dims, np.float32)
+    intent = shared.intent
+    if isinstance(intent, Given):
+        change = [nothing if one is None or one.change is None else one.change for one in numbers]
+        intent = dataclasses.replace(intent, change=_floats(change))
+    return dataclasses.replace(
+        shared,
+        action_map=_map_of(shared.action_map, numbers, [row.table for row in rows], jacobian),
+        intent=intent,
+        transform=_floats([still if one is None else one.transform for one in numbers]),
+        applied=_floats([0.0 if one is None else one.applied for one in numbers]),
+        gate=_gate_of(shared.gate, rows),
+    )
+
+
+def _map_of(
+    shared: Any,
+    numbers: Sequence[PushNumbers | None],
+    table: Sequence[int],
+    jacobian: np.ndarray | None,
+) -> Any:
+    if isinstance(shared, NoiseMap):
+        silence = np.zeros(shared.noise.shape[1:], np.float32)
+        noise = [silence if one is None or one.noise is None else one.noise for one in numbers]
+        inner = _map_of(shared.of_map, numbers, table, jacobian)
+        return dataclasses.replace(shared, of_map=inner, noise=_floats(noise))
+    if not isinstance(shared, TableMap):
+        return shared
+    if jacobian is None:
+        return dataclasses.replace(shared, row=jnp.asarray(table, jnp.int32))
+    own = jnp.arange(len(numbers), dtype=jnp.int32)
+    return dataclasses.replace(shared, table=_floats(jacobian), row=own)
+
+
+def _gate_of(shared: Any, rows: Sequence[Row]) -> Any:
+    """A gate with thresholds gets each row's; another rule stays as it is."""
+    if not isinstance(shared, ThresholdGate):
+        return shared
+    return dataclasses.replace(shared, threshold=_floats([row.threshold for row in rows]))
+
+
+def _floats(values: Any) -> jnp.ndarray:
+    return jnp.asarray(np.asarray(values, np.float32))
