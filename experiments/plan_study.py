@@ -157,7 +157,7 @@ def _register(
     )
 
     if (found := kind_of(folder)) is not None:
-        raise UserError(f"{folder} is the folder of a {found}: a study is registered before it")
+        raise UserError(f"{folder} holds something ({found}): a study is registered before it runs")
     setup = tuning[0].setup
     planned: dict[str, Any] = {
         "tuning_commands": list(setup.commands),
