@@ -3,15 +3,23 @@
     python -m experiments.extract_steering_vectors --data_dir=data/episodes \
         --model_name=mist-nano --output_dir=runs/steering
 
-Writes output_dir/steering_bank (Orbax and its metadata), summary.json and plots/.
+Writes output_dir/steering_bank (Orbax and its metadata), conceptor_bank where asked for,
+summary.json and plots/. Where the data keep pictures (--images=query) also causal_bank: pushes by
+the action's Jacobian at one layer; and what each direction does to the executed action is measured
+on scenes that it was not made from. Without pictures none is taken for causal.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments import binary, extension_flags
+from experiments import binary, causal_flags, extension_flags
+from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
+
+if TYPE_CHECKING:
+    from mist_jax.policy.policy import Policy
 
 _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to extract from, comma separated.", required=True
@@ -23,7 +31,8 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the bank goes.", re
 _METHODS = flags.DEFINE_list(
     "methods",
     ["contrast", "linear", "random"],
-    "contrast, linear, value_vectors, random, or a method that an extension adds.",
+    "contrast, linear, value_vectors, conceptor, learned, contrast_permuted, linear_permuted, "
+    "conceptor_permuted, random, conceptor_random, or what an extension adds; empty for none.",
 )
 _LAYERS = flags.DEFINE_string(
     "layers", "all", "Layers to make vectors for, such as 2-5 or 3,5; all: every stored one."
@@ -39,32 +48,76 @@ _MIN_SAMPLES = flags.DEFINE_integer(
     "min_samples", 8, "Matched risky queries below which a direction is left out.", 2
 )
 _TOP_K = flags.DEFINE_integer("top_k", 20, "Value vectors in a direction of value_vectors.", 1)
+_EFFECT_STATES = flags.DEFINE_integer(
+    "effect_states", 400, "Queries with pictures, at most, to measure and learn effects on.", 20
+)
+_PICTURES_DIR = flags.DEFINE_list(
+    "pictures_dir",
+    None,
+    "Datasets (--images=query) that those are of; default those of --data_dir.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random directions and of halves.", 0, 2**31 - 1)
 
 flags.adopt_module_key_flags(extension_flags)
+flags.adopt_module_key_flags(causal_flags)
 
 
 def main() -> None:
     """Gathers, extracts, writes."""
-    from mist_jax.steering.methods import in_order
+    from mist_jax.steering.methods import LEARNED, in_order
 
     methods, output = tuple(dict.fromkeys(_METHODS.value)), Path(_OUTPUT_DIR.value)
     in_order(methods)  # refuses an unknown one before anything is read
     data = binary.data_folders(_DATA_DIR.value)
     check_output(output, "steering bank")
-    binary.check_stored(data, _SITE.value, _LAYERS.value)
+    causal = causal_flags.check(data)
+    if methods:
+        binary.check_stored(data, _SITE.value, _LAYERS.value)
+        pictured = _pictured(data)
+        if LEARNED in methods and not pictured:
+            raise UserError(
+                f"--methods: {LEARNED} asks the policy about stored pictures, which the data lack; "
+                f"collect with --images=query, or leave {LEARNED} out"
+            )
+    elif not causal:
+        raise UserError("--methods is empty and no causal bank is made: there is nothing to do")
 
+    from mist_jax.loading import load_policy
+
+    policy = load_policy(_MODEL_NAME.value)
+    if methods:
+        _directions(methods, data, policy, output)
+    if causal:
+        causal_flags.make(data, policy, output, _SEED.value)
+
+
+def _pictured(data: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The datasets whose queries keep their pictures."""
+    from mist_jax.episodes.dataset_info import load_info
+
+    named = binary.data_folders(_PICTURES_DIR.value) if _PICTURES_DIR.value else data
+    return tuple(folder for folder in named if load_info(folder).images != "none")
+
+
+def _directions(
+    methods: tuple[str, ...], data: tuple[Path, ...], policy: "Policy", output: Path
+) -> None:
+    """The steering bank of these methods."""
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.loading import load_policy
     from mist_jax.risk.features import gather_samples
-    from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
+    from mist_jax.steering.causal.states import gather_states
+    from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks, save_extraction
+    from mist_jax.steering.proof import Proof
 
     digest = dataset_hash(*data)
-    policy = load_policy(_MODEL_NAME.value)
     samples = gather_samples(
         read_episodes(*data), _SITE.value, _HORIZON.value, _SHARE.value, target="all"
     )
+    states = None
+    if pictured := _pictured(data):
+        episodes = read_episodes(*pictured, images=True)
+        states = gather_states(episodes, policy, limit=_EFFECT_STATES.value, seed=_SEED.value)
     config = ExtractionConfig(
         methods=methods,
         layers=_LAYERS.value,
@@ -72,13 +125,17 @@ def main() -> None:
         top=_TOP_K.value,
         seed=_SEED.value,
     )
-    bank, found = extract_bank(samples, digest, policy, config)
-    path = save_extraction(output, bank, found)
-    for directions in found:
+    made = extract_banks(samples, digest, policy, config, states, say=print)
+    paths = save_extraction(output, made)
+    for directions in made.found:
         print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
         if directions.absent:
             print(f"  absent, summary.json says why: {', '.join(directions.absent)}")
-    print(f"steering bank: {path}")
+        for name in directions.names:
+            proof = made.proofs.get((directions.method, name), Proof())
+            print(f"  {name} on the action: {proof}")
+    for path in paths:
+        print(f"{path.name.replace('_', ' ')}: {path}")
 
 
 if __name__ == "__main__":

@@ -77,16 +77,10 @@ _ROTATION_COEFFICIENT = flags.DEFINE_float(
     4.0,
 )
 _METHOD = flags.DEFINE_string("method", "contrast", "Which of the steering vectors push.")
-_DIRECTION_STRENGTH = flags.DEFINE_float(
-    "direction_strength",
-    0.1,
-    "Length of a push along steering vectors, as a fraction of the residual stream's norm.",
-    0.0,
-)
 _ALLOW_UNPROVEN = flags.DEFINE_bool(
     "allow_unproven",
     False,
-    "Push along steering vectors although they were not shown to do what their names say.",
+    "Push along steering vectors also where they were measured not to do what their names say.",
 )
 _REPLAY_FROM = flags.DEFINE_string(
     "replay_from", None, "For the arm replayed: folder of an earlier evaluation with mist."
@@ -171,11 +165,10 @@ def main() -> None:
         causal_bank=learnt.causal_digest,
         intent=_INTENT.value if causal else "",
         push=_PUSH.value if causal else "",
-        coefficient=_COEFFICIENT.value if causal else 0.0,
-        rotation_coefficient=_ROTATION_COEFFICIENT.value if causal else 0.0,
+        coefficient=_COEFFICIENT.value if causal or directions else 0.0,
+        rotation_coefficient=_ROTATION_COEFFICIENT.value if causal or directions else 0.0,
         steering_vectors=learnt.directions_digest,
         method=_METHOD.value if directions else "",
-        direction_strength=_DIRECTION_STRENGTH.value if directions else 0.0,
         threshold=to_optional(threshold),
         equivalence_margin=_EQUIVALENCE_MARGIN.value,
         horizon=learnt.horizon,
@@ -201,7 +194,6 @@ def main() -> None:
         intent=_INTENT.value,
         form=cast("Form", _PUSH.value),
         directions=learnt.directions,
-        strength=_DIRECTION_STRENGTH.value,
         replays=replays,
         oracle=oracle,
     )

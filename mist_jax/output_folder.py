@@ -10,6 +10,7 @@ from mist_jax.errors import UserError
 OutputKind = Literal[
     "collection",
     "evaluation",
+    "branches",
     "report",
     "analysis",
     "risk head",
@@ -24,6 +25,8 @@ _SIGNS: tuple[tuple[str, OutputKind], ...] = (
     ("plan.json", "training run"),
     ("risk_head", "risk head"),
     ("steering_bank", "steering bank"),
+    ("causal_bank", "steering bank"),
+    ("conceptor_bank", "steering bank"),
     ("dataset_statistics.json", "policy"),
     ("report.html", "report"),
 )
@@ -59,7 +62,7 @@ def check_output(folder: Path, kind: OutputKind) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{folder} cannot be written to (permission denied); name another folder")
     found = kind_of(folder)
-    damaged = found == "dataset" and kind in ("collection", "evaluation")
+    damaged = found == "dataset" and kind in ("collection", "evaluation", "branches")
     together = any({found, kind} <= kinds for kinds in _TOGETHER)
     if found not in (None, kind) and not damaged and not together:
         raise UserError(f"{folder} is the folder of a {found}, not of a new {kind}; name another")

@@ -20,7 +20,7 @@ INFO_FILE = "dataset.json"
 
 ImageMode = Literal["none", "query", "step"]
 ActivationDtype = Literal["float32", "float16"]
-DatasetKind = Literal["collection", "evaluation"]
+DatasetKind = Literal["collection", "evaluation", "branches"]
 
 # These may differ between the runs that fill one folder; all else must be equal.
 _JOINED = ("suites", "commands", "code_versions")
@@ -42,9 +42,9 @@ class DatasetInfo:
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
     every step; they are turned as `record/picture.py` says. `batch_size` is how many queries one
     compiled call of the policy answers: the last digits depend on it. Activations are stored and
-    read in `activation_dtype`. `kind` says what the folder is, `setup` what else
-    the episodes of an evaluation depend on, as JSON values. `commands` and `code_versions` list
-    those of all runs that filled the folder.
+    read in `activation_dtype`. `kind` says what the folder is, `setup` what else the episodes of an
+    evaluation or the branches depend on, as JSON values. `commands` and `code_versions` list those
+    of all runs that filled the folder.
     """
 
     model: str

@@ -18,7 +18,6 @@ from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.bank import CausalBank
 from mist_jax.steering.causal.checkpoint import restore_causal_bank
 from mist_jax.steering.checkpoint import restore_bank
-from mist_jax.steering.proof import check_proven
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def load_learnt_parts(
 
     Raises:
         UserError: a folder holds no such thing, it was made from another model or at a site that
-            this one does not have, directions speak of other contacts than the head, or they are
-            not proven to do what their names say and `allow_unproven` is not set.
+            this one does not have, directions speak of other contacts than the head, or none is
+            proven to do what its name says and `allow_unproven` is not set.
     """
     head, head_digest, trained_on = None, "", None
     threshold = np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
@@ -82,8 +81,7 @@ def load_learnt_parts(
         if risk is not None:
             _check_labels(whole.metadata, directions, horizon, share)
         bank = whole.method(method)
-        if not allow_unproven:
-            check_proven(directions, method)
+        bank = bank if allow_unproven else bank.proven()
         bank_digest = digest(bank)
     return LearntParts(
         risk_head=head,

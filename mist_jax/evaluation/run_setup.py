@@ -46,7 +46,6 @@ class RunSetup:
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
         method: which of the steering vectors push.
-        direction_strength: length of their push as a fraction of the residual stream's norm.
         replay_from: hash of the evaluation whose changes are replayed, "" for none; `oracle_from`
             likewise of the unsteered episodes that an oracle knows.
         threshold: [M], the calibrated risk above which a signed motion alarms; None never does.
@@ -75,7 +74,6 @@ class RunSetup:
     rotation_coefficient: float = 0.0
     steering_vectors: str = ""
     method: str = ""
-    direction_strength: float = 0.0
     replay_from: str = ""
     oracle_from: str = ""
     threshold: tuple[float | None, ...] = _OFF

@@ -36,6 +36,11 @@ def split_site(name: str) -> tuple[str, str]:
     return place, role or ACTION_TOKENS
 
 
+def join_site(place: str, role: str) -> str:
+    """The site's name; the inverse of `split_site`."""
+    return place if role == ACTION_TOKENS else f"{place}:{role}"
+
+
 @dataclass(frozen=True)
 class Watch:
     """What one forward must keep: the sites asked for, and those risk is read at. Static."""

@@ -15,7 +15,7 @@ from mist_jax.intervention.operator import Operator
 from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE, ModelSite, Pool, split_site
-from mist_jax.intervention.tokens import ACTION_TOKENS, role_mask
+from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, role_mask
 from mist_jax.policy.checkpoint import PolicyCard
 from mist_jax.policy.forward import action_jacobian, forward, run_model
 from mist_jax.policy.model import PolicyModel, steerable_layers
@@ -211,23 +211,20 @@ class Policy:
                 differentiated: a diffusion or token head's.
         """
         place, steerable = split_site(site)[0], self._site(site)
-        if not inputs:
-            raise UserError("a jacobian needs at least one example")
+        if not inputs or not tokens:
+            raise UserError("a jacobian needs at least one example and at least one token role")
         if not self.model.differentiable:
-            raise UserError(
-                f"the actions of {self.identity} cannot be differentiated: only an L1 head's can"
-            )
+            raise UserError(f"actions of {self.identity} cannot be differentiated: no L1 head")
         if not 0 <= layer < steerable.layers:
             raise UserError(f"{site} has layers 0 to {steerable.layers - 1}, not {layer}")
         batch = self.model.collate(inputs, None)
-        roles = tuple(dict.fromkeys(tokens))
-        mask = role_mask(roles)
+        roles = (ALL_TOKENS,) if ALL_TOKENS in tokens else tuple(dict.fromkeys(tokens))
         count = self._token_count(batch, place, roles) if per_token else 1
         push = Push(
             push=jnp.zeros((len(inputs), count, steerable.width), jnp.float32),
             on=jnp.zeros(steerable.layers, jnp.float32).at[layer].set(1),
             gate=AlwaysOpen(),
-            tokens=mask,
+            tokens=role_mask(roles),
             site=place,
         )
         self._check_operator(push, len(inputs))
@@ -236,14 +233,13 @@ class Policy:
 
     def _token_count(self, batch: Any, place: str, roles: tuple[str, ...]) -> int:
         """How many tokens of these roles an example of the batch has at most."""
-        sites = [place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles]
+        sites = tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)
         for site in sites:
             self._site(site)
-        kept = tuple(sites)
         shapes = jax.eval_shape(
-            lambda: run_model(self.model, self.parameters, batch, None, sites=kept, pool="tokens")
+            lambda: run_model(self.model, self.parameters, batch, None, sites=sites, pool="tokens")
         )
-        return sum(shapes.activations[site].shape[2] for site in kept)
+        return sum(shapes.activations[site].shape[2] for site in sites)
 
     def intervention(
         self,

@@ -3,7 +3,8 @@
 Nothing here needs JAX: these records travel between the driver and the simulator processes.
 """
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ ImageRate = Literal["none", "query", "step"]
 PROBES = ("overlap", "variance")  # further queries, asked and not executed (rollout/probes.py)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity: a prefix is an array
 class EpisodeSpec:
     """One episode to run; its outcome is a function of this and of the policy alone.
 
@@ -29,6 +30,10 @@ class EpisodeSpec:
     kept: never, where the policy was asked, or always. `label` asks for the chunk that the
     expert would execute from every state in which the policy is asked (DAgger); finding out takes
     the simulator there and back, and leaves the episode as it is.
+
+    `prefix` float32 [N, A] in [-1, 1] is what was asked for in the first N steps of an earlier
+    episode of the same scene. It is executed again, perturbation included, without pictures; the
+    policy is first asked at step N. A policy's episode alone has one, and not with `label`.
     """
 
     key: EpisodeKey
@@ -36,6 +41,20 @@ class EpisodeSpec:
     perturbation: "PerturbationSpec | None" = None
     images: ImageRate = "none"
     label: bool = False
+    prefix: np.ndarray | None = None
+
+    @property
+    def begins(self) -> int:
+        """The control step at which the episode's actor is first asked."""
+        return 0 if self.prefix is None else len(self.prefix)
+
+    @property
+    def fork(self) -> Hashable:
+        """Equal where the state after the prefix is the same; None without a prefix."""
+        if self.prefix is None:
+            return None
+        scene = dataclasses.replace(self.key, arm="")
+        return scene, self.perturbation, np.asarray(self.prefix, np.float32).tobytes()
 
 
 @dataclass(frozen=True)
@@ -62,12 +81,13 @@ class WorkerConfig:
 class Turn:
     """Where an episode stands: it asks the policy (`inputs`), or it has ended (`episode`).
 
-    `step` is the control step about to be taken. A turn with `step` 0 begins an episode anew, also
-    when a worker was lost on the way. The pose is the end effector's: position [3] in metres and
-    quaternion [4] xyzw in the world frame, finger positions [2] in metres. `motion` [A] is the mean
-    of the actions executed since the turn before, zero at the first. `between` are the policy's
-    inputs half a chunk before this turn, where the worker was told to keep them. `instruction` and
-    `max_steps` are the task's.
+    `step` is the control step about to be taken. A turn at its spec's first one (`begins`) begins
+    an episode anew, also when a worker was lost on the way. The pose is the end effector's:
+    position [3] in metres and quaternion [4] xyzw in the world frame, finger positions [2] in
+    metres. `motion` [A] is the mean of the actions executed since the turn before (or in the last
+    chunk of the prefix), zero at the episode's first step. `between` are the policy's inputs half a
+    chunk before this turn, where the worker was told to keep them. `instruction` and `max_steps`
+    are the task's.
     """
 
     key: EpisodeKey

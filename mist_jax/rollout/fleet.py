@@ -4,6 +4,7 @@ import copy
 import os
 import socket
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -45,6 +46,7 @@ class _Slot:
     call: Any = None
     deadline: float = 0.0
     task: tuple[str, int] | None = None
+    fork: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,17 @@ class Fleet:
         return sum(slot.call is not None for slot in self._slots)
 
     def start(self, spec: EpisodeSpec) -> None:
-        """Begins an episode on an idle worker, on one that has its task loaded where there is."""
+        """Begins an episode on an idle worker.
+
+        It is one that keeps the state after the episode's prefix, or has its task loaded, where
+        there is.
+        """
         task = (spec.key.suite, spec.key.task_id)
         slot = min(
             (slot for slot in self._slots if slot.spec is None and slot.call is None),
-            key=lambda slot: (slot.task != task, slot.task is not None),
+            key=lambda slot: (slot.fork != spec.fork, slot.task != task, slot.task is not None),
         )
-        slot.spec, slot.tries, slot.task = spec, 1, task
+        slot.spec, slot.tries, slot.task, slot.fork = spec, 1, task, spec.fork
         self._submit(slot, slot.actor.start.remote(spec))
 
     def act(self, key: EpisodeKey, chunk: np.ndarray | None) -> None:
@@ -220,7 +226,7 @@ class Fleet:
         if slot.tries < self._max_tries:
             slot.tries += 1
             return None
-        slot.spec, slot.task = None, None
+        slot.spec, slot.task, slot.fork = None, None, None
         return Turn(spec.key, 0, episode=self._crashed(spec, error))
 
     def _crashed(self, spec: EpisodeSpec, error: str) -> Episode:

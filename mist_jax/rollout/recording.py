@@ -38,6 +38,13 @@ class Recording:
         for camera, images in self._images.items():
             images.append(encode_picture(observation.images[camera]) if keep_images else b"")
 
+    def copy(self) -> "Recording":
+        """The same so far, to go on from twice."""
+        other = Recording(self._object_names, self._record)
+        other._rows = {name: list(rows) for name, rows in self._rows.items()}
+        other._images = {camera: list(images) for camera, images in self._images.items()}
+        return other
+
     def steps(self) -> Steps:
         """What was gathered; cameras of which no image was kept are left out."""
         sizes = {"O": len(self._object_names)}

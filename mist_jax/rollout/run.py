@@ -83,7 +83,7 @@ def run_episodes(
             if turn.episode is not None:
                 yield actor.finish(turn.episode, running.pop(turn.key).answers)
                 continue
-            if turn.step == 0:
+            if turn.step == running[turn.key].spec.begins:
                 running[turn.key].answers.clear()
             if not questions:
                 asked_at = time.monotonic()

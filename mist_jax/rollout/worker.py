@@ -6,10 +6,11 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.record.contact import Contact
-from mist_jax.record.episode import Episode
+from mist_jax.record.episode import Episode, Outcome
 from mist_jax.record.observation import Observation
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
+from mist_jax.rollout.forked_state import ForkedState
 from mist_jax.rollout.recording import Recording
 from mist_jax.simulator.expert.lookahead import expert_chunk
 from mist_jax.simulator.libero.suites import load_task
@@ -33,6 +34,7 @@ class Worker:
     def __init__(self, config: WorkerConfig):
         self._config = config
         self._environment: Environment | None = None
+        self._forked: ForkedState | None = None
 
     def ready(self) -> bool:
         """True, once the process runs and can import what it needs."""
@@ -47,35 +49,61 @@ class Worker:
     def start(self, spec: EpisodeSpec) -> Turn:
         """Begins an episode, whatever ran before.
 
+        The state after the last prefix is kept: an episode with the same one goes on from there.
+
         Raises:
             UserError: an unknown task or initial state, or assets that are absent.
         """
         if spec.acting == "policy" and self._config.preprocessor is None:
             raise ValueError("a policy's episode needs a preprocessor in the worker's config")
-        environment, monitor = self._open(spec)
-        environment.reset(spec.key.initial_state, spec.key.seed)
-        monitor.begin_episode()
-        self._spec = spec
-        self._step = 0
-        self._contacts: list[Contact] = []
-        self._recording = Recording(monitor.object_names)
-        self._labels: list[np.ndarray] = []
-        self._executed: list[np.ndarray] = []
-        self._between: PolicyInputs | None = None
         needs_expert = spec.acting == "expert" or spec.label
-        self._expert = _expert(environment) if needs_expert else None
+        if spec.prefix is not None and (needs_expert or spec.images == "step"):
+            raise ValueError("a prefix has no pictures, and the expert cannot begin behind one")
+        environment, monitor = self._open(spec)
+        self._spec = spec
+        self._labels: list[np.ndarray] = []
+        self._between: PolicyInputs | None = None
         self._perturbation = (
             spec.perturbation.begin(spec.key, environment.task.max_steps)
             if spec.perturbation is not None
             else None
         )
+        if self._forked is None or spec.fork != self._forked.of:
+            self._begin(environment, monitor)
+        else:
+            self._forked.restore(environment, monitor)
+            self._step = spec.begins
+            self._contacts = list(self._forked.contacts)
+            self._recording = self._forked.recording.copy()
+            self._executed = list(self._forked.executed)
+        self._expert = _expert(environment) if needs_expert else None
         return self._ask()
+
+    def _begin(self, environment: "Environment", monitor: "ContactMonitor") -> None:
+        """Resets, and executes the prefix where there is one: the state after it is kept."""
+        spec = self._spec
+        environment.reset(spec.key.initial_state, spec.key.seed)
+        monitor.begin_episode()
+        self._step = 0
+        self._contacts: list[Contact] = []
+        self._recording = Recording(monitor.object_names)
+        self._executed: list[np.ndarray] = []
+        if spec.prefix is None:
+            return
+        for commanded in spec.prefix:
+            if self._step % self._config.chunk == 0:
+                self._executed = []
+            if self._execute(self._observe(False), commanded, keep_images=False) is not None:
+                raise ValueError(f"{spec.key}: the episode ends within its prefix")
+        self._forked = ForkedState.take(
+            spec.fork, environment, monitor, self._recording, self._contacts, self._executed
+        )
 
     def act(self, chunk: np.ndarray | None) -> Turn:
         """Executes environment actions float32 [C, A] in [-1, 1] open loop, to the end of the
         episode at most. The expert's episodes take no notice of them: it acts for itself.
         """
-        environment, monitor, spec = self._environment, self._monitor, self._spec
+        environment, spec = self._environment, self._spec
         assert environment is not None
         self._executed, self._between = [], None
         length = self._config.chunk if chunk is None else len(chunk)
@@ -92,28 +120,40 @@ class Worker:
             else:
                 assert chunk is not None
                 commanded = chunk[row]
-            commanded = np.clip(np.asarray(commanded, np.float32), -1.0, 1.0)
-            executed, perturbed = commanded, False
-            if self._perturbation is not None:
-                executed, perturbed = self._perturbation.apply(self._step, commanded)
-            self._executed.append(executed)
-            monitor.begin_step()
-            success = environment.step(executed)
-            self._contacts.extend(monitor.end_step(self._step))
-            self._recording.add(
-                observation,
-                keep_images=spec.images == "step" or (spec.images == "query" and row == 0),
-                action=executed,
-                commanded=commanded,
-                perturbed=perturbed,
-                reward=float(success),
-                displacement=monitor.displacement(),
-                grasped=monitor.grasped,
-            )
-            self._step += 1
-            if success or self._step == environment.task.max_steps:
-                return Turn(spec.key, self._step, episode=self._episode(success))
+            keeps = spec.images == "step" or (spec.images == "query" and row == 0)
+            ended = self._execute(observation, commanded, keep_images=keeps)
+            if ended is not None:
+                return Turn(spec.key, self._step, episode=self._episode(ended))
         return self._ask()
+
+    def _execute(
+        self, observation: Observation, commanded: np.ndarray, *, keep_images: bool
+    ) -> Outcome | None:
+        """One control step, recorded; how the episode ended, if it did."""
+        environment, monitor = self._environment, self._monitor
+        assert environment is not None
+        commanded = np.clip(np.asarray(commanded, np.float32), -1.0, 1.0)
+        executed, perturbed = commanded, False
+        if self._perturbation is not None:
+            executed, perturbed = self._perturbation.apply(self._step, commanded)
+        self._executed.append(executed)
+        monitor.begin_step()
+        success = environment.step(executed)
+        self._contacts.extend(monitor.end_step(self._step))
+        self._recording.add(
+            observation,
+            keep_images=keep_images,
+            action=executed,
+            commanded=commanded,
+            perturbed=perturbed,
+            reward=float(success),
+            displacement=monitor.displacement(),
+            grasped=monitor.grasped,
+        )
+        self._step += 1
+        if success:
+            return "success"
+        return "failure" if self._step == environment.task.max_steps else None
 
     def _open(self, spec: EpisodeSpec) -> "tuple[Environment, ContactMonitor]":
         # Imported here, so that a driver which only names this class loads no simulator.
@@ -163,12 +203,12 @@ class Worker:
             max_steps=task.max_steps,
         )
 
-    def _episode(self, success: bool) -> Episode:
+    def _episode(self, outcome: Outcome) -> Episode:
         spec, task, config = self._spec, self._built[0], self._config
         return Episode(
             key=spec.key,
             instruction=task.language,
-            outcome="success" if success else "failure",
+            outcome=outcome,
             max_steps=task.max_steps,
             assets=config.assets,
             model=config.model,

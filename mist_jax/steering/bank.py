@@ -1,7 +1,8 @@
 """A bank of steering directions: where to push, and whose risk may open the push."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Self
 
 import jax.numpy as jnp
@@ -14,6 +15,9 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
 from mist_jax.signed import signed
+from mist_jax.steering.proof import Proof, doses, proven_rows
+
+NO_PROOFS: Mapping[tuple[str, str], Proof] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class SteeringBank:
     At every steered layer a vector's norm is `residual_norm` of that layer, the mean norm of the
     activations pooled over the action tokens: a coefficient is a fraction of it. Other layers are
     zero. `names[v]` is such as "x+": moving along +x was harmful, the vector points to where it was
-    not. `methods[v]` says how it was found.
+    not. `methods[v]` says how it was found, `proofs[v]` what it was measured to do to the action.
     """
 
     vectors: Float[Array, "V L D"]
@@ -45,6 +49,7 @@ class SteeringBank:
     residual_norm: Float[Array, "L"]  # zero at layers of which nothing is known
     names: tuple[str, ...] = struct.field(pytree_node=False)
     methods: tuple[str, ...] = struct.field(pytree_node=False)
+    proofs: tuple[Proof, ...] = struct.field(pytree_node=False)
     metadata: BankMetadata = struct.field(pytree_node=False, default_factory=BankMetadata)
 
     @classmethod
@@ -54,8 +59,11 @@ class SteeringBank:
         residual_norm: np.ndarray,
         layers: int,
         metadata: BankMetadata,
+        proofs: Mapping[tuple[str, str], Proof] = NO_PROOFS,
     ) -> Self:
         """Scales and stacks what the methods found; `residual_norm` is [len(metadata.layers)].
+
+        `proofs` are by method and name; what has none was not measured.
 
         Raises:
             UserError: there is no direction at all.
@@ -78,6 +86,7 @@ class SteeringBank:
             residual_norm=jnp.asarray(norms),
             names=tuple(name for _, name, _ in found),
             methods=tuple(method for method, _, _ in found),
+            proofs=tuple(proofs.get((method, name), Proof()) for method, name, _ in found),
             metadata=metadata,
         )
 
@@ -93,12 +102,32 @@ class SteeringBank:
                 f"the steering bank has no {name!r} directions; it has "
                 f"{', '.join(dict.fromkeys(self.methods))}"
             )
+        return self._of_rows(rows)
+
+    def proven(self) -> Self:
+        """The directions alone that were measured to act as their names say (`steering.proof`).
+
+        Raises:
+            UserError: none was.
+        """
+        methods = ", ".join(dict.fromkeys(self.methods))
+        return self._of_rows(proven_rows(methods, self.names, self.proofs))
+
+    def dosed(self, size: ArrayLike) -> np.ndarray:
+        """Float32 [V]: coefficients that move each one's dimension by `size` [A], as measured.
+
+        In executed action units a control step; 0 for directions that were not measured.
+        """
+        return doses(self.names, self.proofs, np.asarray(size))
+
+    def _of_rows(self, rows: list[int]) -> Self:
         return replace(
             self,
             vectors=self.vectors[np.asarray(rows)],
             gates=self.gates[np.asarray(rows)],
             names=tuple(self.names[i] for i in rows),
             methods=tuple(self.methods[i] for i in rows),
+            proofs=tuple(self.proofs[i] for i in rows),
         )
 
     def steering(

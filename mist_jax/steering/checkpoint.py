@@ -10,6 +10,7 @@ from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_ch
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
 from mist_jax.steering.bank import BankMetadata, SteeringBank
+from mist_jax.steering.proof import Proof
 
 KIND = "steering bank"
 FOLDER = "steering_bank"
@@ -28,7 +29,12 @@ def save_bank(folder: Path, bank: SteeringBank) -> Path:
     save_checkpoint(
         path,
         {name: getattr(bank, name) for name in _ARRAYS},
-        {"names": bank.names, "methods": bank.methods, **described},
+        {
+            "names": bank.names,
+            "methods": bank.methods,
+            "proofs": [proof.to_dict() for proof in bank.proofs],
+            **described,
+        },
         KIND,
     )
     return path
@@ -49,6 +55,7 @@ def restore_bank(folder: Path, sharding: Sharding | None = None) -> SteeringBank
     tree = restore_arrays(path, sharding)
     try:
         names, methods = (tuple(described.pop(name)) for name in ("names", "methods"))
+        proofs = tuple(Proof.from_dict(one) for one in described.pop("proofs"))
         described["layers"] = tuple(described["layers"])
         metadata = BankMetadata(**described)
         check_fields(metadata)
@@ -56,9 +63,10 @@ def restore_bank(folder: Path, sharding: Sharding | None = None) -> SteeringBank
             **{name: tree[name] for name in _ARRAYS},
             names=names,
             methods=methods,
+            proofs=proofs,
             metadata=metadata,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged, or of another version ({error!r}); extract it again"
         ) from error
@@ -80,6 +88,8 @@ def _misfit(bank: SteeringBank) -> str:
     for what, texts in (("names", bank.names), ("methods", bank.methods)):
         if len(texts) != count or not all(isinstance(text, str) and text for text in texts):
             return f"its {len(texts)} {what} do not fit {count} vectors"
+    if len(bank.proofs) != count:
+        return f"its {len(bank.proofs)} proofs do not fit {count} vectors"
     odd = [name for name in bank.names if name not in SIGNED_MOTIONS]
     if odd:
         return f"{odd[0]!r} is no direction; those are {', '.join(SIGNED_MOTIONS)}"

@@ -51,7 +51,7 @@ def contrasts(
     """
     activation = samples.activation[:, list(columns)].astype(np.float32)
     safe = samples.valid & ~samples.label.any_risk
-    stratum = _strata(samples)
+    stratum = strata(samples)
     if half is not None:
         stratum = 2 * stratum + half
     centred, matched = np.zeros_like(activation), np.zeros(len(samples), bool)
@@ -105,19 +105,7 @@ def extract(
     directions of two halves of the scenes.
     """
     data = contrasts(samples, columns)
-    absent: dict[str, str] = {}
-    enough: dict[str, np.ndarray] = {}
-    for name in SIGNED_MOTIONS:
-        risky = risky_queries(samples, name)
-        matched = risky & data.matched
-        scenes = len(np.unique(samples.scene[matched]))
-        if matched.sum() < min_samples or scenes < MIN_SCENES:
-            absent[name] = (
-                f"{int(matched.sum())} matched risky queries from {scenes} scenes (of "
-                f"{int(risky.sum())}); needs {min_samples} from {MIN_SCENES}"
-            )
-        else:
-            enough[name] = risky
+    enough, absent = enough_risky(samples, data.matched, min_samples)
     if not enough:
         width = samples.activation.shape[-1]
         return Directions(method, (), np.zeros((0, len(columns), width), np.float32), absent)
@@ -138,6 +126,29 @@ def extract(
     return Directions(method, tuple(names), unit, absent, facts)
 
 
+def enough_risky(
+    samples: Samples, matched: np.ndarray, min_samples: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Risky queries (bool [Q]) of every name that has enough, and why the others have not.
+
+    `matched` (bool [Q]) says which count: those that safe ones of their stratum stand beside.
+    """
+    enough: dict[str, np.ndarray] = {}
+    absent: dict[str, str] = {}
+    for name in SIGNED_MOTIONS:
+        risky = risky_queries(samples, name)
+        count = int((risky & matched).sum())
+        scenes = len(np.unique(samples.scene[risky & matched]))
+        if count < min_samples or scenes < MIN_SCENES:
+            absent[name] = (
+                f"{count} matched risky queries from {scenes} scenes (of "
+                f"{int(risky.sum())}); needs {min_samples} from {MIN_SCENES}"
+            )
+        else:
+            enough[name] = risky
+    return enough, absent
+
+
 def random_directions(names: Sequence[str], layers: int, width: int, seed: int) -> Directions:
     """Isotropic directions, one per name: the control under the same gate and of the same norm.
 
@@ -152,7 +163,7 @@ def random_directions(names: Sequence[str], layers: int, width: int, seed: int) 
     return Directions("random", tuple(names), unit)
 
 
-def _strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
+def strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
     """int [Q]: task, and fifth of the queries of that task in time."""
     task = samples.task
     phase = np.zeros(len(samples), int)
@@ -161,6 +172,17 @@ def _strata(samples: Samples, phases: int = PHASES) -> np.ndarray:
         edges = np.quantile(samples.step[rows], np.linspace(0, 1, phases + 1)[1:-1])
         phase[rows] = np.searchsorted(edges, samples.step[rows], side="right")
     return task * phases + phase
+
+
+def halves(samples: Samples, risky: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """bool [Q]: the queries of one of two halves of the scenes, each with its share of the risky.
+
+    `risky` are bool [Q], one per name.
+    """
+    scenes, of_query = np.unique(samples.scene, return_inverse=True)
+    brings = np.stack([np.bincount(of_query, rows, len(scenes)) for rows in risky], 1)
+    dealt = deal_groups(brings, np.bincount(of_query).astype(float), 2, np.random.default_rng(seed))
+    return dealt[of_query] == 0
 
 
 def _held_out(
@@ -174,10 +196,7 @@ def _held_out(
 
     nan where a half has no risky query that a safe one matches.
     """
-    scenes, of_query = np.unique(samples.scene, return_inverse=True)
-    brings = np.stack([np.bincount(of_query, rows, len(scenes)) for rows in enough.values()], 1)
-    dealt = deal_groups(brings, np.bincount(of_query).astype(float), 2, np.random.default_rng(seed))
-    half = dealt[of_query] == 0
+    half = halves(samples, list(enough.values()), seed)
     data = contrasts(samples, columns, half)
     usable = [
         name

@@ -1,6 +1,6 @@
 """The pictures of a steering bank."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,65 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mist_jax.figures import save_figures
-from mist_jax.steering.bank import Directions, SteeringBank
+from mist_jax.steering.bank import SteeringBank
+from mist_jax.steering.causal.effects import CROSS_TALK, RIGHT, SLOPE, MotionEffect
+from mist_jax.steering.method import Found
+from mist_jax.steering.proof import Proof
 
 
-def draw_bank(folder: Path, bank: SteeringBank, found: Sequence[Directions] = ()) -> list[Path]:
-    """Draws the bank's figures into `folder` as PNG; `found` adds what extraction measured."""
-    figures = {"steering_cosines": cosines(bank), "steering_norms": norms(bank)}
-    measured = [d for d in found if any("stability" in f for f in d.facts.values())]
+def draw_bank(folder: Path, bank: SteeringBank) -> list[Path]:
+    """Draws a bank's figures into `folder` as PNG."""
+    proofs = dict(zip(zip(bank.methods, bank.names, strict=True), bank.proofs, strict=True))
+    return draw_extraction(folder, bank, (), proofs, bank.metadata.layers)
+
+
+def draw_extraction(
+    folder: Path,
+    bank: SteeringBank | None,
+    found: Sequence[Found],
+    proofs: Mapping[tuple[str, str], Proof],
+    layers: Sequence[int],
+) -> list[Path]:
+    """Draws what was found, and what it does to the action, into `folder` as PNG."""
+    figures: dict[str, Figure] = {}
+    if bank is not None:
+        figures |= {"steering_cosines": cosines(bank), "steering_norms": norms(bank)}
+    judged = [d for d in found if any("auroc_layer_0" in f for f in d.facts.values())]
+    if judged:
+        figures["steering_separation"] = separation(judged, layers)
+    measured = {key: proof.effect for key, proof in proofs.items() if proof.effect is not None}
     if measured:
-        figures["steering_separation"] = separation(measured, bank.metadata.layers)
+        figures["steering_effects"] = effects(measured)
     return save_figures(folder, figures)
+
+
+def effects(measured: Mapping[tuple[str, str], MotionEffect]) -> Figure:
+    """What each direction does to the action on held-out scenes; the shaded is causal."""
+    labels = [f"{method} {name}" for method, name in measured]
+    found = list(measured.values())
+    figure = Figure(figsize=(10, max(2.5, 0.2 * len(found) + 1.2)), layout="constrained")
+    sign, slope, talk = figure.subplots(1, 3, sharey=True)
+    colours = ["#0f766e" if one.causal else "#a0aec0" for one in found]
+    rows = np.arange(len(found))
+    right = [one.right / max(one.count, 1) for one in found]
+    sign.barh(rows, right, color=colours)
+    for row, one in enumerate(found):
+        sign.text(0.02, row, f"{one.right} of {one.count}", va="center", fontsize=6)
+    for axes, values in ((slope, [o.slope for o in found]), (talk, [o.cross_talk for o in found])):
+        low, middle, high = np.asarray(values).T
+        axes.hlines(rows, low, high, color=colours)
+        axes.scatter(middle, rows, color=colours, s=14, zorder=2)
+        axes.axvline(0, color="0.8", linewidth=1)
+    sign.axvspan(RIGHT, 1, color="#0f766e", alpha=0.1)
+    slope.axvspan(*SLOPE, color="#0f766e", alpha=0.1)
+    talk.axvspan(0, CROSS_TALK, color="#0f766e", alpha=0.1)
+    sign.set_yticks(rows, labels, fontsize=7)
+    sign.invert_yaxis()
+    sign.set(title="sign right", xlabel="share of states", xlim=(0, 1))
+    slope.set(title="realised / wanted", xlabel="median and quartiles", xlim=(-1.5, 2.5))
+    talk.set(title="cross-talk / wanted", xlabel="median and quartiles", xlim=(-0.1, 3))
+    figure.suptitle("Executed action, each direction at its own best scale, held-out scenes")
+    return figure
 
 
 def cosines(bank: SteeringBank) -> Figure:
@@ -53,7 +102,7 @@ def norms(bank: SteeringBank) -> Figure:
     return figure
 
 
-def separation(found: Sequence[Directions], layers: Sequence[int]) -> Figure:
+def separation(found: Sequence[Found], layers: Sequence[int]) -> Figure:
     """AUROC of the projection on each direction, on scenes it was not made from."""
     figure = Figure(figsize=(5.5 * len(found), 4), layout="constrained")
     for axes, directions in zip(

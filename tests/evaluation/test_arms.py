@@ -1,7 +1,7 @@
 """Arms: what each does to a query, and that a control is one."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -30,8 +30,11 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.arm import Said, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.signed import DIMENSION
 from mist_jax.steering.bank import BankMetadata, SteeringBank
+from mist_jax.steering.causal.effects import MotionEffect
 from mist_jax.steering.extraction import random_directions
+from mist_jax.steering.proof import Proof
 from tests.helpers.causal_samples import LAYER, tiny_causal_bank
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 
@@ -41,6 +44,7 @@ DANGER = ("x+", "z-", "roll+")
 ALARMS = np.array([-1.0 if name in DANGER else np.inf for name in SIGNED_MOTIONS], np.float32)
 NEVER = np.full(14, np.inf, np.float32)
 SIZE = to_units(0.004, 0.04, 8)  # 0.01 of an action, so that a first-order push holds
+EFFECT = MotionEffect("x+", 9, 9, (1.0,) * 3, (1.0,) * 3, (0.0,) * 3, flips=0, push=0.1)
 PLACE = ("libero_spatial", 0)
 WANTED = SIZE * np.array([-1, 0, 1, -1, 0, 0, 0], np.float32)  # against DANGER
 THERE = np.array([0.01, 0, -0.01, 0, 0, 0, 0], np.float32)
@@ -50,7 +54,14 @@ def directions(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
     found = random_directions(SIGNED_MOTIONS, len(layers), SMALL.width, seed=3)
     found = dataclasses.replace(found, method="contrast")
     norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
-    return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers))
+    # As if a tenth of the activations' norm moved every dimension by SIZE.
+    proofs = {
+        ("contrast", name): Proof(
+            EFFECT, float(0.1 / SIZE[DIMENSION[i]] if SIZE[DIMENSION[i]] else 0)
+        )
+        for i, name in enumerate(SIGNED_MOTIONS)
+    }
+    return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers), proofs)
 
 
 def turn(arm: str, state: int = 0, step: int = 8) -> Turn:
@@ -80,7 +91,6 @@ def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
         "size": SIZE,
         "causal": bank,
         "directions": directions(),
-        "strength": 0.2,
         "replays": Replays({PLACE: ((elsewhere, np.stack([THERE, 0 * THERE, THERE])),)}),
         "oracle": Oracle({(*PLACE, 0, 0): Foreseen(frozenset({8}), np.array([0, 0, 1.0]))}),
     }
@@ -111,7 +121,8 @@ def test_a_turn_keeps_metres_radians_and_the_gripper(seed, change):
     wanted = np.asarray(change, np.float32)
     turned = random_turn(np.random.default_rng(seed)) @ wanted
     for part in (slice(0, 3), slice(3, 6)):
-        np.testing.assert_allclose(*(np.linalg.norm(w[part]) for w in (turned, wanted)), atol=1e-5)
+        lengths = np.linalg.norm(turned[part]), np.linalg.norm(wanted[part])
+        np.testing.assert_allclose(lengths[0], lengths[1], atol=1e-5)
     assert turned[6] == wanted[6]
 
 
@@ -222,15 +233,15 @@ def test_an_episode_keeps_its_turn_and_its_noise_and_others_have_others(bank):
 def test_one_trace_serves_every_arm_and_every_number(policy, bank):
     """Also the forward that is asked for what was realised, and Jacobians that come and go."""
     actor = actor_of(policy, numbers_of(bank), batch=4)
-    compiled = forward
+    compiled: Any = forward
     actor.answer([turn("none")] * 4, [0] * 4)
-    before = compiled._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    before = compiled._cache_size()
     for name in NAMES:
         for query in (0, 1):
             actor.answer([turn(name)] * 3, [query] * 3)
-    actor = actor_of(policy, numbers_of(bank, NEVER, size=2 * SIZE, strength=3.0), batch=4)
+    actor = actor_of(policy, numbers_of(bank, NEVER, size=2 * SIZE), batch=4)
     actor.answer([turn("mist")] * 4, [0] * 4)
-    assert compiled._cache_size() == before  # pyright: ignore[reportFunctionMemberAccess]
+    assert compiled._cache_size() == before
 
 
 def test_a_jacobian_is_only_asked_for_where_an_arm_needs_that_of_its_own_inputs(
@@ -343,6 +354,7 @@ def check(bank, name, layer=0, stage: Literal["before", "within", "after"] = "wi
 
 
 ONLY_X = np.array([0.5, *[np.inf] * 13], np.float32)
+UNMEASURED = dataclasses.replace(directions(), proofs=(Proof(),) * 14)
 DEAF = dataclasses.replace(directions(), gates=np.zeros((14, 14), np.float32))
 DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.arange(14) > 0))
 
@@ -360,7 +372,8 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),
         ("directions", {"layer": 3}, r"the bank steers layers \[2, 3\].*layers from 4 on"),
-        ("directions", {"strength": 0.0}, "--direction_strength=0 pushes nothing"),
+        ("directions", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 push no"),
+        ("directions", {"directions": UNMEASURED}, "has a measured effect; extract them from"),
         ("directions", {"directions": DEAF}, "listens to any motion"),
         (
             "directions",

@@ -16,6 +16,7 @@ import mist_jax
 from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
 from mist_jax.evaluation.report.summary import summarise
 from mist_jax.evaluation.report.verdicts import verdicts
+from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.run_setup import trained_scenes
 from mist_jax.ids import parse_ids
 from mist_jax.policy.checkpoint import read_card
@@ -123,7 +124,7 @@ def test_the_clock_is_scored_in_the_direction_that_suits_it():
         (by_hand(), "Crashed in the simulator: 1 of 8"),
         (by_hand(), "lite assets"),
         (by_hand(), "Neither a difference"),
-        (by_hand(), "without the arm random"),
+        (by_hand(), "without the arm placebo"),
         (by_hand()[:3], "different numbers of episodes"),
         ([result("mist")], "no unsteered arm"),
         ([result("none"), result("mist")], "Never acted"),
@@ -233,13 +234,34 @@ def test_the_page_is_closed_well_formed_and_a_function_of_the_results(tmp_path):
         [result("none", outcome="crashed")],
         [result(risk=np.full((12, 14), 0.1), queries=dataclasses.replace(
             result().queries, risk=None))],
-        [result("mist"), result("random")],
+        [result("mist"), result("placebo")],
     ],
     ids=["one", "crashed", "no risk", "no unsteered"],
 )  # fmt: skip
 def test_even_the_poorest_results_have_a_report(tmp_path, results):
     write_report(tmp_path, results)
     assert "How it was run" in (tmp_path / "report.html").read_text()
+
+
+def dosed(arm: str, metres: float) -> EpisodeResult:
+    """Acts at one query: wants 0.04 m up, and gets `metres`."""
+    up, got = (0.0, 0.0, 0.04, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, metres, 0.0, 0.0, 0.0, 0.0)
+    trace = dataclasses.replace(result().queries, acted=(1,), wanted=(up,), realised=(got,))
+    return result(arm, queries=trace)
+
+
+@pytest.mark.parametrize(("arm", "metres", "warned"), [
+    ("flipped", -0.03, False), ("flipped", -0.01, True), ("safe_stop", 0.3, False),
+])  # fmt: skip
+def test_an_arm_that_was_to_have_anothers_dose_and_has_not_is_named(arm, metres, warned):
+    summary = summarise([dosed("mist", 0.032), dosed(arm, metres)])
+    said = [line for line in summary["caveats"] if line.startswith("Not of equal dose")]
+    assert bool(said) == warned
+    if warned:
+        assert "flipped 0.31 of that of mist" in said[0]
+    dose = summary["arms"]["mist"]["dose"]
+    assert (dose["queries"], dose["wanted_metres"], dose["realised_metres"]) == (1, 0.04, 0.032)
+    np.testing.assert_allclose([dose["ratio"], dose["along"], dose["cosine"]], [0.8, 0.8, 1.0])
 
 
 def test_numbers_are_written_as_they_are():

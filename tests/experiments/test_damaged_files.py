@@ -27,6 +27,9 @@ from mist_jax.risk.study.checkpoint import (
 )
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.checkpoint import restore_bank, save_bank
+from mist_jax.steering.conceptors.bank import ConceptorBank
+from mist_jax.steering.conceptors.checkpoint import restore_conceptors, save_conceptors
+from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import random_directions
 from mist_jax.training.behaviour_cloning import CloningSpec
 from mist_jax.training.train import Training, TrainingPlan
@@ -51,6 +54,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "policy/dataset_statistics.json": lambda folder: load_policy(folder / "policy"),
     "risk/risk_head/metadata.json": lambda folder: restore_risk_head(folder / "risk"),
     "bank/steering_bank/metadata.json": lambda folder: restore_bank(folder / "bank"),
+    "bank/conceptor_bank/metadata.json": lambda folder: restore_conceptors(folder / "bank"),
     "run/plan.json": lambda folder: train(folder / "run"),
 }
 # What needs no arrays, for many examples.
@@ -94,6 +98,12 @@ def whole(tmp_path_factory) -> Path:
     norms = np.array([3.0, 3.0], np.float32)
     made = BankMetadata(layers=(2, 3), model=card.identity, horizon=16, share=0.25)
     save_bank(folder / "bank", SteeringBank.join([found], norms, SMALL.layers, made))
+    rng = np.random.default_rng(0)
+    soft = Conceptors(
+        "conceptor", ("x+",), rng.normal(size=(1, 2, SMALL.width, 3)), np.ones((1, 2, 3)) / 2,
+        np.zeros((1, 2, SMALL.width)),
+    )  # fmt: skip
+    save_conceptors(folder / "bank", ConceptorBank.join((soft,), SMALL.layers, made, {}))
     (folder / "run").mkdir()
     with pytest.raises(UserError, match="absent"):
         train(folder / "run")

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.build import build_arms, build_controller, run_numbers
+from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import arm_rows, row_of
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.evaluation.report.document import write_report
 from mist_jax.extensions import VARIABLE
 from mist_jax.intervention.risk_head import RiskHead
@@ -30,6 +31,7 @@ from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).parent / "examples"
 NAMES = ("none", "safe_stop", "retreat")
+MOTION = np.array([0.5, -0.25, 0, 0, 0, 0.125, 1], np.float32)
 
 
 @pytest.fixture
@@ -42,21 +44,21 @@ def chunks(folder: Path, threshold: float) -> dict[str, np.ndarray]:
     """What every arm executes, asked the same in one batch."""
     save_tiny_policy(folder / "policy")
     head = RiskHead.initial(jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=0)
-    controller = build_controller(NAMES, head, sites=sites_of(SMALL))
-    numbers = run_numbers(NAMES, alarm_threshold=np.full(14, threshold, np.float32))
+    numbers = RunNumbers(alarm_threshold=np.full(14, threshold, np.float32))
+    controller = build_controller(NAMES, head, numbers, sites=sites_of(SMALL), batch=len(NAMES))
     made = build_arms(NAMES, numbers)
     policy = load_policy(folder / "policy")
     actor = PolicyActor(policy, len(NAMES), controller=controller, arms=made)
     keys = [EpisodeKey("libero_spatial", 0, 0, 0, name) for name in NAMES]
     inputs = inputs_of(keys[0], 8)
-    turns = [Turn(key, 8, inputs=inputs, motion=np.ones(7, np.float32)) for key in keys]
+    turns = [Turn(key, 8, inputs=inputs, motion=MOTION) for key in keys]
     answers = actor.answer(turns, [0] * len(turns))
     return {name: answer.chunk for name, answer in zip(NAMES, answers, strict=True)}
 
 
 def test_it_acts_at_an_alarm_and_is_the_unsteered_policy_without_one(registered, tmp_path):
     alarmed, quiet = chunks(tmp_path, threshold=-1.0), chunks(tmp_path, threshold=np.inf)
-    np.testing.assert_array_equal(alarmed["retreat"][:, :6], np.eye(6, dtype="f")[[2] * 8] / 2)
+    np.testing.assert_array_equal(alarmed["retreat"][:, :6], np.stack([-MOTION[:6]] * 8))
     np.testing.assert_array_equal(alarmed["retreat"][:, 6], alarmed["none"][:, 6])
     np.testing.assert_array_equal(quiet["retreat"], quiet["none"])
 
@@ -77,7 +79,7 @@ def test_it_stands_in_summary_figures_and_report_with_its_colour_and_words(regis
     row = row_of("retreat")
     said = write_report(tmp_path, retold())
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert list(summary["arms"]) == ["none", "random", "mist", "retreat"]
+    assert list(summary["arms"]) == ["none", "placebo", "mist", "retreat"]
     assert summary["arms"]["retreat"]["what"] == row.what
     against = {e["against"] for e in summary["effects"] if e["arm"] == "retreat"}
     assert against == {"none"}
@@ -120,7 +122,7 @@ def test_a_control_of_ones_own_is_compared_with_and_missed_where_it_is_absent(
     told = [
         dataclasses.replace(r, arm=names.get(r.arm, r.arm))
         for r in study(tasks=2)
-        if r.arm != "random"
+        if r.arm != "placebo"
     ]
     write_report(tmp_path, told)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -143,6 +145,7 @@ def test_a_run_that_lacks_what_the_arm_needs_is_refused(registered):
     [
         ({"name": "mist"}, "two arms are called 'mist'"),
         ({"compared_with": ("safe_stop",)}, "is compared with 'safe_stop', no control"),
+        ({"pushes": ("gently",)}, "uses the push 'gently': there are mist, linear"),
     ],
 )
 def test_a_row_that_contradicts_the_table_is_one_clear_line(tmp_path, monkeypatch, change, message):

@@ -9,7 +9,7 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.steering.checkpoint import restore_bank
-from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank, save_extraction
+from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks, save_extraction
 from mist_jax.steering.methods import METHODS, in_order
 from tests.helpers.tiny import tiny_policy
 from tests.risk.test_detectors import study
@@ -22,11 +22,12 @@ def test_it_is_extracted_beside_the_others_with_its_control(extended, tmp_path):
     policy = tiny_policy()
     samples = study(model=policy.identity, width=policy.sites["llm.resid"].width)
     config = ExtractionConfig(("random", "median"), min_samples=4)
-    bank, found = extract_bank(samples, "h", policy, config)
-    assert [directions.method for directions in found] == ["median", "random"]
-    save_extraction(tmp_path, bank, found)
+    made = extract_banks(samples, "h", policy, config)
+    assert [directions.method for directions in made.found] == ["median", "random"]
+    save_extraction(tmp_path, made)
     mine = restore_bank(tmp_path).method("median")
-    assert mine.names == bank.method("random").names == ("x+",)
+    assert mine.names == restore_bank(tmp_path).method("random").names == ("x+",)
+    assert not mine.proofs[0].causal  # its effect on actions was not measured: no pictures
     risky = samples.risk[:, 0] & samples.valid
     along = samples.activation[:, 0] @ np.asarray(mine.vectors)[0, samples.layers[0]]
     assert along[risky].mean() < along[~risky].mean()  # it leads away from harm

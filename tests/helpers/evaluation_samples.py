@@ -12,9 +12,10 @@ SETUP = RunSetup(
     model="toy@1",
     assets="lite",
     risk_head="abc",
-    steering_vectors="def",
-    method="contrast",
-    coefficient=0.1,
+    causal_bank="def",
+    intent="against_motion",
+    push="table",
+    coefficient=0.04,
     threshold=(0.5,) * 4 + (None,) * 2 + (0.5,) * 8,
     policy_scenes=(),
     commands=("python -m experiments.run_evaluation --output_dir=out",),
@@ -84,7 +85,7 @@ def result(
 
 
 def study(
-    arms: tuple[str, ...] = ("none", "safe_stop", "random", "mist"),
+    arms: tuple[str, ...] = ("none", "safe_stop", "placebo", "mist"),
     tasks: int = 10,
     states: int = 5,
     seed: int = 0,
@@ -94,7 +95,7 @@ def study(
     """
     rng = np.random.default_rng(seed)
     rates = {
-        "none": (0.75, 0.5), "safe_stop": (0.3, 0.25), "random": (0.7, 0.5), "mist": (0.74, 0.3),
+        "none": (0.75, 0.5), "safe_stop": (0.3, 0.25), "placebo": (0.7, 0.5), "mist": (0.74, 0.3),
     }  # fmt: skip
     made = []
     links, things = ("link5", "right_gripper", "leftfinger"), ("plate", "table", "ramekin", "stove")

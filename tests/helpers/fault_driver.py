@@ -30,7 +30,7 @@ SUITE, MODEL, SITES = "libero_spatial", "scripted", {"llm.resid": Site((1,), SMA
 class Noisy(Unsteered):
     """An arm whose actions are drawn: equal episodes prove that the drawing is repeated too."""
 
-    def edit(self, actions, risk, turn, rng):
+    def edit(self, actions, said, turn, rng):
         return np.clip(actions + rng.normal(0, 0.1, actions.shape), -1, 1)
 
 

@@ -8,17 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
-from mist_jax.intervention.operators.min_norm import MinNorm
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
-from mist_jax.intervention.gate import AlwaysOpen, Gate, ThresholdGate
+from mist_jax.intervention.action_map.table import TableMap
+from mist_jax.intervention.gate import Gate, ThresholdGate
+from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intervention import Intervention
-from mist_jax.intervention.operator import Operator
+from mist_jax.intervention.operator import Edited, Operator
+from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.operators.project import Project
+from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.registry import OPERATORS
 from mist_jax.intervention.operators.replace import Replace
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import role_mask
 from mist_jax.policy.forward import forward, run_model
@@ -46,14 +49,13 @@ class ClampNorm(Operator):
     def layered(self):
         return self.limit
 
-    def edit(self, x, part, opened, alarmed):
+    def edit(self, x, part, opened, alarmed, risk, token_role):
         norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-        return x * jnp.minimum(1, part / norm), jnp.isfinite(part) & (alarmed > 0)
+        return Edited(x * jnp.minimum(1, part / norm), jnp.isfinite(part) & (alarmed > 0))
 
 
-def gate_of(name: str, threshold: float) -> ThresholdGate:
-    directions = DIMS if name == "min_norm" else 1
-    return ThresholdGate.of(threshold, np.ones((directions, MOTIONS)), BATCH)
+def gate_of(threshold: float) -> ThresholdGate:
+    return ThresholdGate.of(threshold, np.ones((1, MOTIONS)), BATCH)
 
 
 def make(name: str, strength: np.ndarray, site: str = "llm.resid", seed: int = 0, **gate) -> Any:
@@ -61,17 +63,27 @@ def make(name: str, strength: np.ndarray, site: str = "llm.resid", seed: int = 0
     rng = np.random.default_rng(seed)
     only = np.eye(LAYERS)[LAYER]
     vectors = rng.normal(size=(1, LAYERS, WIDTH)) * only[None, :, None]
-    options = {"gate": gate_of(name, gate.get("threshold", -np.inf)), "site": site}
+    options = {"gate": gate_of(gate.get("threshold", -np.inf)), "site": site}
     if name == "steering":
         return Steering.of(vectors, strength[:, None], **options)
     if name == "replace":
         return Replace.of(rng.normal(size=(BATCH, LAYERS, WIDTH)), only * strength.max(), **options)
     if name == "project":
         return Project.of(vectors, strength[:, None], **options)
-    if name == "min_norm":
-        jacobian = rng.normal(size=(LAYERS, DIMS, WIDTH))
-        wanted = rng.normal(size=(BATCH, DIMS)) * strength[:, None]
-        return MinNorm.of(jacobian, wanted, only, **options)
+    if name == "push":
+        push = rng.normal(size=(BATCH, 1, WIDTH)) * strength[:, None, None]
+        return Push.of(push, only, **options)
+    if name == "causal_push":
+        table = TableMap.of(rng.normal(size=(BATCH, DIMS, 1, WIDTH)))
+        turn = np.eye(DIMS) * strength[:, None, None]
+        return CausalPush.of(table, Given.of(rng.normal(size=(BATCH, DIMS))), turn, only, **options)
+    if name == "conceptor":
+        basis = np.linalg.qr(rng.normal(size=(WIDTH, 3)))[0]
+        kept, centre = rng.uniform(size=(1, 1, 3)), rng.normal(size=(1, 1, WIDTH))
+        return Conceptor.of(
+            basis[None, None], kept, centre, strength[:, None], steered=(LAYER,), layers=LAYERS,
+            **options,
+        )  # fmt: skip
     limit = np.where(only * strength.max() > 0, 0.5, np.inf)
     return ClampNorm(jnp.asarray(limit), options["gate"], role_mask(("action",)), site)
 
@@ -120,7 +132,7 @@ def test_an_operator_acts_at_its_layer_and_off_or_closed_keeps_every_bit(name, p
         assert not off.gate.any()
 
 
-@pytest.mark.parametrize("name", ["steering", "project", "min_norm"])
+@pytest.mark.parametrize("name", ["steering", "project", "push", "causal_push", "conceptor"])
 def test_a_row_with_nothing_to_do_keeps_its_bits_beside_rows_that_do(name, parameters):
     plain, on = run(parameters), run(parameters, make(name, ON))
     np.testing.assert_array_equal(bits(on.actions[1]), bits(plain.actions[1]))
@@ -186,59 +198,20 @@ def test_operators_act_in_the_order_given(parameters):
     np.testing.assert_allclose(first, push.vectors[0, LAYER] @ unit, rtol=1e-4)
 
 
-def action_jacobian(parameters, layer: int) -> np.ndarray:
-    """[A, D]: how the first row's mean action changes with a push on its action tokens."""
-    vectors = np.zeros((WIDTH, LAYERS, WIDTH), np.float32)
-    vectors[:, layer] = np.eye(WIDTH)
-    steering = Steering.of(vectors, np.zeros((BATCH, WIDTH)))
-
-    def action(coefficient):
-        made = dataclasses.replace(
-            steering, coefficient=steering.coefficient.at[0].set(coefficient)
-        )
-        outputs = run_model(TINY_MODEL, parameters, inputs, Intervention.of(None, made))
-        return outputs.actions[0].mean(axis=0)
-
-    inputs = tiny_inputs(LENGTHS)
-    return np.asarray(jax.jit(jax.jacrev(action))(jnp.zeros(WIDTH)))
-
-
-def test_the_least_push_changes_the_action_by_what_is_wanted_and_is_the_least(parameters):
-    layer, jacobian = LAYERS - 2, np.zeros((LAYERS, DIMS, WIDTH))
-    jacobian[layer] = action_jacobian(parameters, layer)
-    wanted = np.zeros((BATCH, DIMS))
-    wanted[0, 2] = 0.01
-    operator = MinNorm.of(jacobian, wanted, np.eye(LAYERS)[layer], damping=1e-8)
-    push = np.asarray(operator.layered()[layer].T @ wanted[0])
-    least = np.linalg.pinv(jacobian[layer]) @ wanted[0]
-    np.testing.assert_allclose(push, least, rtol=0.02, atol=1e-3 * np.abs(least).max())
-    change = run(parameters, operator).actions[0] - run(parameters).actions[0]
-    np.testing.assert_allclose(change.mean(axis=0), wanted[0], atol=1e-3)
-
-
-def test_min_norm_pushes_only_for_the_dimensions_whose_gate_is_open(parameters):
-    head = RiskHead.initial(jax.random.key(3), sites={"llm.resid": WIDTH}, hidden=8, layer=0)
-    risk = np.asarray(run(parameters, risk_head=head).risk)
-    threshold = np.full((BATCH, MOTIONS), 2.0)
-    threshold[:, 9] = risk[:, 9] - 0.01  # pitch-
-    either_way = np.repeat(np.eye(DIMS), 2, axis=1)
-    gate = ThresholdGate.of(threshold, either_way, BATCH)
-    operator = dataclasses.replace(make("min_norm", np.ones(BATCH)), gate=gate)
-    alone = dataclasses.replace(
-        operator, wanted=operator.wanted * np.eye(DIMS)[4], gate=AlwaysOpen()
-    )
-    gated, expected = run(parameters, operator, risk_head=head), run(parameters, alone)
-    np.testing.assert_allclose(gated.actions, expected.actions, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "field"),
-    [("steering", "coefficient"), ("project", "fraction"), ("min_norm", "wanted")],
+    [
+        ("steering", "coefficient"),
+        ("project", "fraction"),
+        ("push", "push"),
+        ("causal_push", "transform"),
+        ("conceptor", "strength"),
+    ],
 )
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):
     operator, inputs = make(name, np.ones(BATCH)), tiny_inputs(LENGTHS)
     # A push as small as the activations that it meets: the tiny model is strongly curved.
-    unit = getattr(operator, field) * (0.05 if name == "steering" else 1.0)
+    unit = getattr(operator, field) * (0.05 if name in ("steering", "push") else 1.0)
     weight = np.random.default_rng(0).normal(size=(BATCH, TINY.chunk, DIMS)).astype(np.float32)
 
     @jax.jit
@@ -256,6 +229,15 @@ def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, paramet
     np.testing.assert_allclose(forwards, backwards, rtol=1e-3)
 
 
+def causal(table=None, change=None, turn=None, **options) -> CausalPush:
+    """For two examples, 4 layers of width 8, but for what is given."""
+    jacobian = TableMap.of(np.ones((2, 7, 1, 8)) if table is None else table)
+    given = Given.of(np.ones((2, 7)) if change is None else change)
+    return CausalPush.of(
+        jacobian, given, np.ones((2, 7, 7)) if turn is None else turn, np.ones(4), **options
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -263,11 +245,15 @@ def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, paramet
         (lambda: Replace.of(np.full((1, 4, 8), np.nan), np.ones(4)), "finite"),
         (lambda: Project.of(np.ones((2, 4, 8)), np.ones((1, 3))), "project needs directions"),
         (lambda: Project.of(np.ones((1, 4, 8)), np.full((1, 1), np.inf)), "finite"),
-        (lambda: MinNorm.of(np.ones((4, 7, 8)), np.ones((1, 6)), np.ones(4)), "min_norm needs"),
-        (
-            lambda: MinNorm.of(np.ones((4, 7, 8)), np.ones((1, 7)), np.ones(4), damping=0.0),
-            "damping must be positive",
-        ),
+        (lambda: Push.of(np.ones((2, 8)), np.ones(4)), "a push must be"),
+        (lambda: Push.of(np.full((2, 1, 8), np.nan), np.ones(4)), "finite"),
+        (lambda: causal(turn=np.ones((2, 7))), "transform must be"),
+        (lambda: causal(turn=np.ones((2, 6, 6))), "transform must be"),
+        (lambda: causal(turn=np.full((2, 7, 7), np.inf)), "finite"),
+        (lambda: causal(applied=np.ones(3)), "applied must be"),
+        (lambda: causal(table=np.ones((3, 7, 1, 8))), "the map is for 3 examples"),
+        (lambda: causal(change=np.ones((1, 7))), "the intent is for 1 examples"),
+        (lambda: causal(reads=("elbow",)), "unknown token role"),
     ],
 )
 def test_malformed_operators_are_refused_in_one_line(arguments, message):

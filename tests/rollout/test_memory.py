@@ -57,7 +57,7 @@ def test_risk_is_that_of_the_episodes_own_past_whoever_is_lost_and_whoever_is_be
         with Fleet(config, workers, worker_class=ScriptedWorker) as fleet:
             runs.append({one.key: one for one in run_episodes(specs, fleet, actor)})
             assert fleet.replaced == 1
-        assert not actor._memories, "what has ended is forgotten"  # pyright: ignore
+        assert not actor._pasts, "what has ended is forgotten"  # pyright: ignore
     for key, episode in runs[0].items():
         if key.initial_state == NOT_A_NUMBER:
             assert episode.outcome == runs[1][key].outcome == "crashed"

@@ -38,10 +38,10 @@ class Pushing(Unsteered):
     def threshold(self):
         return np.full(14, -np.inf, np.float32)
 
-    def coefficient(self, key, query):
+    def coefficient(self, turn, query):
         return np.array([40.0], np.float32)
 
-    def edit(self, actions, risk, turn, rng):
+    def edit(self, actions, said, turn, rng):
         return np.concatenate([actions[:, :6], np.full((len(actions), 1), rng.uniform())], axis=1)
 
 

@@ -17,7 +17,7 @@ from mist_jax.steering.extraction import (
     residual_norms,
     risky_queries,
 )
-from mist_jax.steering.extraction_run import ExtractionConfig, extract_bank
+from mist_jax.steering.extraction_run import ExtractionConfig, extract_banks
 from mist_jax.steering.linear_probe import fit_probes
 from mist_jax.steering.value_vectors import value_vector_directions
 from tests.helpers.synthetic_episodes import SITE, study_episodes
@@ -124,7 +124,7 @@ def test_directions_of_a_site_that_cannot_be_steered_are_refused():
         sites={"vision.dino": samples.sites[SITE]},
     )
     with pytest.raises(UserError, match=r"nothing can steer at vision\.dino; extract at one of"):
-        extract_bank(samples, "hash", policy, ExtractionConfig())
+        extract_banks(samples, "hash", policy, ExtractionConfig())
 
 
 def test_residual_norm_is_the_mean_norm():

@@ -16,9 +16,11 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
+from mist_jax.steering.causal.effects import MotionEffect
 from mist_jax.steering.checkpoint import restore_bank, save_bank
 from mist_jax.steering.extraction import random_directions
 from mist_jax.steering.figures import draw_bank
+from mist_jax.steering.proof import Proof
 
 METADATA = BankMetadata(layers=(1, 3), model="toy@1", dataset_hash="h")
 
@@ -83,6 +85,8 @@ def test_coefficients_follow_the_sign_of_motion():
         ({"model": None}, "model = None"),
         ({"horizon": "16"}, "horizon = '16'"),
         ({"unheard_of": 1}, "unheard_of"),
+        ({"proofs": []}, "0 proofs do not fit 6 vectors"),
+        ({"proofs": [{}]}, "effect"),
     ],
 )
 def test_a_bank_whose_names_methods_or_layers_do_not_fit_its_vectors_is_refused(
@@ -119,12 +123,17 @@ def test_random_directions_depend_on_seed_and_name_alone():
     assert not np.allclose(some.unit, random_directions(("z-",), 2, 8, seed=1).unit)
 
 
-def test_the_disk_gives_back_the_bank(tmp_path):
-    save_bank(tmp_path, bank())
+def test_the_disk_gives_back_the_bank_and_what_it_was_measured_to_do(tmp_path):
+    effect = MotionEffect("x-", 9, 10, (0.8, 0.9, 1.0), (0.9,), (0.1, 0.2, 0.3), 0, 0.2)
+    proofs = (Proof(effect, 0.5), *bank().proofs[1:])
+    assert not any(proof.causal for proof in bank().proofs)  # what was not measured is unproven
+    save_bank(tmp_path, dataclasses.replace(bank(), proofs=proofs))
     again = restore_bank(tmp_path)
     np.testing.assert_array_equal(again.vectors, bank().vectors)
     np.testing.assert_array_equal(again.gates, bank().gates)
     assert (again.names, again.methods) == (bank().names, bank().methods)
+    assert again.proofs == proofs
+    assert again.method("contrast").proofs == proofs[:3]
     assert again.metadata.layers == (1, 3)
     assert again.metadata.code_version
     assert all(path.stat().st_size > 3000 for path in draw_bank(tmp_path / "plots", again))

@@ -127,8 +127,14 @@ def _idle_directions(numbers: RunNumbers, first: int) -> str:
     assert bank is not None
     steered = np.flatnonzero(np.asarray(bank.vectors).any(axis=(0, 2)))
     gates = np.asarray(bank.gates) > 0  # [V, M]
-    if not numbers.strength:
-        return "--direction_strength=0 pushes nothing"
+    if not numbers.size.any():
+        return "--coefficient=0 and --rotation_coefficient=0 push nothing"
+    dosed = bank.dosed(numbers.size) != 0  # [V]
+    if not dosed.any():
+        return (
+            "no direction of a dimension that --coefficient or --rotation_coefficient moves has a "
+            "measured effect; extract them from episodes with pictures (--images=query)"
+        )
     if not (steered >= first).any():
         return (
             f"the bank steers layers {steered.tolist()}, all of them before risk can open a push; "
@@ -137,6 +143,6 @@ def _idle_directions(numbers: RunNumbers, first: int) -> str:
         )
     if not gates.any():
         return "no direction of the bank listens to any motion; extract the bank again"
-    if not gates[:, np.isfinite(numbers.alarm_threshold)].any():
+    if not gates[dosed][:, np.isfinite(numbers.alarm_threshold)].any():
         return "no direction of the bank listens to a motion that alarms; extract more of them"
     return ""

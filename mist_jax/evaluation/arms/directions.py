@@ -24,9 +24,9 @@ class Directions(Unsteered):
         return self.numbers.alarm_threshold
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
-        """Float32 [V]: the same for every direction; gates tell them apart."""
+        """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
         assert self.numbers.directions is not None
-        return np.full(len(self.numbers.directions.names), self.numbers.strength, np.float32)
+        return self.numbers.directions.dosed(self.numbers.size)
 
 
 DIRECTIONS = ArmRow(
@@ -36,4 +36,5 @@ DIRECTIONS = ArmRow(
     make=Directions,
     needs=("risk", "directions"),
     compared_with=(UNSTEERED, PLACEBO.name),
+    dose_of="mist",
 )

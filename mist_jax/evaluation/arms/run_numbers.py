@@ -25,8 +25,7 @@ class RunNumbers:
         causal: the bank that pushes are made of.
         intent: of its intents, the one that says what to want.
         form: of its maps from a wanted change to a push, the one that acts.
-        directions: a bank of directions.
-        strength: of a push along one, as a fraction of the residual stream's norm.
+        directions: a bank of directions; each pushes as far as was measured to give `size`.
         replays: what an earlier evaluation's steered arm wanted.
         oracle: where unsteered episodes of the same scenes hit something.
     """
@@ -39,6 +38,5 @@ class RunNumbers:
     intent: str = "against_motion"
     form: "Form" = "table"
     directions: "SteeringBank | None" = None
-    strength: float = 0.0
     replays: "Replays | None" = None
     oracle: "Oracle | None" = None

@@ -56,6 +56,13 @@ class NoiseMap(ActionMap):
     ) -> Float[Array, "B S D"]:
         """The noise, brought to the size of what is wanted."""
         moved = jnp.einsum("basd,bsd->ba", self.jacobian(features), self.noise)
-        size, dose = (jnp.linalg.norm(of[:, :_GRIPPER], axis=-1) for of in (moved, wanted))
+        size = jnp.linalg.norm(moved[:, :_GRIPPER], axis=-1)
+        dose = _length(wanted[:, :_GRIPPER])
         share = jnp.where(size > 0, dose / jnp.where(size > 0, size, 1), 0)
         return self.noise * share[:, None, None]
+
+
+def _length(vector: Float[Array, "B A"]) -> Float[Array, "B"]:
+    """The norm, with gradient 0 where there is none."""
+    square = (vector**2).sum(-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

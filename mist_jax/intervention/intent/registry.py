@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mist_jax.intervention.intent.action_value import ActionValue
 from mist_jax.intervention.intent.against_motion import AgainstMotion
+from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 
@@ -11,5 +13,7 @@ INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
     {
         "given": Given,
         "against_motion": AgainstMotion,
+        "along_normal": AlongNormal,
+        "action_value": ActionValue,
     }
 )

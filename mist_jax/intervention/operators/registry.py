@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from mist_jax.intervention.operator import Operator
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.operators.project import Project
 from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.replace import Replace
@@ -20,5 +21,6 @@ OPERATORS: Mapping[str, type[Operator]] = MappingProxyType(
         "project": Project,
         "push": Push,
         "causal_push": CausalPush,
+        "conceptor": Conceptor,
     }
 )

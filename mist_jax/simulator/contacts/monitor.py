@@ -1,5 +1,6 @@
 """Watches every physics substep and reduces its contacts to records, one per pair and step."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,20 @@ class _Points:
     force: np.ndarray  # [P], N
     position: np.ndarray  # [P, 3], m
     normal: np.ndarray  # [P, 3], from the obstacle to the robot side
+
+
+@dataclass(frozen=True)
+class MonitorSnapshot:
+    """All that a monitor's later records depend on, between two control steps.
+
+    It is for any monitor of the same scene; see `ContactMonitor.snapshot`.
+    """
+
+    held: HeldObject
+    start: np.ndarray  # [O, 3], m
+    history: tuple[np.ndarray, ...]
+    history_at_step: int
+    last_active: dict[tuple[int, int, bool], int]
 
 
 def _orient(raw: Sequence[_RawPoints]) -> _Points:
@@ -117,6 +132,28 @@ class ContactMonitor:
         self._history_at_step = 0
         self._points: list[_RawPoints] = []
         self._last_active: dict[tuple[int, int, bool], int] = {}
+
+    def snapshot(self) -> MonitorSnapshot:
+        """What it knows of the episode now, between two control steps."""
+        assert not self._recording
+        return MonitorSnapshot(
+            copy.copy(self._held),
+            self._start,
+            tuple(self._history),
+            self._history_at_step,
+            dict(self._last_active),
+        )
+
+    def restore(self, snapshot: MonitorSnapshot) -> None:
+        """Goes back to a snapshot, as the environment does to its own of the same moment."""
+        self._recording = False
+        self._held = copy.copy(snapshot.held)
+        self._table = self._pairs.table(self._held.index)
+        self._start = snapshot.start
+        self._history = list(snapshot.history)
+        self._history_at_step = snapshot.history_at_step
+        self._points = []
+        self._last_active = dict(snapshot.last_active)
 
     def displacement(self) -> Float[np.ndarray, "O"]:
         """How far (m, float32) each object is from where it stood at the episode's start."""

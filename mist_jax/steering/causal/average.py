@@ -6,10 +6,8 @@ import numpy as np
 
 from mist_jax.axes import Float
 
-PHASES = 4
 
-
-def phase_edges(progress: np.ndarray, phases: int = PHASES) -> tuple[float, ...]:
+def phase_edges(progress: np.ndarray, phases: int) -> tuple[float, ...]:
     """Where an episode is divided, as shares of its longest time: phases with equally many states.
 
     Episodes that succeed end long before their time does: even parts of it would leave the last

@@ -4,8 +4,8 @@ It builds the `CausalPush` of a batch: a wanted change of the action (an intent)
 the tokens (an action map of one of three forms).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -22,17 +22,20 @@ from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import Gate, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
+from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.site import DEFAULT_SITE, split_site
+from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.steering.causal.effects import Effects
 
 Form = Literal["table", "linear", "exact"]
 FORMS: tuple[Form, ...] = get_args(Form)
-ALWAYS = ("against_motion", "given")  # intents that need no fit
+AGAINST_MOTION, GIVEN = "against_motion", "given"  # intents that need no fit
+NORMAL, ACTION_VALUE, PERMUTED = "normal", "action_value", "permuted"
 _A = len(ACTION_DIMENSIONS)
 
 
@@ -144,26 +147,28 @@ class CausalBank:
         return TableMap.of(self.table, picked, damping=damping)
 
     def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> ActionIntent:
-        """An intent by name; `size` [A], in units, replaces its own where it has one.
+        """An intent by name; `size` [A], in units, is how far those go that do not say themselves.
+
+        Along the normal its first number counts; the value of actions has its own candidates.
 
         Raises:
             UserError: the bank has no such intent.
         """
         sizes = np.zeros(_A, np.float32) if size is None else np.asarray(size, np.float32)
-        if name == "against_motion":
+        if name == AGAINST_MOTION:
             return AgainstMotion.of(sizes)
-        if name == "given":
+        if name == GIVEN:
             return Given.of(np.zeros((batch, _A), np.float32))
         if name not in self.intents:
-            known = ", ".join((*self.intents, *ALWAYS))
+            known = ", ".join((AGAINST_MOTION, GIVEN, *self.intents))
             raise UserError(
-                f"the causal bank has no intent {name!r}; it has {known} (others need --branches)"
+                f"the causal bank has no intent {name!r}; it has {known}; {NORMAL} is learnt from "
+                f"harmful contacts, {ACTION_VALUE} and {PERMUTED} from --branches"
             )
         found = self.intents[name]
-        if size is None or "size" not in {one.name for one in fields(found)}:  # type: ignore[arg-type]
-            return found
-        own = found.size  # type: ignore[attr-defined]
-        return replace(found, size=jnp.asarray(sizes if own.ndim else sizes[0]))  # type: ignore[type-var]
+        if isinstance(found, AlongNormal) and size is not None:
+            return replace(found, size=jnp.asarray(sizes[0]))
+        return found
 
     def operator(
         self,
@@ -227,7 +232,7 @@ def table_row(made: CausalMetadata, instruction: str, progress: float) -> int:
     return text * made.phases + int(np.searchsorted(made.edges, progress, side="right"))
 
 
-def read_sites(made: CausalMetadata) -> tuple[str, ...]:
-    """The sites whose activations at `layer` are what the operator reads, in order."""
-    place, _ = split_site(made.site)
-    return tuple(place if role == "action" else f"{place}:{role}" for role in made.reads)
+def read_sites(site: str, roles: Sequence[str]) -> tuple[str, ...]:
+    """The sites that give the mean activations over the tokens of `roles`, in order."""
+    place, _ = split_site(site)
+    return tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)

@@ -15,7 +15,7 @@ from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
-from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, Form
+from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, Form, read_sites
 from mist_jax.steering.causal.choose import Choice, JacobianData, choose, fit_table
 from mist_jax.steering.causal.covariance import covariance_factor
 from mist_jax.steering.causal.effects import SIZES, Effects, batches, measure_effects
@@ -23,6 +23,7 @@ from mist_jax.steering.causal.regress import principal_features, regress_jacobia
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
 
 Progress = Callable[[str], None]
+COVARIANCE_STATES = 128  # enough for its few dozen directions
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def jacobian_data(
     Raises:
         UserError: an unknown layer, site or role, or a policy that cannot be differentiated.
     """
-    sites = _sites(config)
+    sites = read_sites(config.site, config.reads)
     features: np.ndarray | None = None
     jacobians: np.ndarray | None = None
     for rows in batches(policy, states.inputs, config.batch_size):
@@ -178,7 +179,7 @@ def _fit(
     chosen: Mapping[Form, Choice],
     dataset_hash: str,
 ) -> CausalBank:
-    table = fit_table(data, chosen["table"].prior)
+    table = fit_table(data, chosen["table"].phases, chosen["table"].prior)
     projection, z = principal_features(data.features, chosen["linear"].components)
     terms = regress_jacobians(data.jacobians, z, chosen["linear"].ridge)
     forms: tuple[Form, ...] = ("table", "linear")
@@ -215,9 +216,10 @@ def _fit(
 def _covariance(
     policy: Policy, states: CausalStates, config: CausalConfig, layer: int
 ) -> np.ndarray:
-    """Of the pushed tokens' activations, [rank, S, D]."""
-    place = config.site
-    site = place if config.tokens == ACTION_TOKENS else f"{place}:{config.tokens}"
+    """Of the pushed tokens' activations, [rank, S, D], in some of the states."""
+    some = np.random.default_rng(config.seed).permutation(len(states))[:COVARIANCE_STATES]
+    states = states.part(np.sort(some))
+    (site,) = read_sites(config.site, (config.tokens,))
     pool = "tokens" if config.per_token else "mean"
     found: np.ndarray | None = None
     for rows in batches(policy, states.inputs, config.batch_size):
@@ -229,10 +231,3 @@ def _covariance(
         found[rows] = read
     assert found is not None
     return covariance_factor(found)
-
-
-def _sites(config: CausalConfig) -> tuple[str, ...]:
-    """The sites that give what is read, in order."""
-    return tuple(
-        config.site if role == ACTION_TOKENS else f"{config.site}:{role}" for role in config.reads
-    )

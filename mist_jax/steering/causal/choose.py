@@ -17,22 +17,25 @@ from mist_jax.steering.causal.response import responses
 from mist_jax.steering.causal.states import CausalStates
 
 DAMPINGS = (1e-3, 1e-2, 0.03, 0.1, 0.3)
+PHASES = (4, 8, 12)
 PRIORS = (1.0, 4.0, 16.0)
-COMPONENTS = (4, 8, 16, 32)
-RIDGES = (0.03, 0.3, 3.0)
+COMPONENTS = (8, 16, 32, 64)
+RIDGES = (0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
 class Choice:
     """How a form is made; `loss` and `slope` are those of `Response`, on the held-out states.
 
-    `prior` is of the table, `components` and `ridge` of the linear form; 0 where another one's.
+    `phases` and `prior` are of the table, `components` and `ridge` of the linear form; 0 where
+    another one's.
     """
 
     form: Form
     damping: float
     loss: float
     slope: float
+    phases: int = 0
     prior: float = 0.0
     components: int = 0
     ridge: float = 0.0
@@ -67,9 +70,9 @@ class TableFit:
         return (of * (len(self.edges) + 1) + phase).astype(np.int32)
 
 
-def fit_table(data: JacobianData, prior: float) -> TableFit:
+def fit_table(data: JacobianData, phases: int, prior: float) -> TableFit:
     """The averages of `data`."""
-    states, edges = data.states, phase_edges(data.states.progress)
+    states, edges = data.states, phase_edges(data.states.progress, phases)
     instructions = tuple(np.unique(states.instruction).tolist())
     table = average_jacobians(
         data.jacobians, states.instruction, states.progress, instructions, edges, prior
@@ -85,9 +88,10 @@ def choose(fit: JacobianData, held_out: JacobianData) -> dict[Form, Choice]:
         for damping, said in responses(used, held_out.jacobians, DAMPINGS).items():
             found[form].append(Choice(form, damping, said.loss, said.slope, **made))
 
-    for prior in PRIORS:
-        table = fit_table(fit, prior)
-        note("table", table.table[table.rows(held_out.states)], prior=prior)
+    for phases, prior in product(PHASES, PRIORS):
+        table = fit_table(fit, phases, prior)
+        used = table.table[table.rows(held_out.states)]
+        note("table", used, phases=phases, prior=prior)
     for count, ridge in product(COMPONENTS, RIDGES):
         projection, z = principal_features(fit.features, count)
         if z.shape[1] < count:

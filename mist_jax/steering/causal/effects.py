@@ -31,10 +31,10 @@ Pushed = Callable[[np.ndarray, np.ndarray], Operator]
 class MotionEffect:
     """How one signed motion follows; all figures over the `count` states that leave it room.
 
-    The sign is `right` where it is so at every size. `slope` is realised over wanted (of what
-    adding the change to the actions would realise after the clip), `cross_talk` the norm of the
-    change of the other pose dimensions over the wanted one: of each state the mean over the sizes,
-    then quartiles (25, 50, 75%); `by_size` is the median slope at each size. `flips` counts states
+    The sign is `right` where it is so at every size. `slope` is realised over wanted (as much of it
+    as the clip of the actions lets through), `cross_talk` the norm of the change of the other pose
+    dimensions over the wanted one: of each state the mean over the sizes, then quartiles (25, 50,
+    75%); `by_size` is the median slope at each size. `flips` counts states
     whose gripper changed its mind at some step of the chunk. `push` is the median norm of the push
     as a fraction of the activations'.
     """
@@ -119,7 +119,7 @@ def measure_effects(
     leads away from harm "x+" is wanted to do "x-" (`opposite`). Every batch has `batch_size` rows,
     so the forward is traced once for each length of prompt.
     """
-    before = executed(policy, inputs, batch_size)
+    before, free = executed(policy, inputs, batch_size)
     shape = len(inputs), len(motions), len(sizes)
     state, motion, size = (one.reshape(-1) for one in np.indices(shape))
     places = [SIGNED_MOTIONS.index(name) for name in motions]
@@ -134,7 +134,7 @@ def measure_effects(
         after[rows], norm[rows] = said.actions, said.gate.sum(axis=-1)
     alone = before[state]
     change = (after - alone).mean(axis=1, dtype=np.float64)
-    possible = (np.clip(alone + wanted[:, None], -1, 1) - alone).mean(axis=1)[pairs, at]
+    possible = (np.clip(free[state] + wanted[:, None], -1, 1) - alone).mean(axis=1)[pairs, at]
     room = possible / wanted[pairs, at] >= ROOM
     possible = np.where(room, possible, np.nan)
     others = change.copy()
@@ -172,15 +172,20 @@ def _effect(
     )
 
 
-def executed(policy: Policy, inputs: Sequence[PolicyInputs], batch_size: int = 32) -> np.ndarray:
-    """Float32 [Q, C, A]: the actions of the policy alone, as they would be executed."""
-    found: np.ndarray | None = None
+def executed(
+    policy: Policy, inputs: Sequence[PolicyInputs], batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 [Q, C, A] twice: the policy's own actions as executed, and the same before the clip.
+
+    The gripper's are binary in both.
+    """
+    shape = len(inputs), policy.model.chunk, policy.model.action_dim
+    actions, free = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for rows in batches(policy, inputs, batch_size):
-        actions = policy.predict_inputs([inputs[row] for row in rows]).actions
-        found = np.empty((len(inputs), *actions.shape[1:]), np.float32) if found is None else found
-        found[rows] = actions
-    assert found is not None
-    return found
+        said = policy.predict_inputs([inputs[row] for row in rows])
+        actions[rows], free[rows] = said.actions, said.raw_actions
+    free[..., _GRIPPER] = actions[..., _GRIPPER]
+    return actions, free
 
 
 def opposite(motion: str) -> str:

@@ -25,6 +25,7 @@ class CausalStates:
     inputs: tuple[PolicyInputs, ...]
     instruction: np.ndarray  # str [Q]
     scene: np.ndarray  # int [Q]: an index of (suite, task, initial state)
+    key: np.ndarray  # str [Q, 3]: suite, task and initial state
     step: np.ndarray  # int32 [Q]
     max_steps: np.ndarray  # int32 [Q]
     raw_actions: np.ndarray  # float32 [Q, C, A], as stored
@@ -82,6 +83,7 @@ def gather_states(
         inputs=tuple(query_inputs(e, query, policy.preprocessor) for e, query in rows),
         instruction=np.asarray([e.instruction for e, _ in rows]),
         scene=numbered(scenes),
+        key=np.asarray(scenes, str),
         step=np.asarray([e.queries.step[query] for e, query in rows], np.int32),
         max_steps=np.asarray([e.max_steps for e, _ in rows], np.int32),
         raw_actions=np.stack([e.queries.raw_actions[query] for e, query in rows]),

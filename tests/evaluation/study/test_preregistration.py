@@ -72,7 +72,6 @@ CHANGES = {
     "intent": "along_normal",
     "push": "exact",
     "rotation_coefficient": 0.1,
-    "direction_strength": 0.2,
     "equivalence_margin": 0.1,
     "horizon": 8,
     "share": 0.5,

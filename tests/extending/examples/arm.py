@@ -1,46 +1,51 @@
-"""An arm of one's own: at an alarm it lifts.  In run_evaluation:  --extensions=arm
+"""An arm of one's own: at an alarm it goes back.  In run_evaluation:  --extensions=arm
 
 --interventions=none,safe_stop,retreat then runs it beside the others, on the same episodes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from mist_jax.evaluation.arms.row import ArmRow, RunNumbers
+from mist_jax.evaluation.arms.row import ArmRow
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.rollout.arm import Unsteered
-
-LIFT = np.array([0, 0, 0.5, 0, 0, 0], np.float32)  # of an action in [-1, 1]: 2.5 cm a step
 
 
 @dataclass(frozen=True)
 class Retreat(Unsteered):
-    """Steers nothing; its `edit` replaces what would be executed."""
+    """Steers nothing; its `edit` replaces what would be executed.
 
-    alarm_threshold: np.ndarray | float = np.inf
+    An arm that steers gives `pushes` (or `coefficient`) and a `threshold` as well.
+    """
 
-    def edit(self, actions, risk, turn, rng):
-        """Lifts for the whole chunk while any motion alarms; the gripper goes on."""
-        if not (risk > self.alarm_threshold).any():
+    numbers: RunNumbers = field(default_factory=RunNumbers)
+
+    @property
+    def threshold(self):
+        """The risk above which a motion alarms: `said.alarms` counts by it."""
+        return self.numbers.alarm_threshold
+
+    def edit(self, actions, said, turn, rng):
+        """Goes back as it came for the whole chunk, while any motion alarms; the gripper goes on.
+
+        `said` is what the forward said: `risk` [M], `wanted` [A] of its pushes, and `alarms`, how
+        many queries in a row there was one. `turn.motion` is the mean of the last chunk.
+        """
+        if not said.alarms:
             return actions
-        lifted = actions.copy()
-        lifted[:, :6] = LIFT
-        return lifted
-
-
-def retreat(name: str, numbers: RunNumbers) -> Retreat:
-    """The arm with a run's numbers."""
-    return Retreat(numbers.directions, name, alarm_threshold=numbers.alarm_threshold)
+        assert turn.motion is not None
+        back = actions.copy()
+        back[:, :6] = -turn.motion[:6]
+        return back
 
 
 ARMS = (
     ArmRow(
         name="retreat",
-        what="at an alarm the arm lifts for the chunk",
+        what="at an alarm the arm goes back as it came for the chunk",
         colour="#be123c",
-        make=retreat,
+        make=Retreat,
         needs=("risk",),
         compared_with=("none",),
-        caveat="retreat lifts whatever it holds: look at its successes beside its contacts.",
+        caveat="retreat takes what it holds back with it: look at successes beside contacts.",
     ),
 )

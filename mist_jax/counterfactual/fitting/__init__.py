@@ -1,0 +1,1 @@
+"""From what became of branches to what a policy should want: action value and normal."""

@@ -1,0 +1,1 @@
+"""Conceptors: soft projections onto the states that were safe, as a rival of directions."""
