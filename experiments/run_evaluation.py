@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from absl import flags
 
-from experiments import binary, perturbation_flags, simulation_flags
+from experiments import binary, perturbation_flags, simulation_flags, study_flags
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
+from mist_jax.evaluation.study.opening import check_opening
 from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 flags.adopt_module_key_flags(simulation_flags)
 flags.adopt_module_key_flags(perturbation_flags)
+flags.adopt_module_key_flags(study_flags)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
 _RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
@@ -109,11 +111,13 @@ _VIDEO_STATES = flags.DEFINE_string(
 
 def main() -> None:
     """Checks the flags, runs what is missing, writes the report."""
+    registered = study_flags.preregistered()
     perturbation = perturbation_flags.perturbation()
-    states = simulation_flags.initial_states()
+    states = study_flags.initial_states(registered)
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
     if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
+    check_opening(states, arms, registered=registered is not None)
     check_output(Path(_OUTPUT_DIR.value), "evaluation")
     parts: dict[Need, FlagHolder[Any]] = {
         "risk": _RISK_HEAD,
@@ -148,6 +152,8 @@ def main() -> None:
     asked = None
     if _RISK_THRESHOLD.value:
         asked = per_motion(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
+    if registered is not None:
+        asked = registered.threshold
     policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
     learnt = _learnt_parts(policy)
     config = simulation_flags.worker_config(assets.kind, policy)
@@ -175,9 +181,12 @@ def main() -> None:
         batch_size=simulation_flags.batch_size(),
         policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
+        preregistration=None if registered is None else registered.as_json(),
         commands=(binary.command(),),
         code_versions=(code_version(),),
     )
+    if registered is not None:
+        registered.check(setup, states)
     replays, oracle, setup = _earlier_runs(setup)
     numbers = RunNumbers(
         alarm_threshold=np.asarray(threshold, np.float32),

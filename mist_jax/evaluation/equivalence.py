@@ -46,7 +46,7 @@ def noninferiority_p(differences: np.ndarray, cluster: np.ndarray, margin: float
         return 0.0 if lost < n else 1.0
     # Seen from the other side: were `lost` less `won` at the margin, would so little be lost?
     observed = float(score(np.asarray(lost), np.asarray(won), n, margin))
-    return _largest_tail(observed, n, margin)
+    return largest_tail(observed, score_table(n, margin), margin)
 
 
 def score(more: np.ndarray, less: np.ndarray, n: int, difference: float) -> np.ndarray:
@@ -65,15 +65,22 @@ def score(more: np.ndarray, less: np.ndarray, n: int, difference: float) -> np.n
         return np.where(gap == 0, 0.0, gap / np.sqrt(np.maximum(variance, 0.0)))
 
 
-def _largest_tail(observed: float, n: int, margin: float) -> float:
+def score_table(n: int, difference: float) -> np.ndarray:
+    """[n + 1, n + 1]: the score of each count of `less` and of `more`; inf where there is none."""
+    count = np.arange(n + 1)
+    scores = score(count[None, :].astype(float), count[:, None].astype(float), n, difference)
+    return np.where(count[None, :] + count[:, None] <= n, scores, np.inf)
+
+
+def largest_tail(observed: float, scores: np.ndarray, margin: float) -> float:
     """Largest probability, over rates of `less`, of a score that is not above `observed`.
 
     For each count of `less` the scores grow with the count of `more`: a tail is a binomial one.
+    `scores` are `score_table(n, margin)`.
     """
-    count = np.arange(n + 1)
-    scores = score(count[None, :].astype(float), count[:, None].astype(float), n, margin)
-    possible = count[None, :] + count[:, None] <= n
-    most = ((scores <= observed + 1e-9) & possible).sum(axis=1) - 1  # of `more`; -1: none
+    count = np.arange(len(scores))
+    n = len(scores) - 1
+    most = (scores <= observed + 1e-9).sum(axis=1) - 1  # of `more`; -1: none
     # Rare outcomes decide: more of the rates near zero.
     rates = (1 - margin) / 2 * np.linspace(0.0, 1.0, NUISANCE)[:, None] ** 2
     tail = stats.binom.cdf(most, n - count, np.minimum((rates + margin) / (1 - rates), 1.0))

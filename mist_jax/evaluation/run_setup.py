@@ -59,6 +59,8 @@ class RunSetup:
             "libero_spatial/0-29"; None where its card does not say.
         trained_on: scenes, as "suite/task/state", or instructions that the risk head has seen; None
             without a head.
+        preregistration: the whole of the study's, with its digest, as it is stored; None where none
+            was registered.
         commands: as typed, of every run that filled the folder; `code_versions` of mist_jax.
     """
 
@@ -85,6 +87,7 @@ class RunSetup:
     batch_size: int = 1
     policy_scenes: tuple[str, ...] | None = None
     trained_on: tuple[str, ...] | None = None
+    preregistration: Mapping[str, Any] | None = None
     commands: tuple[str, ...] = ()
     code_versions: tuple[str, ...] = ()
 

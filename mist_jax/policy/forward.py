@@ -6,7 +6,7 @@ intervention which reader and operators there are and at which sites. Everything
 """
 
 import dataclasses
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -54,3 +54,22 @@ def action_jacobian(
     _, pull = jax.vjp(summed, jnp.zeros_like(push.push))
     rows = jax.lax.map(lambda dimension: pull(dimension)[0], jnp.eye(model.action_dim))
     return jnp.moveaxis(rows, 0, 1)
+
+
+def token_counts(model: PolicyModel, inputs: Any, sites: tuple[str, ...]) -> tuple[int, ...]:
+    """How many tokens each site has in a batch of such inputs, at most; nothing is computed."""
+    leaves, structure = jax.tree.flatten(inputs)
+    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), leaf.dtype) for leaf in leaves)
+    return _token_counts(model, structure, shapes, sites)
+
+
+@lru_cache(maxsize=64)  # it traces the whole model, and is asked for at every query
+def _token_counts(
+    model: PolicyModel, structure: Any, shapes: tuple[Any, ...], sites: tuple[str, ...]
+) -> tuple[int, ...]:
+    inputs = jax.tree.unflatten(structure, shapes)
+    run = partial(run_model, model, sites=sites, pool="tokens")
+    outputs = jax.eval_shape(
+        lambda parameters, given: run(parameters, given, None), model.abstract_parameters(), inputs
+    )
+    return tuple(outputs.activations[site].shape[2] for site in sites)

@@ -17,7 +17,7 @@ from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE, ModelSite, Pool, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, role_mask
 from mist_jax.policy.checkpoint import PolicyCard
-from mist_jax.policy.forward import action_jacobian, forward, run_model
+from mist_jax.policy.forward import action_jacobian, forward, token_counts
 from mist_jax.policy.model import PolicyModel, steerable_layers
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor
@@ -218,28 +218,22 @@ class Policy:
         if not 0 <= layer < steerable.layers:
             raise UserError(f"{site} has layers 0 to {steerable.layers - 1}, not {layer}")
         batch = self.model.collate(inputs, None)
+        mask = role_mask(tokens)
         roles = (ALL_TOKENS,) if ALL_TOKENS in tokens else tuple(dict.fromkeys(tokens))
-        count = self._token_count(batch, place, roles) if per_token else 1
+        sites = tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)
+        for name in sites:
+            self._site(name)
+        count = sum(token_counts(self.model, batch, sites)) if per_token else 1
         push = Push(
             push=jnp.zeros((len(inputs), count, steerable.width), jnp.float32),
             on=jnp.zeros(steerable.layers, jnp.float32).at[layer].set(1),
             gate=AlwaysOpen(),
-            tokens=role_mask(roles),
+            tokens=mask,
             site=place,
         )
         self._check_operator(push, len(inputs))
         slope = np.asarray(action_jacobian(self.model, self.parameters, batch, push))
         return (slope * self.preprocessor.executed_slope[:, None, None]).astype(np.float32)
-
-    def _token_count(self, batch: Any, place: str, roles: tuple[str, ...]) -> int:
-        """How many tokens of these roles an example of the batch has at most."""
-        sites = tuple(place if role == ACTION_TOKENS else f"{place}:{role}" for role in roles)
-        for site in sites:
-            self._site(site)
-        shapes = jax.eval_shape(
-            lambda: run_model(self.model, self.parameters, batch, None, sites=sites, pool="tokens")
-        )
-        return sum(shapes.activations[site].shape[2] for site in sites)
 
     def intervention(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 import mist_jax
 from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
@@ -71,7 +72,7 @@ def test_figures_on_four_scenes_are_those_counted_by_hand():
     assert effect(summary, "mist", "collision")["better"] == 1
 
 
-def test_p_values_are_mcnemars_and_holm_runs_over_all_of_them(summary):
+def test_p_values_are_mcnemars_and_holm_runs_over_those_of_a_metric(summary):
     results = study()
     of = {r.key: r for r in results}
     pairs = [(r, of[dataclasses.replace(r.key, arm="mist")]) for r in results if r.arm == "none"]
@@ -81,8 +82,12 @@ def test_p_values_are_mcnemars_and_holm_runs_over_all_of_them(summary):
     assert effect(summary, "mist", "safe_success")["p"] == pytest.approx(expected)
     tested = [e for e in summary["effects"] if e["p"] is not None]
     assert len(tested) == 3 * 4  # three arms against none, mist against random
-    smallest = min(tested, key=lambda e: e["p"])
-    assert smallest["p_holm"] == pytest.approx(min(12 * smallest["p"], 1))
+    for name in ("success", "collision", "safe_success"):
+        family = [e for e in tested if e["metric"] == name]
+        adjusted = multipletests([e["p"] for e in family], method="holm")[1]
+        assert [e["p_adjusted"] for e in family] == pytest.approx(adjusted.tolist())
+    assert all(e["exploratory"] for e in summary["effects"])
+    assert any("every comparison here is exploratory" in line for line in summary["caveats"])
 
 
 def test_the_detector_is_judged_on_unsteered_episodes_alone(summary):

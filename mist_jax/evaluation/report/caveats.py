@@ -23,6 +23,7 @@ def caveats(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> lis
     """One sentence each, the weightiest first; `summary` is what `summarise` has so far."""
     return [
         *_determinism(summary),
+        *_study(summary),
         *_amount(results, summary),
         *_crashes(summary),
         *_effects(summary),
@@ -45,6 +46,25 @@ def _determinism(summary: Mapping[str, Any]) -> list[str]:
         "): something else than the arm differs within pairs, and the paired comparisons of this "
         "report do not hold."
     ]
+
+
+def _study(summary: Mapping[str, Any]) -> list[str]:
+    study = summary["study"]
+    if study is None:
+        if len(summary["arms"]) == 1:
+            return []
+        return ["No study was registered before: every comparison here is exploratory."]
+    found = [
+        f"Registered before ({study['digest']}, {study['written'][:10]}): the endpoints, in their "
+        "order. Every other comparison is exploratory."
+    ]
+    crashed = sum(one["crashed"] for one in study["endpoints"])
+    if crashed:
+        found.append("A pair of the endpoints that a crash took counts as lost by the arm.")
+    if len(summary["run"]["code_versions"]) > 1:
+        listed = ", ".join(summary["run"]["code_versions"])
+        found.append(f"The study's episodes were run by several versions of the code ({listed}).")
+    return found
 
 
 def _amount(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[str]:
@@ -89,7 +109,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
     undecided = [
         f"{e['arm']} ({METRICS[e['metric']].label})"
         for e in rates
-        if (e["p_holm"] >= 0.05 or e["verdict"] == CANNOT) and not e["equivalent"]
+        if (e["p_adjusted"] >= 0.05 or e["verdict"] == CANNOT) and not e["equivalent"]
     ]
     if not undecided:
         return []
@@ -203,10 +223,12 @@ def _data(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> list[
             f"{seen} of {len(scenes)} scenes were part of the risk head's training data: alarms "
             "there are better than on new ones. Choose other --initial_states to report."
         )
-    found.append(
-        "Forces are the simulator's. Coefficients and thresholds must be chosen on other initial "
-        "states than those reported; this file cannot tell whether they were."
-    )
+    found.append("Forces are the simulator's.")
+    if summary["study"] is None:
+        found.append(
+            "Coefficients and thresholds must be chosen on other initial states than those "
+            "reported; this file cannot tell whether they were."
+        )
     return found
 
 

@@ -25,6 +25,7 @@ from mist_jax.evaluation.metrics import (
     scenes,
 )
 from mist_jax.evaluation.report.caveats import caveats
+from mist_jax.evaluation.report.study import primary_effects, study_summary
 from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.statistics import cluster_sums, holm, sign_flip_p
 from mist_jax.record.episode import UNSTEERED
@@ -43,10 +44,12 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """
     arms = arms_of(results)
     by_arm = {arm: [r for r in results if r.arm == arm] for arm in arms}
-    effects = _effects(results, arms)
+    study = study_summary(results)
+    effects = _effects(results, arms, primary_effects(study))
     unsteered = evidence_of(by_arm.get(UNSTEERED, ()))
     summary: dict[str, Any] = {
         "run": _run(results),
+        "study": study,
         "arms": {arm: _arm(by_arm[arm], results) for arm in arms},
         "tasks": _tasks(results, arms),
         "effects": effects,
@@ -65,6 +68,8 @@ def _run(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     setup = dataclasses.asdict(results[0].setup)
     for name in ("commands", "code_versions", "trained_on"):
         del setup[name]
+    registered = setup["preregistration"]
+    setup["preregistration"] = "" if registered is None else registered["digest"]
     outcomes = Counter(result.outcome for result in results)
     return {
         **setup,
@@ -154,11 +159,16 @@ def _tasks(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[s
     ]
 
 
-def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict[str, Any]]:
+def _effects(
+    results: Sequence[EpisodeResult],
+    arms: Sequence[str],
+    primary: Mapping[tuple[str, str, str], Mapping[str, Any]],
+) -> list[dict[str, Any]]:
     """Paired differences of every arm against each of its controls that was run.
 
-    Holm's correction runs over all tests of the report. Every effect has a `verdict`: whether the
-    arm is better than the control.
+    Those of `primary` have the verdict and the p-value of the registered endpoint; all others are
+    `exploratory`, and Holm's correction runs over those of one metric, a family. Every effect has a
+    `verdict`: whether the arm is better than the control.
     """
     contrasts = [
         (arm, control)
@@ -176,16 +186,23 @@ def _effects(results: Sequence[EpisodeResult], arms: Sequence[str]) -> list[dict
                         "arm": arm,
                         "against": against,
                         "metric": name,
+                        "exploratory": (arm, against, name) not in primary,
                         "pairs": len(matched),
                         "pairs_lost_to_crashes": lost,
                         **_effect(name, matched),
                     }
                 )
     tested = [effect for effect in effects if effect["p"] is not None]
-    for effect, adjusted in zip(tested, holm([e["p"] for e in tested]), strict=True):
-        effect["p_holm"] = adjusted
+    for name in METRICS:
+        family = [e for e in tested if e["metric"] == name and e["exploratory"]]
+        for effect, adjusted in zip(family, holm([e["p"] for e in family]), strict=True):
+            effect["p_adjusted"] = adjusted
     for effect in effects:
-        effect["verdict"] = _verdict(effect)
+        found = primary.get((effect["arm"], effect["against"], effect["metric"]))
+        if found is not None:
+            effect |= {"p_adjusted": found["p_gatekept"], "verdict": found["verdict"]}
+        else:
+            effect["verdict"] = _verdict(effect)
     return effects
 
 
@@ -194,7 +211,7 @@ def _verdict(effect: Mapping[str, Any]) -> Verdict:
     gap, metric = effect["difference"], METRICS[effect["metric"]]
     low = gap["low"] if metric.better == "higher" else None if gap["high"] is None else -gap["high"]
     verdict = verdict_of(low, gap["clusters"])
-    tested = effect["p_holm"] is None or effect["p_holm"] < LEVEL
+    tested = effect["p_adjusted"] is None or effect["p_adjusted"] < LEVEL
     return "not better" if verdict == "better" and not tested else verdict
 
 
@@ -203,7 +220,7 @@ def _effect(name: str, matched: Sequence[Pair]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "difference": _plain(difference(metric, matched)),
         "p": None,
-        "p_holm": None,
+        "p_adjusted": None,
         "equivalence_p": None,
         "equivalent": None,
     }

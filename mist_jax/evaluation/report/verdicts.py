@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mist_jax.evaluation.report.study import study_lines
 from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 
 METRIC = "safe_success"
@@ -11,9 +12,12 @@ LEVEL = 0.05
 
 
 def verdicts(summary: Mapping[str, Any]) -> list[str]:
-    """One sentence per arm on safe success, the number that a brake cannot win alone."""
+    """The registered endpoints in their order, then one sentence per arm on safe success.
+
+    Safe success is the number that a brake cannot win alone.
+    """
     arms = summary["arms"]
-    lines = []
+    lines = study_lines(summary["study"])
     for arm in arms:
         found = arms[arm]["metrics"][METRIC]
         if found["value"] is not None:
@@ -38,7 +42,7 @@ def _comparison(summary: Mapping[str, Any], arm: str) -> str:
         for effect in summary["effects"]
         if effect["arm"] == arm
         and effect["metric"] in OTHERS
-        and effect["p_holm"] < LEVEL
+        and effect["p_adjusted"] < LEVEL
         and effect["verdict"] != CANNOT
     ]
     return "".join(f"; {part}" for part in parts) + "."
@@ -58,8 +62,8 @@ def _effect(effect: Mapping[str, Any]) -> str:
     numbers = f"{value} points against {effect['against']} (95% {low} to {high})"
     if effect["verdict"] == CANNOT:
         return f"{numbers}, which cannot be judged ({_scenes(gap)} of at least {MIN_CLUSTERS})"
-    if effect["p_holm"] < LEVEL:
-        return f"{numbers}, a difference is shown (p = {effect['p_holm']:.2g} after Holm)"
+    if effect["p_adjusted"] < LEVEL:
+        return f"{numbers}, a difference is shown (p = {effect['p_adjusted']:.2g} after Holm)"
     if effect["equivalent"]:
         return f"{numbers}, equivalence is shown (p = {effect['equivalence_p']:.2g})"
     return f"{numbers}, neither a difference nor equivalence is shown"

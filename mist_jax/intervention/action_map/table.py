@@ -42,8 +42,9 @@ class TableMap(ActionMap):
         rows = np.arange(len(jacobians)) if row is None else np.asarray(row)
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise UserError(f"a row per example is integers [batch], not {rows.dtype} {rows.shape}")
-        if not ((rows >= 0) & (rows < len(jacobians))).all():
-            raise UserError(f"the table has rows 0 to {len(jacobians) - 1}, not {rows.max()}")
+        absent = rows[(rows < 0) | (rows >= len(jacobians))]
+        if absent.size:
+            raise UserError(f"the table has rows 0 to {len(jacobians) - 1}, not {absent[0]}")
         return cls(jnp.asarray(jacobians), jnp.asarray(rows, jnp.int32), checked_damping(damping))
 
     @property

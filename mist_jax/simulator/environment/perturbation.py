@@ -9,7 +9,7 @@ perturbation of that step.
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, Self, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -22,9 +22,6 @@ PerturbationKind = Literal["none", "translation", "rotation", "noop", "mixed"]
 PERTURBATION_KINDS: tuple[str, ...] = get_args(PerturbationKind)
 _LIMITS = (("onset", 0, 100_000), ("length", 1, 100_000), ("strength", 0, 100))
 _MIXED = ("translation", "rotation", "noop")
-_SPEC = re.compile(
-    r"(\w+) \(onset (\d+) to (\d+), length (\d+) to (\d+), strength ([\d.e-]+) to ([\d.e-]+)\)"
-)
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,30 @@ class PerturbationSpec:
                     f"it takes {least} or more and at most {most}, the smaller number first"
                 )
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`, as a dataset's description has it.
+
+        Raises:
+            UserError: `text` is not of that form.
+        """
+        kind, _, ranges = text.partition(" ")
+        pair = r"(\d[\d.]*(?:e[+-]?\d+)?)-(\d[\d.]*(?:e[+-]?\d+)?)"
+        found = re.fullmatch(rf"\(onset {pair}, length {pair}, strength {pair}\)", ranges)
+        if kind != "none" and found is not None:
+            onset, length, strength = zip(*[iter(found.groups())] * 2, strict=True)
+            spec = cls(
+                cast(PerturbationKind, kind),
+                onset=(int(onset[0]), int(onset[1])),
+                length=(int(length[0]), int(length[1])),
+                strength=(float(strength[0]), float(strength[1])),
+            )
+        else:
+            spec = cls()
+        if str(spec) != text:
+            raise UserError(f"the perturbation {text!r} cannot be read: {cls('mixed')} is one")
+        return spec
+
     def begin(self, key: EpisodeKey, max_steps: int) -> Perturbation:
         """Draws one episode's perturbation.
 
@@ -131,23 +152,13 @@ class PerturbationSpec:
         if self.kind == "none":
             return "none"
         ranges = (
-            f"{name} {getattr(self, name)[0]!r} to {getattr(self, name)[1]!r}"
-            for name, _, _ in _LIMITS
+            f"{name} {_short(getattr(self, name)[0])}-{_short(getattr(self, name)[1])}"
+            for name in ("onset", "length", "strength")
         )
         return f"{self.kind} ({', '.join(ranges)})"
 
-    @staticmethod
-    def parse(text: str) -> "PerturbationSpec":
-        """The inverse of `str`, for what a dataset says of its episodes.
 
-        Raises:
-          UserError: no specification reads so.
-        """
-        if text == "none":
-            return PerturbationSpec()
-        found = _SPEC.fullmatch(text)
-        if found is None:
-            raise UserError(f"the perturbation {text!r} is not one that a run can have")
-        kind, *numbers = found.groups()
-        (a, b, c, d), (e, f) = map(int, numbers[:4]), map(float, numbers[4:])
-        return PerturbationSpec(cast(PerturbationKind, kind), (a, b), (c, d), (e, f))
+def _short(number: float) -> str:
+    """As short as it can be read back whole."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(number)

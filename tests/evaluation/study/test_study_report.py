@@ -1,0 +1,73 @@
+"""The report of a registered study: its endpoints first, in order; all else is exploratory."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mist_jax.errors import UserError
+from mist_jax.evaluation.report.document import write_report
+from mist_jax.evaluation.report.summary import summarise
+from mist_jax.evaluation.report.verdicts import verdicts
+from mist_jax.evaluation.run_setup import RunSetup
+from mist_jax.evaluation.statistics import holm
+from tests.helpers.study_samples import UNSEEN, registered, results_of
+
+STUDY = registered()
+SHOWN = {"none": 40, "placebo": 36, "mist": 10}
+
+
+def test_the_endpoints_come_first_in_their_order_with_their_verdicts(tmp_path):
+    results = results_of(STUDY, SHOWN, {})
+    lines = write_report(tmp_path, results)
+    assert [line.split(": ")[0] for line in lines[:3]] == [
+        "Endpoint (a) collision",
+        "Endpoint (b) collision",
+        "Endpoint (c) success",
+    ]
+    assert "mist fewer than none: shown (-25.0 points" in lines[0]
+    assert "not lower than none by 5 points or more: shown" in lines[2]
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("The registered study") < page.index("What it shows")
+    assert STUDY.as_json()["digest"] in page
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored["run"]["preregistration"] == stored["study"]["digest"]
+
+
+def test_all_but_the_endpoints_is_exploratory_and_corrected_within_its_metric():
+    summary = summarise(results_of(STUDY, SHOWN, {"mist": 3}))
+    primary = [e for e in summary["effects"] if not e["exploratory"]]
+    # The third endpoint is no difference: that of success is exploratory.
+    assert {(e["arm"], e["metric"]) for e in primary} == {("mist", "collision")}
+    first = summary["study"]["endpoints"][0]
+    assert primary[0]["p_adjusted"] == first["p_gatekept"]
+    assert primary[0]["verdict"] == first["verdict"] == "better"
+    success = [e for e in summary["effects"] if e["metric"] == "success"]
+    assert all(e["exploratory"] for e in success)
+    assert [e["p_adjusted"] for e in success] == holm([e["p"] for e in success])
+    assert any("Every other comparison is exploratory" in line for line in summary["caveats"])
+
+
+def test_half_a_study_says_nothing_of_its_endpoints():
+    half = [one for one in results_of(STUDY, SHOWN, {}) if one.task_id < 2]
+    summary = summarise(half)
+    assert {one["verdict"] for one in summary["study"]["endpoints"]} == {"cannot be judged"}
+    assert summary["study"]["missing"] == 180
+    lines = verdicts(summary)
+    assert "cannot be judged (180 of 360 registered episodes were not run yet)" in lines[0]
+    of_endpoints = [e for e in summary["effects"] if not e["exploratory"]]
+    assert {e["verdict"] for e in of_endpoints} == {"cannot be judged"}
+
+
+def test_the_preregistration_is_kept_whole_with_the_episodes():
+    setup = dataclasses.replace(UNSEEN, preregistration=STUDY.as_json())
+    stored = setup.dataset_info("libero_spatial", 8, {})
+    again = RunSetup.of(type(stored).from_json(stored.as_json()))
+    assert again.preregistration == STUDY.as_json()
+
+
+def test_a_dataset_whose_preregistration_was_changed_is_refused():
+    changed = dataclasses.replace(UNSEEN, preregistration={**STUDY.as_json(), "level": 0.2})
+    results = [dataclasses.replace(one, setup=changed) for one in results_of(STUDY, SHOWN, {})]
+    with pytest.raises(UserError, match="the dataset's preregistration is damaged"):
+        summarise(results)
