@@ -76,6 +76,14 @@ _ROTATION_COEFFICIENT = flags.DEFINE_float(
     0.0,
     4.0,
 )
+_BRAKE = flags.DEFINE_float(
+    "brake",
+    0.0,
+    "Share of the policy's own motion against the wanted change that is taken away as well: with 1 "
+    "an approach is stopped, then pushed off.",
+    0.0,
+    1.0,
+)
 _METHOD = flags.DEFINE_string("method", "contrast", "Which of the steering vectors push.")
 _ALLOW_UNPROVEN = flags.DEFINE_bool(
     "allow_unproven",
@@ -168,6 +176,7 @@ def main() -> None:
         push=_PUSH.value if causal else "",
         coefficient=_COEFFICIENT.value if causal or directions else 0.0,
         rotation_coefficient=_ROTATION_COEFFICIENT.value if causal or directions else 0.0,
+        brake=_BRAKE.value if causal else 0.0,
         steering_vectors=learnt.directions_digest,
         method=_METHOD.value if directions else "",
         threshold=to_optional(threshold),
@@ -191,6 +200,7 @@ def main() -> None:
     numbers = RunNumbers(
         alarm_threshold=np.asarray(threshold, np.float32),
         size=to_units(setup.coefficient, setup.rotation_coefficient, config.chunk),
+        brake=setup.brake,
         causal=learnt.causal,
         intent=_INTENT.value,
         form=cast("Form", _PUSH.value),

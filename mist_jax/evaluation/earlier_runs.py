@@ -19,6 +19,7 @@ _SAME_DOSE = (
     "push",
     "coefficient",
     "rotation_coefficient",
+    "brake",
 )
 
 

@@ -45,6 +45,7 @@ class RunSetup:
         intent: of the causal bank's, what is wanted at an alarm; `push`: the form of its map.
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
+        brake: share of the policy's own motion against a wanted change that is taken away too.
         method: which of the steering vectors push.
         replay_from: hash of the evaluation whose changes are replayed, "" for none; `oracle_from`
             likewise of the unsteered episodes that an oracle knows.
@@ -72,6 +73,7 @@ class RunSetup:
     push: str = ""
     coefficient: float = 0.0
     rotation_coefficient: float = 0.0
+    brake: float = 0.0
     steering_vectors: str = ""
     method: str = ""
     replay_from: str = ""

@@ -37,6 +37,7 @@ def tiny_causal_bank(policy: Policy, layer: int = LAYER, states: int = 4, **chan
         ),
         terms=jnp.asarray(np.stack([mean, 0 * mean, 0 * mean])),
         covariance=jnp.asarray(rng.normal(size=(RANK, 1, SMALL.width)), jnp.float32),
+        own=jnp.asarray(rng.normal(size=(3, len(mean))), jnp.float32),
         intents={},
         effects={},
         metadata=CausalMetadata(**{**vars(metadata), **changes}),

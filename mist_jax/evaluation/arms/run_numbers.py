@@ -22,6 +22,7 @@ class RunNumbers:
         alarm_threshold: float32 [M], the risk above which a signed motion alarms; inf never.
         size: float32 [A], the change that an alarm of a dimension asks for, in executed action
             units per control step.
+        brake: share of the policy's own motion against the change that is taken away as well.
         causal: the bank that pushes are made of.
         intent: of its intents, the one that says what to want.
         form: of its maps from a wanted change to a push, the one that acts.
@@ -34,6 +35,7 @@ class RunNumbers:
         default_factory=lambda: np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
     )
     size: np.ndarray = field(default_factory=lambda: np.zeros(len(ACTION_DIMENSIONS), np.float32))
+    brake: float = 0.0
     causal: "CausalBank | None" = None
     intent: str = "against_motion"
     form: "Form" = "table"

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from mist_jax.intervention.intent.action_value import ActionValue
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
+from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 
@@ -15,5 +16,6 @@ INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
         "against_motion": AgainstMotion,
         "along_normal": AlongNormal,
         "action_value": ActionValue,
+        "braked": Braked,
     }
 )

@@ -23,6 +23,7 @@ from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import Gate, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
+from mist_jax.intervention.intent.braked import Braked, OwnMotion
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
@@ -45,8 +46,9 @@ class CausalMetadata:
     those whose mean activations intents and the linear form look at. `edges` divide an episode, by
     the share of its longest time that is over, into phases. `damping` and the quality of each
     `Form`'s pushes were chosen on scenes that the Jacobians are not from; `form` is the better one
-    of those that cost one forward. `dataset_hash` is of the episodes with pictures, `branches_hash`
-    of those that fitted intents come from.
+    of those that cost one forward. `own_r2` [A] is the share of the policy's own motion that the
+    activations say, on held-out scenes; None where it does not vary. `dataset_hash` is of the
+    episodes with pictures, `branches_hash` of those that fitted intents come from.
     """
 
     model: str
@@ -63,6 +65,7 @@ class CausalMetadata:
     reads: tuple[str, ...] = ("action",)
     states: int = 0
     scenes: int = 0
+    own_r2: tuple[float | None, ...] = ()
     seed: int = 0
     dataset_hash: str = ""
     branches_hash: str = ""
@@ -80,8 +83,8 @@ class CausalBank:
 
     `table` has a row for each instruction and phase, then one of each phase for instructions that
     it does not know. `terms` are those of the linear form, for the numbers that `projection` makes
-    of the activations read. `covariance` is a factor of the activations' covariance over the pushed
-    tokens together. `intents` are the fitted ones, by name; `effects` what each form's push was
+    of the activations read, `own` those of the policy's own motion, for the same numbers.
+    `covariance` is a factor of the activations' covariance over the pushed tokens together. `intents` are the fitted ones, by name; `effects` what each form's push was
     measured to do, on scenes that nothing here was made from.
     """
 
@@ -89,6 +92,7 @@ class CausalBank:
     projection: Projection
     terms: Float[Array, "terms A S D"]
     covariance: Float[Array, "rank S D"]
+    own: Float[Array, "terms A"]
     intents: Mapping[str, ActionIntent]
     effects: Mapping[str, Effects] = struct.field(pytree_node=False)
     metadata: CausalMetadata = struct.field(pytree_node=False)
@@ -168,6 +172,10 @@ class CausalBank:
             return replace(found, size=jnp.asarray(sizes[0]))
         return found
 
+    def braked(self, intent: ActionIntent, share: ArrayLike) -> Braked:
+        """The intent, with a share of the policy's own motion against it taken away as well."""
+        return Braked.of(intent, OwnMotion.of(self.projection, self.own[1:], self.own[0]), share)
+
     def operator(
         self,
         batch: int,
@@ -175,6 +183,7 @@ class CausalBank:
         intent: str | ActionIntent,
         *,
         size: ArrayLike | None = None,
+        brake: float = 0.0,
         gate: Gate | None = None,
         transform: ArrayLike | None = None,
         applied: ArrayLike = 1.0,
@@ -189,6 +198,7 @@ class CausalBank:
             form: of the action map.
             intent: by name, or itself.
             size: [A], units a control step; see `size`.
+            brake: share of the policy's own motion against the intent that is taken away too.
             gate: default a threshold of +inf for each signed motion, listening one to one.
             transform: [B, A, A], default zero: every example is left alone.
             applied: [B] or one for all.
@@ -202,9 +212,10 @@ class CausalBank:
         made = self.metadata
         chosen = self.action_map(form, batch, rows=rows, jacobian=jacobian)
         motions = len(SIGNED_MOTIONS)
+        wants = self.intent(intent, batch, size) if isinstance(intent, str) else intent
         return CausalPush.of(
             chosen if noise is None else NoiseMap.of(chosen, noise),
-            self.intent(intent, batch, size) if isinstance(intent, str) else intent,
+            self.braked(wants, brake) if brake else wants,
             np.zeros((batch, _A, _A)) if transform is None else transform,
             np.arange(made.layers) == made.layer,
             applied=applied,

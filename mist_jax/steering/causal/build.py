@@ -19,6 +19,7 @@ from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, For
 from mist_jax.steering.causal.choose import FormChoice, JacobianData, choose, fit_table
 from mist_jax.steering.causal.covariance import covariance_factor
 from mist_jax.steering.causal.effects import SIZES, Effects, batches, measure_effects
+from mist_jax.steering.causal.own_motion import commanded, explained, regress_motion
 from mist_jax.steering.causal.regress import principal_features, regress_jacobians
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
 
@@ -83,6 +84,11 @@ def make_causal_bank(
     assert kept is not None
     _, layer, data = kept
     bank = _fit(policy, data, config, layer, choices[layer], dataset_hash)
+    fit = part[known] == FIT
+    kept_features = choices[layer]["linear"].components
+    r2 = explained(commanded(data.states.raw_actions), data.features, fit, ~fit, kept_features)
+    own_r2 = tuple(value if np.isfinite(value) else None for value in r2)
+    bank = dataclasses.replace(bank, metadata=dataclasses.replace(bank.metadata, own_r2=own_r2))
     say(f"effects at layer {layer}")
     test = states.part(part == TEST)
     some = np.random.default_rng(config.seed).permutation(len(test))[: config.measured]
@@ -207,6 +213,7 @@ def _fit(
         projection=projection,
         terms=jnp.asarray(terms),
         covariance=jnp.asarray(_covariance(policy, data.states, config, layer)),
+        own=jnp.asarray(regress_motion(commanded(data.states.raw_actions), z)),
         intents={},
         effects={},
         metadata=metadata,

@@ -19,7 +19,7 @@ from mist_jax.steering.causal.effects import Effects, MotionEffect
 
 KIND = "causal bank"
 FOLDER = "causal_bank"
-_ARRAYS = ("table", "terms", "covariance")
+_ARRAYS = ("table", "terms", "covariance", "own")
 
 
 def save_causal_bank(folder: Path, bank: CausalBank) -> Path:
@@ -64,7 +64,7 @@ def restore_causal_bank(folder: Path, sharding: Sharding | None = None) -> Causa
     try:
         kinds, effects = described.pop("intents"), described.pop("effects")
         arrays = tree.get("intents", {})
-        for name in ("instructions", "edges", "tokens", "reads"):
+        for name in ("instructions", "edges", "tokens", "reads", "own_r2"):
             described[name] = tuple(described[name])
         metadata = CausalMetadata(**described)
         check_fields(metadata)
@@ -135,6 +135,8 @@ def _misfit(bank: CausalBank) -> str:
     count = len(bank.projection.scale)
     if bank.terms.shape != (1 + count, *table.shape[1:]):
         return f"its terms are {list(bank.terms.shape)}, its table {list(table.shape)}"
+    if bank.own.shape != (1 + count, table.shape[1]):
+        return f"its own motion is {list(bank.own.shape)}, its terms {list(bank.terms.shape)}"
     if bank.covariance.shape[1:] != table.shape[2:]:
         return f"its covariance is {list(bank.covariance.shape)}, its table {list(table.shape)}"
     if len(bank.projection.mean) != len(made.reads) * table.shape[3]:

@@ -72,6 +72,7 @@ CHANGES = {
     "intent": "along_normal",
     "push": "exact",
     "rotation_coefficient": 0.1,
+    "brake": 1.0,
     "equivalence_margin": 0.1,
     "horizon": 8,
     "share": 0.5,

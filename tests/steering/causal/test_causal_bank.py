@@ -50,6 +50,7 @@ def bank(**changes) -> CausalBank:
         projection=projection,
         terms=jnp.asarray(RNG.normal(size=(4, A, TOKENS, D)) * 0.1, jnp.float32),
         covariance=jnp.asarray(RNG.normal(size=(5, TOKENS, D)), jnp.float32),
+        own=jnp.asarray(RNG.normal(size=(4, A)), jnp.float32),
         intents={
             "along_normal": AlongNormal.of(projection, RNG.normal(size=(3, 3)), np.ones(3), 0.1)
         },

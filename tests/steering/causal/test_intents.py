@@ -26,6 +26,7 @@ def bank(model: str = "toy@1") -> CausalBank:
         projection=Projection.of(np.zeros(2 * WIDTH), np.ones((2 * WIDTH, 1)), np.ones(1)),
         terms=jnp.ones((2, 7, 1, WIDTH)),
         covariance=jnp.ones((1, 1, WIDTH)),
+        own=jnp.ones((2, 7)),
         intents={},
         effects={},
         metadata=CausalMetadata(

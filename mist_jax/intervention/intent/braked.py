@@ -1,0 +1,89 @@
+"""Another intent, and no more of what the policy itself does the other way."""
+
+from typing import Self
+
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import ArrayLike
+
+from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
+from mist_jax.errors import UserError
+from mist_jax.intervention.features import Projection
+from mist_jax.intervention.finite import finite
+from mist_jax.intervention.intent.intent import ActionIntent
+
+BLOCKS = (slice(0, 3), slice(3, 6))  # translation and rotation; the gripper goes on
+
+
+@struct.dataclass
+class OwnMotion:
+    """What the policy is about to command: z @ weights + bias, the mean of the chunk, executed."""
+
+    projection: Projection
+    weights: Float[Array, "k A"]
+    bias: Float[Array, "A"]
+
+    @classmethod
+    def of(cls, projection: Projection, weights: ArrayLike, bias: ArrayLike) -> Self:
+        """From [k, A] and [A].
+
+        Raises:
+            UserError: another shape, or a value that is not finite.
+        """
+        turn, start = finite("weights", weights, ("k", "A")), finite("bias", bias, ("A",))
+        wanted = (len(projection.scale), len(ACTION_DIMENSIONS))
+        if turn.shape != wanted or start.shape != wanted[1:]:
+            raise UserError(
+                f"a motion needs weights {list(wanted)} and bias [{wanted[1]}], not {turn.shape} "
+                f"and {start.shape}"
+            )
+        return cls(projection, turn, start)
+
+    def __call__(self, features: Float[Array, "B features"]) -> Float[Array, "B A"]:
+        """Of each example, in executed units a control step."""
+        return self.projection(features) @ self.weights + self.bias
+
+
+@struct.dataclass
+class Braked(ActionIntent):
+    """w + share * max(0, -(own . u)) u with u = w / |w|, of translation and of rotation apart.
+
+    w is what `base` wants and `own` the policy's motion: with share 1 the approach is stopped
+    first, and then comes the push off; without it a push off only slows the approach.
+    """
+
+    base: ActionIntent
+    own: OwnMotion
+    share: Float[Array, ""]
+
+    @classmethod
+    def of(cls, base: ActionIntent, own: OwnMotion, share: ArrayLike) -> Self:
+        """From an intent, the policy's own motion, and a share.
+
+        Raises:
+            UserError: the share is not finite.
+        """
+        return cls(base, own, finite("the share that is taken away", share, ()))
+
+    @property
+    def examples(self) -> int | None:
+        """Those of the intent within."""
+        return self.base.examples
+
+    def wanted(
+        self,
+        features: Float[Array, "B features"],
+        opened: Float[Array, "B #V"],
+        risk: Float[Array, "B M"],
+    ) -> Float[Array, "B A"]:
+        """What the intent within wants, and the rest of the policy's motion against it away."""
+        base = self.base.wanted(features, opened, risk)
+        own = self.own(features)
+        result = base
+        for block in BLOCKS:
+            way = base[:, block]
+            norm = jnp.linalg.norm(way, axis=-1, keepdims=True)
+            unit = jnp.where(norm > 0, way / jnp.where(norm > 0, norm, 1), 0.0)
+            approach = jnp.maximum(-(own[:, block] * unit).sum(-1, keepdims=True), 0.0)
+            result = result.at[:, block].add(self.share * approach * unit)
+        return result
