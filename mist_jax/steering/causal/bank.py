@@ -84,8 +84,9 @@ class CausalBank:
     `table` has a row for each instruction and phase, then one of each phase for instructions that
     it does not know. `terms` are those of the linear form, for the numbers that `projection` makes
     of the activations read, `own` those of the policy's own motion, for the same numbers.
-    `covariance` is a factor of the activations' covariance over the pushed tokens together. `intents` are the fitted ones, by name; `effects` what each form's push was
-    measured to do, on scenes that nothing here was made from.
+    `covariance` is a factor of the activations' covariance over the pushed tokens together.
+    `intents` are the fitted ones, by name; `effects` what each form's push was measured to do, on
+    scenes that nothing here was made from.
     """
 
     table: Float[Array, "rows A S D"]
