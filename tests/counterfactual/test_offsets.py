@@ -32,7 +32,7 @@ def test_an_offset_commands_its_metres_and_radians_over_the_chunk_in_one_dimensi
     assert OffsetSet(0.08).names == ("0", "x+", "x-", "y+", "y-", "z+", "z-", "back")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float32, (8, 7), elements=st.floats(-1, 1, width=32)), st.floats(0.01, 0.4))
 def test_back_is_as_long_as_the_others_and_against_the_own_translation(own, metres):
     offsets = OffsetSet(metres)

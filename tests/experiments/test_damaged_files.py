@@ -155,9 +155,7 @@ ODD = st.sampled_from([None, [], {}, "text", "", -1, 0, 10**30, 1.5, True, [1] *
 
 
 @pytest.mark.parametrize("file", FAST)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_single_value_of_another_kind_is_read_or_refused_in_one_line(
     whole: Path, file: str, data: st.DataObject

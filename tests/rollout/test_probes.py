@@ -104,7 +104,7 @@ def test_an_episode_is_the_same_with_probes_and_holds_what_they_said(policy):
         while now.episode is None and len(answers) < 4:
             answers += actor.answer([now], [len(answers)])
             now = worker.act(answers[-1].chunk)
-        ended = now.episode or worker._episode(False)
+        ended = now.episode or worker._episode("failure")
         worker.close()
         return actor.finish(ended, answers)
 

@@ -10,6 +10,7 @@ import pytest
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_controller
+from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
@@ -60,7 +61,11 @@ def test_a_bank_is_steered_at_the_site_it_was_made_at():
     assert isinstance(steering.gate, ThresholdGate)
     np.testing.assert_array_equal(steering.gate.listens, made.gates)
     controller = build_controller(
-        ["mist"], RiskHead.off(sites={"llm.resid": 8}), sites={}, bank=made
+        ["directions"],
+        RiskHead.off(sites={"llm.resid": 8}),
+        RunNumbers(directions=made),
+        sites={},
+        batch=1,
     )
     assert controller.site == "llm.attn:image"
 
