@@ -33,7 +33,7 @@ from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import random_directions
 from mist_jax.training.behaviour_cloning import CloningSpec
 from mist_jax.training.train import Training, TrainingPlan
-from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.episode_samples import INFO, contents, random_episode
 from tests.helpers.made_up_risk import made_up_risk
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 
@@ -108,14 +108,6 @@ def whole(tmp_path_factory) -> Path:
     with pytest.raises(UserError, match="absent"):
         train(folder / "run")
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -26,7 +26,7 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import role_mask
 from mist_jax.policy.forward import forward, run_model
 from mist_jax.signed import MOTIONS
-from tests.helpers.tiny import TINY, TINY_MODEL, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
 
 BATCH, LENGTHS = 3, [5, 12, 8]
 LAYERS, WIDTH, DIMS = TINY.layers, TINY.width, len(ACTION_DIMENSIONS)
@@ -106,10 +106,6 @@ def run(parameters, *operators, risk_head=None, sites=("llm.resid",), pool="toke
         sites=sites,
         pool=pool,
     )
-
-
-def bits(array) -> np.ndarray:
-    return np.asarray(array, np.float32).view(np.uint32)
 
 
 def test_every_operator_of_the_registry_is_tried_here():

@@ -7,21 +7,13 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.loading import load_policy
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig, check_probes
 from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.probes import COPIES, SHIFT, ProbingActor, perturbed
 from mist_jax.rollout.worker import Worker
-from tests.helpers.rollout_samples import inputs_of, save_tiny_policy, spec
+from tests.helpers.rollout_samples import inputs_of, spec
 
 SITE = "llm.resid"
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    save_tiny_policy(folder)
-    return load_policy(folder)
 
 
 def turn(state, step=0) -> Any:

@@ -143,7 +143,9 @@ def test_the_shipped_tables_hold_forty_scenes_of_every_task_and_pool_and_none_tw
         pool for pool, accepted in SceneTable.read(suite.scenes).pools.items() if accepted
     ]
     assert {"tuning", "sealed"} <= set(made)
-    pools = {pool: choose_initial_states(suite, every, pool) for pool in made}
+    pools: dict[Pool, dict[int, tuple[int, ...]]] = {
+        pool: choose_initial_states(suite, every, pool) for pool in made
+    }
     for task_id in every:
         for pool, chosen in pools.items():
             assert len(chosen[task_id]) >= 40
