@@ -28,9 +28,9 @@ from mist_jax.loading import load_policy
 from mist_jax.policy.forward import forward
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.arm import Said, Unsteered
+from mist_jax.rollout.acting.arm import Said, Unsteered
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.signed import DIMENSION
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.effects import MotionEffect

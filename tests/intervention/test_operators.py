@@ -207,7 +207,7 @@ def test_operators_act_in_the_order_given(parameters):
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):
     operator, inputs = make(name, np.ones(BATCH)), tiny_inputs(LENGTHS)
     # A push as small as the activations that it meets: the tiny model is strongly curved.
-    unit = getattr(operator, field) * (0.05 if name in ("steering", "push") else 1.0)
+    unit = getattr(operator, field) * (0.05 if name in ("steering", "push", "conceptor") else 1.0)
     weight = np.random.default_rng(0).normal(size=(BATCH, TINY.chunk, DIMS)).astype(np.float32)
 
     @jax.jit

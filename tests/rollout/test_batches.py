@@ -10,9 +10,9 @@ import pytest
 from ray import cloudpickle
 
 from mist_jax.episodes.reader import read_episodes
+from mist_jax.rollout.acting.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.run import run_episodes
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (

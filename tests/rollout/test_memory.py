@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ray import cloudpickle
 
-from mist_jax.rollout.arm import Controller
+from mist_jax.rollout.acting.arm import Controller
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.run import run_episodes
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (

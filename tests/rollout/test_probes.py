@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
+from mist_jax.rollout.acting.policy_actor import PolicyActor
+from mist_jax.rollout.acting.probes import COPIES, SHIFT, ProbingActor, perturbed
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig, check_probes
-from mist_jax.rollout.policy_actor import PolicyActor
-from mist_jax.rollout.probes import COPIES, SHIFT, ProbingActor, perturbed
 from mist_jax.rollout.worker import Worker
 from tests.helpers.rollout_samples import inputs_of, spec
 

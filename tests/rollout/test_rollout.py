@@ -10,10 +10,10 @@ from ray import cloudpickle
 
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.rollout.arm import Controller, Unsteered
+from mist_jax.rollout.acting.arm import Controller, Unsteered
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.run import run_episodes
 from mist_jax.rollout.worker import Worker
 from tests.helpers import rollout_samples
