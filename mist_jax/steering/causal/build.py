@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.checkpoint import code_version
+from mist_jax.counterfactual.fitting.components import principal_components
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen
 from mist_jax.intervention.operator import Operator
@@ -19,7 +20,7 @@ from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata, For
 from mist_jax.steering.causal.choose import FormChoice, JacobianData, choose, fit_table
 from mist_jax.steering.causal.covariance import covariance_factor
 from mist_jax.steering.causal.effects import SIZES, Effects, batches, measure_effects
-from mist_jax.steering.causal.regress import principal_features, regress_jacobians
+from mist_jax.steering.causal.regress import regress_jacobians
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
 
 Progress = Callable[[str], None]
@@ -180,8 +181,8 @@ def _fit(
     dataset_hash: str,
 ) -> CausalBank:
     table = fit_table(data, chosen["table"].phases, chosen["table"].prior)
-    projection, z = principal_features(data.features, chosen["linear"].components)
-    terms = regress_jacobians(data.jacobians, z, chosen["linear"].ridge)
+    components = principal_components(data.features, chosen["linear"].components)
+    terms = regress_jacobians(data.jacobians, components(data.features), chosen["linear"].ridge)
     forms: tuple[Form, ...] = ("table", "linear")
     metadata = CausalMetadata(
         model=policy.identity,
@@ -204,7 +205,7 @@ def _fit(
     )
     return CausalBank(
         table=jnp.asarray(table.table),
-        projection=projection,
+        projection=components.projection(),
         terms=jnp.asarray(terms),
         covariance=jnp.asarray(_covariance(policy, data.states, config, layer)),
         intents={},
