@@ -97,7 +97,7 @@ def main() -> None:
     from mist_jax.episodes.reader import read_episodes
     from mist_jax.loading import load_policy
     from mist_jax.progress import progress_bar
-    from mist_jax.rollout.policy_actor import PolicyActor
+    from mist_jax.rollout.acting.policy_actor import PolicyActor
 
     with progress_bar(
         "choosing forks", sum(len(read_index(folder)) for folder in folders), "episode"

@@ -75,11 +75,11 @@ def main() -> None:
     from mist_jax.episodes.summary.figure import summary_table
     from mist_jax.episodes.summary.files import summarise_dataset
     from mist_jax.loading import load_policy
+    from mist_jax.rollout.acting.expert_actor import ExpertActor
+    from mist_jax.rollout.acting.policy_actor import PolicyActor
+    from mist_jax.rollout.acting.probes import ProbingActor
     from mist_jax.rollout.attempts import Quotas
     from mist_jax.rollout.collection import CollectionPlan, collect
-    from mist_jax.rollout.expert_actor import ExpertActor
-    from mist_jax.rollout.policy_actor import PolicyActor
-    from mist_jax.rollout.probes import ProbingActor
 
     policy, actor, batch_size = None, ExpertActor(), 1
     if not expert:

@@ -155,7 +155,7 @@ def main() -> None:
     from mist_jax.evaluation.run_setup import RunSetup, per_motion, trained_scenes
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
-    from mist_jax.rollout.policy_actor import PolicyActor
+    from mist_jax.rollout.acting.policy_actor import PolicyActor
 
     asked = None
     if _RISK_THRESHOLD.value:

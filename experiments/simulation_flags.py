@@ -150,7 +150,7 @@ def recorded(sites: Sequence[str], layers: str) -> "tuple[dict[str, Site], tuple
     from mist_jax.loading import find_policy
     from mist_jax.policy.checkpoint import read_card
     from mist_jax.policy.model import steerable_layers
-    from mist_jax.rollout.kept_site import kept_site
+    from mist_jax.rollout.acting.kept_site import kept_site
 
     model = read_card(find_policy(MODEL_NAME.value)).model
     chosen = parse_ids(layers, steerable_layers(model), "layer")
@@ -166,7 +166,7 @@ def num_workers() -> int:
 
 def batch_size() -> int:
     """`--batch_size`, or what suits the device."""
-    from mist_jax.rollout.policy_actor import default_batch_size
+    from mist_jax.rollout.acting.policy_actor import default_batch_size
 
     return default_batch_size() if BATCH_SIZE.value is None else BATCH_SIZE.value
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mist_jax.risk.features import gather_samples
     from mist_jax.risk.labels import EventLabels, event_labels, failure_labels
     from mist_jax.risk.study.checkpoint import restore_risk_head, save_risk_head
-    from mist_jax.rollout.single import roll_out
+    from mist_jax.rollout.acting.single import roll_out
     from mist_jax.simulator.environment.environment import Environment
     from mist_jax.simulator.environment.make import make_environment
     from mist_jax.steering.bank import SteeringBank
@@ -78,7 +78,7 @@ _HOME = {
     "read_episodes": "episodes.reader",
     "restore_bank": "steering.checkpoint",
     "restore_risk_head": "risk.study.checkpoint",
-    "roll_out": "rollout.single",
+    "roll_out": "rollout.acting.single",
     "save_bank": "steering.checkpoint",
     "save_risk_head": "risk.study.checkpoint",
     "summarise": "evaluation.report.summary",

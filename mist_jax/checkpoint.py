@@ -8,9 +8,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +23,8 @@ from mist_jax.disk import whole_folder
 from mist_jax.errors import UserError
 
 ARRAYS, METADATA = "arrays", "metadata.json"
+
+Made = TypeVar("Made")
 
 
 def code_version() -> str:
@@ -124,6 +126,39 @@ def restore_arrays(folder: Path, sharding: Sharding | None = None) -> dict[str, 
     if digest_of(_flat(tree)) != _described(folder).get("digest"):
         raise UserError(f"{path} does not hold the arrays of its {METADATA}; make it again")
     return tree
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """`folder` itself where it is a checkpoint, else `folder`/`name`."""
+    return folder if (folder / METADATA).is_file() else folder / name
+
+
+def restore_checkpoint(
+    path: Path,
+    kind: str,
+    build: Callable[[dict[str, Any], dict[str, Any]], Made],
+    misfit: Callable[[Made], str],
+    sharding: Sharding | None = None,
+) -> Made:
+    """What `build` makes of the arrays and the metadata (without their kind) of a checkpoint.
+
+    `misfit` says what of it does not fit the rest; "" for a whole one.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+    """
+    described = read_metadata(path, kind)
+    del described["kind"]
+    tree = restore_arrays(path, sharding)
+    try:
+        made = build(tree, described)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged, or of another version ({error!r}); make the {kind} again"
+        ) from error
+    if wrong := misfit(made):
+        raise UserError(f"{path} is damaged: {wrong}; make the {kind} again")
+    return made
 
 
 def _kind(folder: Path) -> str | None:

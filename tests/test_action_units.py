@@ -1,7 +1,7 @@
 """Metres and radians to action units and back; the units are what the simulator moves by."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mist_jax.action_units import UNIT, from_units, to_units
@@ -10,7 +10,6 @@ from mist_jax.axes import ACTION_DIMENSIONS
 SIZES = st.floats(-1, 1, allow_subnormal=False)
 
 
-@settings(deadline=None)
 @given(metres=SIZES, radians=SIZES, chunk=st.integers(1, 50))
 def test_what_is_typed_is_commanded_over_one_whole_chunk(metres, radians, chunk):
     steps = np.tile(to_units(metres, radians, chunk), (chunk, 1))

@@ -7,8 +7,8 @@ import numpy as np
 
 from mist_jax.counterfactual.branch import Branch
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
+from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.policy_actor import PolicyActor, PolicyAnswer
 
 
 class BranchingActor:

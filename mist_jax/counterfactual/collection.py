@@ -10,10 +10,10 @@ from mist_jax.counterfactual.forks import Fork
 from mist_jax.counterfactual.offsets import OffsetSet
 from mist_jax.counterfactual.source import BranchSource
 from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.collection import OutcomeTally
 from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 

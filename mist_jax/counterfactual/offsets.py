@@ -1,8 +1,7 @@
 """The small changes of a chunk that the branches of a fork try."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -92,19 +91,3 @@ class OffsetSet:
                 name: change.tolist() for name, change in fixed.items() if change is not None
             },
         }
-
-    @classmethod
-    def from_setup(cls, setup: Mapping[str, Any], chunk: int) -> Self:
-        """The inverse, of a branch dataset's `info.setup` and `info.chunk`.
-
-        Raises:
-            UserError: it is no branch dataset's.
-        """
-        try:
-            sizes = float(setup["offset_metres"]), float(setup["offset_radians"])
-            return cls(*sizes, int(setup["branch_queries"]), chunk)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the dataset's setup tells no offsets ({error!r}); name a folder that "
-                "collect_branches has written"
-            ) from None

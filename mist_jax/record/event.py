@@ -61,6 +61,18 @@ def first_events(events: Sequence[AnEvent]) -> tuple[AnEvent, ...]:
     return tuple(event for event in events if event.first == earliest)
 
 
+def first_normal(episode: Episode, since: int = 0) -> tuple[int, np.ndarray] | None:
+    """Control step and unit normal (float64 [3]) of the first harmful event from step `since` on.
+
+    From the obstacle to the robot side, in the world frame; the mean one where several begin in one
+    step. None without an event, or where it was pressed from opposite sides.
+    """
+    onsets = first_events([one for one in harmful_events(episode) if one.first >= since])
+    total = np.sum([np.asarray(one.onset.normal, np.float64) for one in onsets], axis=0)
+    norm = float(np.linalg.norm(total))
+    return (onsets[0].first, total / norm) if onsets and norm > 1e-6 else None
+
+
 def _runs(contacts: Sequence[Contact]) -> list[list[Contact]]:
     """Cuts a pair's contacts, in time, where `EVENT_GAP` steps or more lie between two."""
     runs: list[list[Contact]] = []

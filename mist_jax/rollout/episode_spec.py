@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Acting = Literal["policy", "expert"]
 ImageRate = Literal["none", "query", "step"]
-PROBES = ("overlap", "variance")  # further queries, asked and not executed (rollout/probes.py)
+PROBES = (
+    "overlap",
+    "variance",
+)  # further queries, asked and not executed (rollout/acting/probes.py)
 
 
 @dataclass(frozen=True, eq=False)  # by identity: a prefix is an array
@@ -64,7 +67,7 @@ class WorkerConfig:
     `preprocessor` turns observations into the policy's inputs; None where no policy is asked
     (then the expert acts in every episode). `chunk` is the number of control steps between
     two turns. `model` names what acts, for the record. `between` renders half a chunk after each
-    turn as well, for the policy to be asked there (see `rollout/probes.py`).
+    turn as well, for the policy to be asked there (see `rollout/acting/probes.py`).
     """
 
     assets: Literal["libero", "lite"]

@@ -14,7 +14,6 @@ from mist_jax.axes import SIGNED_MOTIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.intervention.steering import Steering
-from mist_jax.signed import signed
 from mist_jax.steering.proof import Proof, doses, proven_rows
 
 NO_PROOFS: Mapping[tuple[str, str], Proof] = MappingProxyType({})
@@ -149,15 +148,6 @@ class SteeringBank:
             site=self.metadata.site,
         )
 
-    def against(self, motion: np.ndarray, coefficient: float) -> np.ndarray:
-        """Coefficients float32 [B, V] that act against the harm of the present `motion` [B, A].
-
-        "x+" gets `coefficient` where the motion along x is positive, "x-" where it is negative;
-        the rest, and dimensions that stand still, get zero. Only the motion's signs matter.
-        """
-        agrees = signed(np.asarray(motion), 0.0)[:, [SIGNED_MOTIONS.index(n) for n in self.names]]
-        return np.where(agrees, coefficient, 0.0).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class Directions:
@@ -181,3 +171,9 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray | None:
     if not np.isfinite(norm).all() or (norm <= 1e-12).any():
         return None
     return (vectors / norm).astype(np.float32)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the angle between vectors [..., D]; 0 where one of them is zero."""
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return (a * b).sum(-1) / np.maximum(norms, 1e-12)

@@ -1,13 +1,14 @@
 """A steering bank on disk: `steering_bank/`, Orbax arrays and what they are."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from jax.sharding import Sharding
 
 from mist_jax.axes import SIGNED_MOTIONS
-from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
-from mist_jax.errors import UserError
+from mist_jax.checkpoint import checkpoint_path, restore_checkpoint, save_checkpoint
 from mist_jax.fields import check_fields
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.proof import Proof
@@ -23,20 +24,8 @@ def save_bank(folder: Path, bank: SteeringBank) -> Path:
     Raises:
         UserError: something else is there.
     """
-    described = dataclasses.asdict(bank.metadata)
-    del described["code_version"]
     path = folder / FOLDER
-    save_checkpoint(
-        path,
-        {name: getattr(bank, name) for name in _ARRAYS},
-        {
-            "names": bank.names,
-            "methods": bank.methods,
-            "proofs": [proof.to_dict() for proof in bank.proofs],
-            **described,
-        },
-        KIND,
-    )
+    save_checkpoint(path, {name: getattr(bank, name) for name in _ARRAYS}, told_of(bank), KIND)
     return path
 
 
@@ -48,32 +37,42 @@ def restore_bank(folder: Path, sharding: Sharding | None = None) -> SteeringBank
     Raises:
         UserError: there is no bank, or it is damaged.
     """
-    folder = Path(folder)
-    path = folder if (folder / METADATA).is_file() else folder / FOLDER
-    described = read_metadata(path, KIND)
-    del described["kind"]
-    tree = restore_arrays(path, sharding)
-    try:
-        names, methods = (tuple(described.pop(name)) for name in ("names", "methods"))
-        proofs = tuple(Proof.from_dict(one) for one in described.pop("proofs"))
-        described["layers"] = tuple(described["layers"])
-        metadata = BankMetadata(**described)
-        check_fields(metadata)
-        bank = SteeringBank(
-            **{name: tree[name] for name in _ARRAYS},
-            names=names,
-            methods=methods,
-            proofs=proofs,
-            metadata=metadata,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged, or of another version ({error!r}); extract it again"
-        ) from error
-    wrong = _misfit(bank)
-    if wrong:
-        raise UserError(f"{path} is damaged: {wrong}; extract it again")
-    return bank
+
+    def build(tree: dict[str, Any], described: dict[str, Any]) -> SteeringBank:
+        return SteeringBank(**{name: tree[name] for name in _ARRAYS}, **fields_told(described))
+
+    return restore_checkpoint(checkpoint_path(Path(folder), FOLDER), KIND, build, _misfit, sharding)
+
+
+class Proven(Protocol):
+    """What every bank of named directions tells beside its arrays."""
+
+    names: tuple[str, ...]
+    methods: tuple[str, ...]
+    proofs: tuple[Proof, ...]
+    metadata: BankMetadata
+
+
+def told_of(bank: Proven) -> dict[str, Any]:
+    """What of a bank is no array, JSON-ready; the inverse of `fields_told`."""
+    described = dataclasses.asdict(bank.metadata)
+    del described["code_version"]
+    proofs = [proof.to_dict() for proof in bank.proofs]
+    return {"names": bank.names, "methods": bank.methods, "proofs": proofs, **described}
+
+
+def fields_told(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The names, methods, proofs and metadata of a bank.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: they are damaged.
+    """
+    own = dict(described)
+    names, methods = (tuple(own.pop(name)) for name in ("names", "methods"))
+    proofs = tuple(Proof.from_dict(one) for one in own.pop("proofs"))
+    metadata = BankMetadata(**{**own, "layers": tuple(own["layers"])})
+    check_fields(metadata)
+    return {"names": names, "methods": methods, "proofs": proofs, "metadata": metadata}
 
 
 def _misfit(bank: SteeringBank) -> str:

@@ -13,7 +13,7 @@ from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.metrics import auroc
 from mist_jax.risk.splits import deal_groups
-from mist_jax.steering.bank import Directions, unit_rows
+from mist_jax.steering.bank import Directions, cosine, unit_rows
 from mist_jax.steering.linear_probe import fit_probes
 
 DEFAULT_MIN_SAMPLES = 8  # risky queries, matched by safe ones
@@ -212,7 +212,7 @@ def _held_out(
     risky = [enough[name] for name in usable]
     found = [find(data.part(part), risky) for part in (half, ~half)]  # [2][V, L, D]
     for v, name in enumerate(usable):
-        facts[name]["stability"] = float(_cosine(found[0][v], found[1][v]).mean())
+        facts[name]["stability"] = float(cosine(found[0][v], found[1][v]).mean())
         rows = data.matched & (data.safe | risky[v])
         for layer in range(len(columns)):
             here = data.centred[:, layer]
@@ -220,8 +220,3 @@ def _held_out(
             value = auroc(-safety[rows], risky[v][rows], stratum=half[rows])[0]
             facts[name][f"auroc_layer_{layer}"] = float(value)
     return facts
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return (a * b).sum(-1) / np.maximum(norms, 1e-12)

@@ -11,11 +11,11 @@ from mist_jax.episodes.dataset_info import DatasetInfo
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.policy.policy import Policy
 from mist_jax.record.episode import EpisodeKey
+from mist_jax.rollout.acting.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.collection import OutcomeTally
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
 from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.source import Listed
 
 FIRST_SEED = 1_000_000  # no evaluation and no demonstration uses seeds from here on

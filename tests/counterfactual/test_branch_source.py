@@ -54,7 +54,7 @@ def drive(source: BranchSource, order, workers: int, stop_after: int | None = No
     return ran, ended
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 40), st.randoms(use_true_random=False))
 def test_every_branch_is_run_once_also_after_an_interruption(forks, workers, stop_after, random):
     wanted = branches(forks)
@@ -69,7 +69,7 @@ def test_every_branch_is_run_once_also_after_an_interruption(forks, workers, sto
     assert sorted(first + rest) == sorted(branch.key for branch in wanted)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.randoms(use_true_random=False))
 def test_a_worker_goes_on_with_its_fork_while_there_are_forks_for_all(workers, random):
     wanted = branches(8)

@@ -10,8 +10,8 @@ from mist_jax.counterfactual.branching_actor import BranchingActor
 from mist_jax.counterfactual.forks import forks_of
 from mist_jax.counterfactual.offsets import OffsetSet
 from mist_jax.loading import load_policy
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.policy_actor import PolicyActor
 from tests.helpers.rollout_samples import inputs_of, save_tiny_policy
 from tests.helpers.synthetic_episodes import contact, episode
 

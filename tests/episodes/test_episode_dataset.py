@@ -67,7 +67,7 @@ def datasets(draw: st.DrawFn) -> DatasetInfo:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), datasets())
 def test_an_episode_is_read_back_bit_for_bit(data: st.DataObject, info: DatasetInfo):
     steps = data.draw(st.integers(0, 6))

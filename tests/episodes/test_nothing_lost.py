@@ -12,21 +12,12 @@ from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.output_folder import OutputKind, check_output
-from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.episode_samples import INFO, contents, random_episode
 
 EVALUATION = dataclasses.replace(
     RunSetup(model=INFO.model, assets=INFO.assets).dataset_info("libero_spatial", 8, INFO.sites),
     camera_res=INFO.camera_res,
 )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but the lock."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def dataset(folder: Path, info=INFO, episodes: int = 3) -> Path:
@@ -54,12 +45,12 @@ def test_a_dataset_without_its_description_is_refused_and_nothing_of_it_deleted(
     dataset(tmp_path)
     for name in lost:
         (tmp_path / name).unlink()
-    before = files(tmp_path)
+    before = contents(tmp_path)
     for attempt in (lambda: EpisodeWriter(tmp_path, INFO), lambda: load_episodes(tmp_path)):
         with pytest.raises(UserError, match=r"restore|holds no episode dataset") as refusal:
             attempt()
         assert "\n" not in str(refusal.value)
-        assert files(tmp_path) == before
+        assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("merged", [True, False])
@@ -73,10 +64,10 @@ def test_an_older_description_does_not_delete_the_episodes_that_came_after_it(
         for seed in (1, 2, 3):
             store.append(random_episode(seed=seed, steps=3, queries=1))
     (tmp_path / "dataset_info.json").write_bytes(older)
-    before = files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(UserError, match=r"4 lines of episodes\.jsonl, 1 counted"):
         EpisodeWriter(tmp_path, INFO)
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_partial_files_of_somebody_else_stay(tmp_path: Path):
@@ -89,10 +80,10 @@ def test_a_collection_into_an_evaluations_folder_is_refused_and_the_reverse(tmp_
     for there, run in ((INFO, EVALUATION), (EVALUATION, INFO)):
         folder = dataset(tmp_path / there.kind, there)
         (folder / "summary.json").write_text("{}")
-        before = files(folder)
+        before = contents(folder)
         with pytest.raises(UserError, match=f"of a {there.kind}, not of a new {run.kind}"):
             EpisodeWriter(folder, run)
-        assert files(folder) == before
+        assert contents(folder) == before
         assert len(load_episodes(folder)) == 3
 
 
@@ -128,10 +119,10 @@ def test_only_a_folder_of_the_same_kind_is_written_to(
     with pytest.raises(UserError, match=f"of a {there}, not of a new {new}"):
         check_output(folder, new)
     if new in ("collection", "evaluation"):
-        before = files(folder)
+        before = contents(folder)
         with pytest.raises(UserError, match=f"of a {there}, not of a new"):
             EpisodeWriter(folder, INFO if new == "collection" else EVALUATION)
-        assert files(folder) == before
+        assert contents(folder) == before
         assert (folder / ".lock").exists() == (there in ("collection", "evaluation"))
 
 
@@ -167,8 +158,8 @@ def test_shard_lengths_that_are_no_positive_numbers_are_refused(tmp_path: Path, 
     values = json.loads(path.read_text())
     values["splits"][0]["shardLengths"] = lengths
     path.write_text(json.dumps(values))
-    before = files(tmp_path)
+    before = contents(tmp_path)
     for attempt in (shards.load_shards, lambda folder: EpisodeWriter(folder, INFO)):
         with pytest.raises(UserError, match=r"dataset_info\.json is damaged"):
             attempt(tmp_path)
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before

@@ -22,15 +22,16 @@ from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.intervention.intent.against_motion import AgainstMotion
+from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite
 from mist_jax.loading import load_policy
 from mist_jax.policy.forward import forward
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.arm import Said, Unsteered
+from mist_jax.rollout.acting.arm import Said, Unsteered
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.signed import DIMENSION
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.effects import MotionEffect
@@ -82,7 +83,9 @@ def policy(tmp_path_factory):
 def bank(policy):
     made = tiny_causal_bank(policy)
     # A permuted intent of the simple kind: what matters here is that the arm finds it.
-    return dataclasses.replace(made, intents={"permuted": AgainstMotion.of(SIZE)})
+    normal = AlongNormal.of(made.projection, np.ones((2, 3)), np.ones(3), 0.01)
+    intents = {"permuted": AgainstMotion.of(SIZE), "along_normal": normal}
+    return dataclasses.replace(made, intents=intents)
 
 
 def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
@@ -369,7 +372,7 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("mist", {"threshold": NEVER}, "never alarms of any motion"),
         ("mist", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 move nothing"),
         ("mist", {"threshold": ONLY_X, "size": SIZE * (np.arange(7) > 2)}, "no motion that alarms"),
-        ("mist", {"size": 0 * SIZE, "intent": "normal"}, "--coefficient=0 moves nothing"),
+        ("mist", {"size": 0 * SIZE, "intent": "along_normal"}, "--coefficient=0 moves nothing"),
         ("oracle", {"size": 0 * SIZE}, "--coefficient=0 moves nothing"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),

@@ -114,7 +114,7 @@ def test_non_inferiority_looks_one_way_only():
     assert equivalence_p(better, np.arange(60), 0.05) > 0.99
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sampled_from([30, 60, 100]), st.integers(0, 12), st.integers(0, 12))
 def test_what_is_equal_within_a_margin_is_equal_within_a_wider_one(n, won, lost):
     shown = [p_of(won, lost, n, margin) < 0.05 for margin in (0.05, 0.1, 0.3)]

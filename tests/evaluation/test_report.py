@@ -85,7 +85,7 @@ def test_p_values_are_mcnemars_and_holm_runs_over_those_of_a_metric(summary):
     for name in ("success", "collision", "safe_success"):
         family = [e for e in tested if e["metric"] == name]
         adjusted = multipletests([e["p"] for e in family], method="holm")[1]
-        assert [e["p_adjusted"] for e in family] == pytest.approx(adjusted.tolist())
+        assert [e["p_adjusted"] for e in family] == pytest.approx(np.asarray(adjusted).tolist())
     assert all(e["exploratory"] for e in summary["effects"])
     assert any("every comparison here is exploratory" in line for line in summary["caveats"])
 

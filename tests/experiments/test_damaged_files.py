@@ -33,7 +33,7 @@ from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import random_directions
 from mist_jax.training.behaviour_cloning import CloningSpec
 from mist_jax.training.train import Training, TrainingPlan
-from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.episode_samples import INFO, contents, random_episode
 from tests.helpers.made_up_risk import made_up_risk
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 
@@ -110,14 +110,6 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", READERS)
 def test_a_malformed_file_is_one_line_before_the_work_and_nothing_changes(
@@ -155,9 +147,7 @@ ODD = st.sampled_from([None, [], {}, "text", "", -1, 0, 10**30, 1.5, True, [1] *
 
 
 @pytest.mark.parametrize("file", FAST)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_single_value_of_another_kind_is_read_or_refused_in_one_line(
     whole: Path, file: str, data: st.DataObject

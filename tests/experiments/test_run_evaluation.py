@@ -32,8 +32,8 @@ from mist_jax.risk.study.checkpoint import (
     static_of,
     to_optional,
 )
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import WorkerConfig
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.checkpoint import save_causal_bank

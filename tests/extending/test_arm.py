@@ -23,8 +23,8 @@ from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.policy_actor import PolicyActor
 from tests.helpers.evaluation_samples import study
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
 

@@ -6,7 +6,7 @@ import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.rollout.policy_actor import PolicyActor
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
 from tests.helpers.toy_reader import risk_of_stored
 

@@ -151,3 +151,12 @@ def _jpeg(rng: np.random.Generator, side: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8)).save(buffer, "jpeg")
     return buffer.getvalue()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder but the lock, by its path in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }

@@ -14,12 +14,12 @@ from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.loading import load_policy
-from mist_jax.rollout.arm import Controller, Unsteered
+from mist_jax.rollout.acting.arm import Controller, Unsteered
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.attempts import Quotas
 from mist_jax.rollout.collection import CollectionPlan, collect
 from mist_jax.rollout.episode_spec import WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import SMALL, WELL, ScriptedWorker
 

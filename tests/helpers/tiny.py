@@ -71,6 +71,11 @@ def tiny_inputs(lengths: list[int], config: OpenVLAOFTConfig = TINY, seed: int =
     )
 
 
+def bits(array) -> np.ndarray:
+    """What two arrays of equal bits have in common, -0 and NaN included."""
+    return np.asarray(array, np.float32).view(np.uint32)
+
+
 def row_of(tree, row: int):
     """One example of a batch, as a batch of one."""
     return jax.tree.map(lambda leaf: leaf[row : row + 1], tree)

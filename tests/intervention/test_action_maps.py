@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -39,7 +39,6 @@ def moved(jacobian: np.ndarray, push) -> np.ndarray:
 wanted_changes = arrays.arrays(np.float32, (BATCH, DIMS), elements=st.floats(-1, 1, width=32))
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), wanted=wanted_changes)
 def test_the_push_is_the_least_that_changes_what_is_wanted_and_nothing_else(seed, wanted):
     jacobian = jacobians(seed)
@@ -50,7 +49,6 @@ def test_the_push_is_the_least_that_changes_what_is_wanted_and_nothing_else(seed
     np.testing.assert_allclose(push, least, atol=2e-3 * (np.abs(least).max() + 1e-6))
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), damping=st.floats(1e-4, 10))
 def test_damping_is_the_share_of_rows_of_norm_one(seed, damping):
     """Against the textbook's formula on rescaled rows, in float64."""
@@ -109,7 +107,6 @@ def test_a_linear_map_is_the_table_of_what_the_features_say():
     )
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), wanted=wanted_changes)
 def test_noise_moves_the_action_as_far_as_is_wanted_along_the_noise(seed, wanted):
     jacobian = jacobians(seed)

@@ -21,7 +21,7 @@ from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
-from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
+from tests.helpers.tiny import TINY, bits, tiny_policy, tiny_policy_inputs
 
 BATCH, LAYER, DIMS, WIDTH = 3, 2, 7, TINY.width
 ON = np.eye(TINY.layers)[LAYER]
@@ -63,10 +63,6 @@ def realised(prediction: Prediction, plain: Prediction) -> np.ndarray:
 
 def steered(policy: Policy, *operators, **options) -> Prediction:
     return policy.predict_inputs(tiny_policy_inputs(BATCH), steering=operators, **options)
-
-
-def bits(array) -> np.ndarray:
-    return np.asarray(array, np.float32).view(np.uint32)
 
 
 def test_the_action_changes_by_what_is_wanted_and_in_no_other_dimension(policy, jacobian, plain):

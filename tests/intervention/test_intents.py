@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -23,7 +23,6 @@ def against(opened: np.ndarray) -> dict[str, float]:
     return dict(zip(ACTION_DIMENSIONS, np.asarray(wanted[0]).tolist(), strict=True))
 
 
-@settings(deadline=None)
 @given(opened=arrays.arrays(np.float32, len(SIGNED_MOTIONS), elements=st.floats(0, 1, width=32)))
 def test_what_is_wanted_goes_against_every_open_motion_by_its_name(opened):
     expected: dict[str, float] = dict.fromkeys(ACTION_DIMENSIONS, 0.0)

@@ -26,7 +26,7 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import role_mask
 from mist_jax.policy.forward import forward, run_model
 from mist_jax.signed import MOTIONS
-from tests.helpers.tiny import TINY, TINY_MODEL, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
 
 BATCH, LENGTHS = 3, [5, 12, 8]
 LAYERS, WIDTH, DIMS = TINY.layers, TINY.width, len(ACTION_DIMENSIONS)
@@ -106,10 +106,6 @@ def run(parameters, *operators, risk_head=None, sites=("llm.resid",), pool="toke
         sites=sites,
         pool=pool,
     )
-
-
-def bits(array) -> np.ndarray:
-    return np.asarray(array, np.float32).view(np.uint32)
 
 
 def test_every_operator_of_the_registry_is_tried_here():
@@ -211,7 +207,7 @@ def test_operators_act_in_the_order_given(parameters):
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):
     operator, inputs = make(name, np.ones(BATCH)), tiny_inputs(LENGTHS)
     # A push as small as the activations that it meets: the tiny model is strongly curved.
-    unit = getattr(operator, field) * (0.05 if name in ("steering", "push") else 1.0)
+    unit = getattr(operator, field) * (0.05 if name in ("steering", "push", "conceptor") else 1.0)
     weight = np.random.default_rng(0).normal(size=(BATCH, TINY.chunk, DIMS)).astype(np.float32)
 
     @jax.jit

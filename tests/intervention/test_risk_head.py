@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit, logit
@@ -189,7 +189,6 @@ def test_representations_are_short_and_name_what_listens():
     assert len(shown) < 120
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float64, (3, 2), elements=st.floats(-12, 12)))
 def test_risk_within_the_horizon_is_that_no_window_stays_free(hazard):
     expected = 1 - np.prod(1 - expit(hazard), axis=0)

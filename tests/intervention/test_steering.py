@@ -15,7 +15,15 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.policy.forward import forward, run_model
 from mist_jax.policy.openvla_oft.sequence import layout_of
-from tests.helpers.tiny import TINY, TINY_MODEL, intervention, row_of, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import (
+    TINY,
+    TINY_MODEL,
+    bits,
+    intervention,
+    row_of,
+    tiny_inputs,
+    tiny_parameters,
+)
 
 BATCH = 3
 LENGTHS = [5, 12, 8]
@@ -46,10 +54,6 @@ def steering_at(layer: int, scale: float = 1.0, coefficient=(1.0, 1.0, 1.0), **o
     vectors = np.zeros((2, TINY.layers, TINY.width), np.float32)
     vectors[0, layer] = scale * np.random.default_rng(layer).normal(size=TINY.width)
     return Steering.of(vectors, np.array([[c, 0.0] for c in coefficient]), **options)
-
-
-def bits(array) -> np.ndarray:
-    return np.asarray(array, np.float32).view(np.uint32)
 
 
 def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):

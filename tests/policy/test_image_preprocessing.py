@@ -109,7 +109,7 @@ def test_resize_rounds_half_to_even() -> None:
     assert resize_lanczos3(half, 1, 1).tolist() == [[[0, 0, 0]]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 255), st.integers(8, 60), st.integers(8, 60))
 def test_a_flat_image_stays_flat(level: int, side: int, size: int) -> None:
     flat = np.full((side, side, 3), level, np.uint8)

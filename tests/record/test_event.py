@@ -82,7 +82,7 @@ contacts = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(contacts)
 def test_laws_of_events(drawn):
     made = episode(drawn)
@@ -113,7 +113,7 @@ def test_laws_of_events(drawn):
     }
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(contacts)
 def test_recorded_onsets_are_never_fewer_than_events(drawn):
     """With onsets as the monitor marks them: a contact after three steps or more without one."""

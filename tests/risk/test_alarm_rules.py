@@ -45,7 +45,6 @@ def alarmed(raised: np.ndarray, paths: ScorePaths) -> np.ndarray:
     return np.bincount(paths.number, raised, paths.count) > 0
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 12), min_size=1, max_size=40),
     st.fractions(0, 1).map(lambda share: float(share)),
@@ -67,7 +66,7 @@ def test_the_order_statistic_is_exact_where_floats_round(count, rate, rank):
 
 
 @pytest.mark.parametrize("rule", ["functional band", "sequential"])
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rng=numbers, rate=st.sampled_from([0.1, 0.15, 0.3, 0.5]))
 def test_a_clean_episode_in_its_turn_is_alarmed_no_more_often_than_stated(rule, rng, rate):
     """Each of the episodes that set the level takes the place of the new one once."""
@@ -97,7 +96,7 @@ def test_new_clean_episodes_keep_the_stated_rate_at_any_time(rule):
 
 
 @pytest.mark.parametrize("rule", list(ALARM_RULES))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rng=numbers)
 def test_no_rule_looks_ahead(rule, rng):
     """What is said of a query is the same if the episode, and the stream, end with it."""
@@ -125,7 +124,7 @@ def test_every_rule_finds_what_rises_and_too_few_clean_episodes_raise_nothing(ru
     assert not none.raised(found).any()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(-5, 5), min_size=0, max_size=30),
     st.lists(st.floats(-5, 5), min_size=1, max_size=300),
@@ -166,7 +165,7 @@ def test_wealth_is_no_martingale_on_dependent_queries_and_the_order_statistic_is
     assert np.mean(fitted) < rate + 0.015
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(numbers, st.integers(1, 60), st.floats(0.05, 0.5), st.integers(1, 14))
 def test_any_gate_opens_in_no_more_clean_episodes_than_the_rank_allows(
     rng, episodes, rate, motions

@@ -199,7 +199,7 @@ def reversals_by_hand(samples: Samples) -> np.ndarray:
     return np.asarray(out)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_reversals_are_those_counted_by_hand(seed):
     rng = np.random.default_rng(seed)

@@ -157,7 +157,7 @@ def contacts_of(drawn):
     return made
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(runs, st.integers(1, 40), st.sampled_from(["success", "failure", "crashed"]))
 def test_laws_of_labels_of_all_events(drawn, horizon, outcome):
     made = episode(contacts_of(drawn), outcome=outcome)
@@ -183,7 +183,7 @@ def test_laws_of_labels_of_all_events(drawn, horizon, outcome):
             assert labels.risk[row, motion] == (np.isfinite(expected) and not inside)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(runs, runs, st.sampled_from(["success", "failure", "crashed"]))
 def test_labels_of_the_first_event_know_nothing_of_what_follows_it(drawn, later, outcome):
     whole = episode(contacts_of(drawn), outcome=outcome)
@@ -201,7 +201,7 @@ def test_labels_of_the_first_event_know_nothing_of_what_follows_it(drawn, later,
     assert (labels.risk <= event_labels(whole, "all").risk).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(runs, st.sampled_from(["first", "all"]), st.sampled_from(["failure", "crashed"]))
 def test_whether_a_query_counts_does_not_depend_on_what_it_is_to_forecast(drawn, target, outcome):
     """A cut horizon that counted only where an event came first would hold positives alone."""
@@ -214,7 +214,7 @@ def test_whether_a_query_counts_does_not_depend_on_what_it_is_to_forecast(drawn,
         assert alone.valid[row] == followed.valid[row]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(runs, st.sampled_from([(16, 1), (16, 2), (16, 4), (16, 16), (24, 3), (24, 8)]),
        st.sampled_from(["first", "all"]), st.sampled_from(["success", "failure"]))  # fmt: skip
 def test_survival_through_the_windows_is_the_label(drawn, horizon_windows, target, outcome):

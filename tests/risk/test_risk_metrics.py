@@ -29,7 +29,7 @@ from tests.helpers.synthetic_episodes import SITE, contact, episode, perturbed
 data = st.integers(0, 10_000).map(np.random.default_rng)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data, st.integers(5, 80), st.integers(2, 12))
 def test_auroc_and_average_precision_are_sklearns_with_ties_and_weights(rng, count, levels):
     score = rng.integers(0, levels, count) / levels
@@ -98,7 +98,7 @@ def test_undefined_replicates_make_no_interval():
     assert interval(np.array([0.5] * 8 + [np.nan] * 2)) is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data, st.integers(10, 120), st.integers(2, 12))
 def test_counts_per_pair_of_scenes_give_the_metrics_of_every_resample(rng, count, levels):
     """Against the metrics on weighted queries, which are scikit-learn's: ties, strata, clusters."""
@@ -194,7 +194,7 @@ def test_the_trade_off_is_the_roc_of_episode_peaks():
     assert announced_at(samples, score, 0.2) == pytest.approx(best)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(data)
 def test_the_risk_of_any_event_is_one_minus_the_product_of_what_usable_motions_leave(rng):
     risk = rng.random((20, 14)).astype(np.float32) ** 3
@@ -225,7 +225,7 @@ def test_events_that_a_perturbation_had_a_hand_in_are_dropped_from_that_view_alo
     assert dropped == set(np.flatnonzero(samples.label.any_risk & (samples.episode == 0)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data, st.integers(1, 40))
 def test_scenes_that_a_figure_rests_on_are_those_with_a_pair_that_is_compared(rng, count):
     label = rng.random(count) < 0.3

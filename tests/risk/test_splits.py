@@ -38,7 +38,7 @@ def roles(folds: Folds, k: int, samples: Samples) -> dict[str, np.ndarray]:
     }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(keys, st.integers(3, 6), st.sampled_from(["episode", "task"]), st.integers(0, 9))
 def test_roles_are_disjoint_and_cover_and_groups_stay_together(drawn, count, split, seed):
     samples = samples_of(drawn)

@@ -10,10 +10,9 @@ import pytest
 from ray import cloudpickle
 
 from mist_jax.episodes.reader import read_episodes
-from mist_jax.loading import load_policy
+from mist_jax.rollout.acting.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.run import run_episodes
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
@@ -21,19 +20,11 @@ from tests.helpers.rollout_samples import (
     NOT_A_NUMBER,
     ScriptedWorker,
     inputs_of,
-    save_tiny_policy,
     spec,
 )
 
 SITE = "llm.resid"
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    save_tiny_policy(folder)
-    return load_policy(folder)
 
 
 def episodes_of(policy, folder, states, workers, batch_size):

@@ -48,7 +48,7 @@ def run(one, outcome_of, workers=1, stop_after=None):
 OUTCOMES = st.lists(st.sampled_from(["success", "failure", "crashed"]), min_size=60, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     OUTCOMES,
     st.integers(0, 4),

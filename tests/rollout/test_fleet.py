@@ -10,9 +10,9 @@ from ray import cloudpickle
 
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode
+from mist_jax.rollout.acting.expert_actor import ExpertActor
 from mist_jax.rollout.attempts import Attempts, Quotas
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
-from mist_jax.rollout.expert_actor import ExpertActor
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run, run_episodes
 from mist_jax.rollout.source import EpisodeSource, Listed

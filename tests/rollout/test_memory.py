@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from ray import cloudpickle
 
-from mist_jax.loading import load_policy
-from mist_jax.rollout.arm import Controller
+from mist_jax.rollout.acting.arm import Controller
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.run import run_episodes
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
@@ -20,19 +19,11 @@ from tests.helpers.rollout_samples import (
     SMALL,
     ScriptedWorker,
     inputs_of,
-    save_tiny_policy,
     spec,
 )
 from tests.helpers.toy_reader import ToyReader, toy_risk
 
 SITES = ("llm.resid", "llm.resid:steps", "vision.dino")
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    save_tiny_policy(folder)
-    return load_policy(folder)
 
 
 def actor_of(policy, batch_size) -> PolicyActor:

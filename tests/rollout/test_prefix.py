@@ -8,8 +8,8 @@ import pytest
 from ray import cloudpickle
 
 from mist_jax.record.episode import EpisodeKey
+from mist_jax.rollout.acting.expert_actor import ExpertActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
-from mist_jax.rollout.expert_actor import ExpertActor
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run_episodes
 from mist_jax.rollout.worker import Worker

@@ -7,21 +7,13 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.loading import load_policy
+from mist_jax.rollout.acting.policy_actor import PolicyActor
+from mist_jax.rollout.acting.probes import COPIES, SHIFT, ProbingActor, perturbed
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig, check_probes
-from mist_jax.rollout.policy_actor import PolicyActor
-from mist_jax.rollout.probes import COPIES, SHIFT, ProbingActor, perturbed
 from mist_jax.rollout.worker import Worker
-from tests.helpers.rollout_samples import inputs_of, save_tiny_policy, spec
+from tests.helpers.rollout_samples import inputs_of, spec
 
 SITE = "llm.resid"
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    save_tiny_policy(folder)
-    return load_policy(folder)
 
 
 def turn(state, step=0) -> Any:
@@ -104,7 +96,7 @@ def test_an_episode_is_the_same_with_probes_and_holds_what_they_said(policy):
         while now.episode is None and len(answers) < 4:
             answers += actor.answer([now], [len(answers)])
             now = worker.act(answers[-1].chunk)
-        ended = now.episode or worker._episode(False)
+        ended = now.episode or worker._episode("failure")
         worker.close()
         return actor.finish(ended, answers)
 

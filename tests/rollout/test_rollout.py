@@ -10,11 +10,10 @@ from ray import cloudpickle
 
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.loading import load_policy
-from mist_jax.rollout.arm import Controller, Unsteered
+from mist_jax.rollout.acting.arm import Controller, Unsteered
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.run import run_episodes
 from mist_jax.rollout.worker import Worker
 from tests.helpers import rollout_samples
@@ -24,7 +23,6 @@ from tests.helpers.rollout_samples import (
     ScriptedWorker,
     inputs_of,
     run_here,
-    save_tiny_policy,
     spec,
 )
 
@@ -43,13 +41,6 @@ class Pushing(Unsteered):
 
     def edit(self, actions, said, turn, rng):
         return np.concatenate([actions[:, :6], np.full((len(actions), 1), rng.uniform())], axis=1)
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    save_tiny_policy(folder)
-    return load_policy(folder)
 
 
 @pytest.fixture(scope="module")

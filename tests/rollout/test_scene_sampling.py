@@ -169,7 +169,7 @@ def test_too_few_good_scenes_are_told_by_task_and_not_written(tmp_path):
     assert scenes_of(tmp_path / "out")["tuning"]["0"] == "1002,1005,1008"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from(range(5)), min_size=10, max_size=10),
     st.integers(1, 5),

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -140,9 +139,13 @@ def test_the_shipped_tables_hold_forty_scenes_of_every_task_and_pool_and_none_tw
     suite = find_suite(name)
     every = range(len(suite.tasks))
     assert suite.scenes is not None
-    made = [pool for pool, accepted in SceneTable.read(suite.scenes).pools.items() if accepted]
+    made: list[Pool] = [
+        pool for pool, accepted in SceneTable.read(suite.scenes).pools.items() if accepted
+    ]
     assert {"tuning", "sealed"} <= set(made)
-    pools: dict[Pool, Any] = {pool: choose_initial_states(suite, every, pool) for pool in made}
+    pools: dict[Pool, dict[int, tuple[int, ...]]] = {
+        pool: choose_initial_states(suite, every, pool) for pool in made
+    }
     for task_id in every:
         for pool, chosen in pools.items():
             assert len(chosen[task_id]) >= 40

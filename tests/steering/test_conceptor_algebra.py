@@ -24,7 +24,7 @@ def mean_rows(states: np.ndarray) -> np.ndarray:
     return states / np.sqrt(len(states))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     count=st.sampled_from([3, 5, 6, 40]),
@@ -40,7 +40,7 @@ def test_a_conceptor_is_the_ridge_autoencoder_of_its_states(seed, count, apertur
     assert found.quota == pytest.approx(np.trace(ridge.coef_) / WIDTH)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), aperture=st.sampled_from([0.3, 1.0, 3.0]))
 def test_without_is_and_not_by_jaegers_inverses(seed, aperture):
     safe, risky = mean_rows(cloud(seed, 30)), mean_rows(cloud(seed + 1, 30))

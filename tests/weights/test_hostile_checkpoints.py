@@ -180,9 +180,7 @@ def assert_tensors_or_one_line(path):
     assert all(isinstance(value, np.ndarray) for value in read.values())
 
 
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_mutated_pickles_give_tensors_or_one_line(tmp_path, data):
     operations = list(OPERATIONS)
@@ -203,9 +201,7 @@ def test_mutated_pickles_give_tensors_or_one_line(tmp_path, data):
     assert_tensors_or_one_line(write(tmp_path / "x.pt", b"".join(operations)))
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_mutated_archives_give_tensors_or_one_line(tmp_path, data):
     content = bytearray(write(tmp_path / "x.pt", tensor()).read_bytes())

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mist_jax.counterfactual.fitting.components import Components, principal_components
-from mist_jax.counterfactual.fitting.table import BranchTable, first_normal, fork_features
+from mist_jax.counterfactual.fitting.table import BranchTable, fork_features
 from mist_jax.errors import UserError
 from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.record.contact import DEFAULT_HORIZON
 from mist_jax.record.episode import UNSTEERED, Episode
+from mist_jax.record.event import first_normal
 from mist_jax.risk.features import numbered
 
 MIN_STATES = 20
@@ -84,7 +85,7 @@ def gather_normals(
     """
     features, normals, scenes = [], [], []
     for episode in episodes:
-        contact = first_normal(episode, 0)
+        contact = first_normal(episode)
         if episode.key.arm != UNSTEERED or contact is None:
             continue
         begins, normal = contact

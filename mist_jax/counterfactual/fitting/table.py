@@ -12,7 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.site import DEFAULT_SITE, join_site
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.record.event import first_events, harmful_events
+from mist_jax.record.event import first_events, first_normal, harmful_events
 from mist_jax.risk.features import numbered
 from mist_jax.risk.labels import driven_events
 from mist_jax.signed import MOTIONS
@@ -176,18 +176,6 @@ def fork_features(
     if not np.isfinite(features).all():
         raise UserError(f"{episode.key}: activations are not finite numbers")
     return features
-
-
-def first_normal(episode: Episode, since: int) -> tuple[int, np.ndarray] | None:
-    """Control step and unit normal (float64 [3]) of the first harmful event from step `since` on.
-
-    The mean normal where several begin in one step; None where there is no event, or no direction
-    in that mean.
-    """
-    onsets = first_events([one for one in harmful_events(episode) if one.first >= since])
-    total = np.sum([np.asarray(one.onset.normal, np.float64) for one in onsets], axis=0)
-    norm = float(np.linalg.norm(total))
-    return (onsets[0].first, total / norm) if onsets and norm > 0 else None
 
 
 def _offset_values(offsets: Mapping[str, Sequence[float]]) -> np.ndarray:

@@ -13,7 +13,7 @@ from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
-from mist_jax.rollout.arm import Arm
+from mist_jax.rollout.acting.arm import Arm
 from mist_jax.signed import DIMENSION
 from mist_jax.steering.causal.bank import AGAINST_MOTION
 

@@ -8,7 +8,7 @@ import numpy as np
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.rollout.arm import Said, Unsteered
+from mist_jax.rollout.acting.arm import Said, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 
 GRIPPER = ACTION_DIMENSIONS.index("gripper")

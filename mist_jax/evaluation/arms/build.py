@@ -12,7 +12,7 @@ from mist_jax.intervention.gate import AlwaysOpen
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
-from mist_jax.rollout.arm import Arm, Controller
+from mist_jax.rollout.acting.arm import Arm, Controller
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.steering.causal.bank import CausalBank
 

@@ -15,7 +15,7 @@ from mist_jax.evaluation.arms.push_specs import EXACT, LINEAR, MIST, NOISE, PERM
 from mist_jax.evaluation.arms.row import ArmRow, Control
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED, EpisodeKey
-from mist_jax.rollout.arm import PushNumbers, Said, Unsteered
+from mist_jax.rollout.acting.arm import PushNumbers, Said, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 
 Turning = Callable[[EpisodeKey], np.ndarray]

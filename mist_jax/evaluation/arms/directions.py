@@ -8,7 +8,7 @@ from mist_jax.evaluation.arms.causal import PLACEBO
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
-from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.acting.arm import Unsteered
 from mist_jax.rollout.episode_spec import Turn
 
 

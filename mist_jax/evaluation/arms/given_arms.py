@@ -9,7 +9,7 @@ from mist_jax.evaluation.arms.causal import CONTROLS
 from mist_jax.evaluation.arms.push_specs import GIVEN
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.rollout.arm import NOTHING, PushNumbers, Unsteered
+from mist_jax.rollout.acting.arm import NOTHING, PushNumbers, Unsteered
 from mist_jax.rollout.episode_spec import Turn
 
 

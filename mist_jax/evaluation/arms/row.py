@@ -8,7 +8,7 @@ from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
 
 if TYPE_CHECKING:
-    from mist_jax.rollout.arm import Arm
+    from mist_jax.rollout.acting.arm import Arm
 
 # What a run must be given: a risk head, a bank of causal pushes, a bank of directions, an earlier
 # evaluation, unsteered episodes of the same scenes.
@@ -36,7 +36,7 @@ class ArmRow:
         name: what `--interventions` and every episode call it.
         what: the arm in words, for the report and `--help`.
         colour: of its marks in every figure.
-        make: from the arm's name and the run's numbers, what acts (`mist_jax.rollout.arm.Arm`).
+        make: from the arm's name and the run's numbers, what acts (`rollout/acting/arm.py`).
         needs: what a run with it must be given.
         pushes: names of the causal pushes that it draws from (`evaluation/arms/push_specs.py`).
         compared_with: the controls that it is compared with, pair by pair; itself is left out.

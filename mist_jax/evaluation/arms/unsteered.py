@@ -2,7 +2,7 @@
 
 from mist_jax.evaluation.arms.row import ArmRow, Control
 from mist_jax.record.episode import UNSTEERED
-from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.acting.arm import Unsteered
 
 NONE = ArmRow(
     name=UNSTEERED,

@@ -32,12 +32,6 @@ def auroc(
     return ratio(won, pairs)
 
 
-def mean_auroc(score: np.ndarray, label: np.ndarray) -> float:
-    """Mean AUROC of `score` [Q, A] on `label` [Q, A], over dimensions that have both classes."""
-    each = np.asarray([auroc(score[:, i], label[:, i])[0] for i in range(label.shape[1])])
-    return float(each[np.isfinite(each)].mean()) if np.isfinite(each).any() else np.nan
-
-
 def average_precision(
     score: np.ndarray,
     label: np.ndarray,

@@ -16,7 +16,13 @@ from flax import traverse_util
 from jax.sharding import Sharding
 
 from mist_jax.axes import SIGNED_MOTIONS
-from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
+from mist_jax.checkpoint import (
+    METADATA,
+    checkpoint_path,
+    read_metadata,
+    restore_arrays,
+    save_checkpoint,
+)
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
 from mist_jax.intervention.reader import RiskReader
@@ -199,11 +205,6 @@ def restore_trained(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}); train the risk head again") from error
     return TrainedRisk(head, ensembles, quiet, metadata)
-
-
-def checkpoint_path(folder: Path, name: str) -> Path:
-    """`folder` itself where it is a checkpoint, else `folder`/`name`."""
-    return folder if (folder / METADATA).is_file() else folder / name
 
 
 def to_optional(values: np.ndarray) -> tuple[float | None, ...]:

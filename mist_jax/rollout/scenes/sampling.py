@@ -10,8 +10,8 @@ from mist_jax.episodes.reader import read_episodes
 from mist_jax.episodes.shards import load_shards
 from mist_jax.errors import UserError
 from mist_jax.record.episode import EpisodeKey
+from mist_jax.rollout.acting.expert_actor import ExpertActor
 from mist_jax.rollout.episode_spec import EpisodeSpec
-from mist_jax.rollout.expert_actor import ExpertActor
 from mist_jax.rollout.fill import fill_dataset
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.scenes.good_scene import is_good_scene

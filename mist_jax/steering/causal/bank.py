@@ -13,7 +13,6 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.action_units import to_units
 from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS, Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.linear import LinearMap
@@ -101,10 +100,6 @@ class CausalBank:
     def row(self, instruction: str, step: int, max_steps: int) -> int:
         """The table's row for a query: of its instruction (or that for unknown ones) and phase."""
         return table_row(self.metadata, instruction, step / max(max_steps, 1))
-
-    def size(self, metres: float, radians: float) -> np.ndarray:
-        """Float32 [A]: units a control step of coefficients in metres and radians over a chunk."""
-        return to_units(metres, radians, self.metadata.chunk)
 
     def jacobian(self, policy: Policy, inputs: list[PolicyInputs]) -> np.ndarray:
         """Float32 [B, A, S, D]: the exact form's, of these very inputs.
@@ -198,7 +193,7 @@ class CausalBank:
             batch: examples.
             form: of the action map.
             intent: by name, or itself.
-            size: [A], units a control step; see `size`.
+            size: [A], units a control step (`mist_jax.action_units`).
             brake: share of the policy's own motion against the intent that is taken away too.
             gate: default a threshold of +inf for each signed motion, listening one to one.
             transform: [B, A, A], default zero: every example is left alone.
@@ -225,14 +220,6 @@ class CausalBank:
             reads=made.reads,
             site=made.site,
         )
-
-    def check_policy(self, policy: Policy) -> None:
-        """Raises UserError where the bank is of another policy."""
-        if policy.identity != self.metadata.model:
-            raise UserError(
-                f"the causal bank was made from {self.metadata.model!r}, the policy is "
-                f"{policy.identity!r}; make one with this policy"
-            )
 
 
 def table_row(made: CausalMetadata, instruction: str, progress: float) -> int:

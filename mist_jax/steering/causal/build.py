@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.checkpoint import code_version
+from mist_jax.counterfactual.fitting.components import principal_components
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import AlwaysOpen
 from mist_jax.intervention.operator import Operator
@@ -20,7 +21,7 @@ from mist_jax.steering.causal.choose import FormChoice, JacobianData, choose, fi
 from mist_jax.steering.causal.covariance import covariance_factor
 from mist_jax.steering.causal.effects import SIZES, Effects, batches, measure_effects
 from mist_jax.steering.causal.own_motion import commanded, explained, regress_motion
-from mist_jax.steering.causal.regress import principal_features, regress_jacobians
+from mist_jax.steering.causal.regress import regress_jacobians
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
 
 Progress = Callable[[str], None]
@@ -186,7 +187,8 @@ def _fit(
     dataset_hash: str,
 ) -> CausalBank:
     table = fit_table(data, chosen["table"].phases, chosen["table"].prior)
-    projection, z = principal_features(data.features, chosen["linear"].components)
+    components = principal_components(data.features, chosen["linear"].components)
+    z = components(data.features)
     terms = regress_jacobians(data.jacobians, z, chosen["linear"].ridge)
     forms: tuple[Form, ...] = ("table", "linear")
     metadata = CausalMetadata(
@@ -210,7 +212,7 @@ def _fit(
     )
     return CausalBank(
         table=jnp.asarray(table.table),
-        projection=projection,
+        projection=components.projection(),
         terms=jnp.asarray(terms),
         covariance=jnp.asarray(_covariance(policy, data.states, config, layer)),
         own=jnp.asarray(regress_motion(commanded(data.states.raw_actions), z)),

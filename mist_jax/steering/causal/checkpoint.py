@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Sharding
 
 from mist_jax.axes import ACTION_DIMENSIONS
-from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
+from mist_jax.checkpoint import checkpoint_path, restore_checkpoint, save_checkpoint
 from mist_jax.errors import UserError
 from mist_jax.fields import check_fields
 from mist_jax.intervention.features import Projection
@@ -56,33 +56,23 @@ def restore_causal_bank(folder: Path, sharding: Sharding | None = None) -> Causa
     Raises:
         UserError: there is no bank, or it is damaged.
     """
-    folder = Path(folder)
-    path = folder if (folder / METADATA).is_file() else folder / FOLDER
-    described = read_metadata(path, KIND)
-    del described["kind"]
-    tree = restore_arrays(path, sharding)
-    try:
+
+    def build(tree: dict[str, Any], described: dict[str, Any]) -> CausalBank:
         kinds, effects = described.pop("intents"), described.pop("effects")
         arrays = tree.get("intents", {})
         for name in ("instructions", "edges", "tokens", "reads", "own_r2"):
             described[name] = tuple(described[name])
         metadata = CausalMetadata(**described)
         check_fields(metadata)
-        bank = CausalBank(
+        return CausalBank(
             **{name: tree[name] for name in _ARRAYS},
             projection=_built(Projection, tree["projection"]),
             intents={name: _built(INTENTS[kinds[name]], arrays[name]) for name in kinds},
             effects={form: _effects(found) for form, found in effects.items()},
             metadata=metadata,
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged, or of another version ({error!r}); extract it again"
-        ) from error
-    wrong = _misfit(bank)
-    if wrong:
-        raise UserError(f"{path} is damaged: {wrong}; extract it again")
-    return bank
+
+    return restore_checkpoint(checkpoint_path(Path(folder), FOLDER), KIND, build, _misfit, sharding)
 
 
 def _tree_of(made: Any) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from mist_jax.counterfactual.fitting.components import principal_components
 from mist_jax.steering.causal.average import average_jacobians, phase_edges
 from mist_jax.steering.causal.bank import FORMS, Form
-from mist_jax.steering.causal.regress import predicted, principal_features, regress_jacobians
+from mist_jax.steering.causal.regress import predicted, regress_jacobians
 from mist_jax.steering.causal.response import responses
 from mist_jax.steering.causal.states import CausalStates
 
@@ -92,12 +92,12 @@ def choose(fit: JacobianData, held_out: JacobianData) -> dict[Form, FormChoice]:
         table = fit_table(fit, phases, prior)
         used = table.table[table.rows(held_out.states)]
         note("table", used, phases=phases, prior=prior)
+    whole = principal_components(fit.features, max(COMPONENTS))
     for count, ridge in product(COMPONENTS, RIDGES):
-        projection, z = principal_features(fit.features, count)
-        if z.shape[1] < count:
+        if len(whole.scale) < count:
             continue
-        terms = regress_jacobians(fit.jacobians, z, ridge)
-        unseen = np.asarray(projection(jnp.asarray(held_out.features)))
-        note("linear", predicted(terms, unseen), components=count, ridge=ridge)
+        z = whole.first(count)
+        terms = regress_jacobians(fit.jacobians, z(fit.features), ridge)
+        note("linear", predicted(terms, z(held_out.features)), components=count, ridge=ridge)
     note("exact", held_out.jacobians)
     return {form: min(some, key=lambda choice: choice.loss) for form, some in found.items()}

@@ -1,11 +1,10 @@
 """What the policy is about to command, as a linear function of what the activations say."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import Float
+from mist_jax.counterfactual.fitting.components import principal_components
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
-from mist_jax.steering.causal.regress import principal_features
 
 RIDGE = 0.1
 
@@ -32,11 +31,10 @@ def explained(
 
     nan where a dimension does not vary there.
     """
-    projection, z = principal_features(features[fit], kept)
-    terms = regress_motion(motion[fit], z)
-    seen = np.asarray(projection(jnp.asarray(features[held_out])))
+    z = principal_components(features[fit], kept)
+    terms = regress_motion(motion[fit], z(features[fit]))
     truth = motion[held_out]
-    wrong = ((truth - terms[0] - seen @ terms[1:]) ** 2).sum(axis=0)
+    wrong = ((truth - terms[0] - z(features[held_out]) @ terms[1:]) ** 2).sum(axis=0)
     spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(spread > 0, 1 - wrong / spread, np.nan)

@@ -3,28 +3,6 @@
 import numpy as np
 
 from mist_jax.axes import Float
-from mist_jax.errors import UserError
-from mist_jax.intervention.features import Projection
-
-
-def principal_features(
-    features: Float[np.ndarray, "Q features"], count: int
-) -> tuple[Projection, np.ndarray]:
-    """The projection to `count` principal components, each of variance 1, and z float32 [Q, k].
-
-    There are fewer components where the features vary in fewer directions.
-
-    Raises:
-        UserError: they do not vary at all.
-    """
-    mean = features.mean(axis=0, dtype=np.float64)
-    left, spread, axes = np.linalg.svd(features - mean, full_matrices=False)
-    kept = min(count, int((spread > 1e-6 * max(spread[0], 1e-12)).sum()))
-    if not kept:
-        raise UserError("the activations of all states are the same: there is nothing to learn")
-    scale = spread[:kept] / np.sqrt(len(features))
-    z = left[:, :kept] * np.sqrt(len(features))
-    return Projection.of(mean, axes[:kept].T, scale), z.astype(np.float32)
 
 
 def regress_jacobians(
@@ -46,4 +24,4 @@ def regress_jacobians(
 
 def predicted(terms: np.ndarray, z: np.ndarray) -> np.ndarray:
     """The Jacobians [Q, A, S, D] that `terms` [1 + k, A, S, D] give for z [Q, k]."""
-    return terms[0] + np.tensordot(z, terms[1:], axes=1)
+    return terms[0] + np.tensordot(np.asarray(z, np.float32), terms[1:], axes=1)

@@ -9,11 +9,10 @@ import numpy as np
 from flax import struct
 from jaxtyping import ArrayLike
 
-from mist_jax.axes import SIGNED_MOTIONS, Array, Float
+from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.operators.conceptor import Conceptor
-from mist_jax.signed import signed
 from mist_jax.steering.bank import BankMetadata, gate_of
 from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.proof import Proof
@@ -111,8 +110,3 @@ class ConceptorBank:
             tokens=tokens,
             site=self.metadata.site,
         )
-
-    def against(self, motion: np.ndarray, strength: float) -> np.ndarray:
-        """Strengths float32 [B, V] against the harm of the present `motion` [B, A]."""
-        agrees = signed(np.asarray(motion), 0.0)[:, [SIGNED_MOTIONS.index(n) for n in self.names]]
-        return np.where(agrees, strength, 0.0).astype(np.float32)

@@ -1,17 +1,14 @@
 """A conceptor bank on disk: `conceptor_bank/`, Orbax arrays and what they are."""
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 from jax.sharding import Sharding
 
 from mist_jax.axes import SIGNED_MOTIONS
-from mist_jax.checkpoint import METADATA, read_metadata, restore_arrays, save_checkpoint
-from mist_jax.errors import UserError
-from mist_jax.fields import check_fields
-from mist_jax.steering.bank import BankMetadata
+from mist_jax.checkpoint import checkpoint_path, restore_checkpoint, save_checkpoint
+from mist_jax.steering.checkpoint import fields_told, told_of
 from mist_jax.steering.conceptors.bank import ConceptorBank
-from mist_jax.steering.proof import Proof
 
 KIND = "conceptor bank"
 FOLDER = "conceptor_bank"
@@ -24,21 +21,9 @@ def save_conceptors(folder: Path, bank: ConceptorBank) -> Path:
     Raises:
         UserError: something else is there.
     """
-    described = dataclasses.asdict(bank.metadata)
-    del described["code_version"]
     path = folder / FOLDER
-    save_checkpoint(
-        path,
-        {name: getattr(bank, name) for name in _ARRAYS},
-        {
-            "names": bank.names,
-            "methods": bank.methods,
-            "proofs": [proof.to_dict() for proof in bank.proofs],
-            "depth": bank.layers,
-            **described,
-        },
-        KIND,
-    )
+    arrays = {name: getattr(bank, name) for name in _ARRAYS}
+    save_checkpoint(path, arrays, {**told_of(bank), "depth": bank.layers}, KIND)
     return path
 
 
@@ -50,34 +35,13 @@ def restore_conceptors(folder: Path, sharding: Sharding | None = None) -> Concep
     Raises:
         UserError: there is no bank, or it is damaged.
     """
-    folder = Path(folder)
-    path = folder if (folder / METADATA).is_file() else folder / FOLDER
-    described = read_metadata(path, KIND)
-    del described["kind"]
-    tree = restore_arrays(path, sharding)
-    try:
-        names, methods = (tuple(described.pop(name)) for name in ("names", "methods"))
-        proofs = tuple(Proof.from_dict(one) for one in described.pop("proofs"))
-        depth = int(described.pop("depth"))
-        described["layers"] = tuple(described["layers"])
-        metadata = BankMetadata(**described)
-        check_fields(metadata)
-        bank = ConceptorBank(
-            **{name: tree[name] for name in _ARRAYS},
-            names=names,
-            methods=methods,
-            proofs=proofs,
-            layers=depth,
-            metadata=metadata,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged, or of another version ({error!r}); extract it again"
-        ) from error
-    wrong = _misfit(bank)
-    if wrong:
-        raise UserError(f"{path} is damaged: {wrong}; extract it again")
-    return bank
+
+    def build(tree: dict[str, Any], described: dict[str, Any]) -> ConceptorBank:
+        layers = int(described.pop("depth"))
+        arrays = {name: tree[name] for name in _ARRAYS}
+        return ConceptorBank(**arrays, layers=layers, **fields_told(described))
+
+    return restore_checkpoint(checkpoint_path(Path(folder), FOLDER), KIND, build, _misfit, sharding)
 
 
 def _misfit(bank: ConceptorBank) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.metrics import auroc
+from mist_jax.steering.bank import cosine
 from mist_jax.steering.conceptors.algebra import SoftProjection, conceptor
 from mist_jax.steering.extraction import enough_risky, halves, strata
 
@@ -161,7 +162,7 @@ def _layer_facts(
     seen = rows[risky]
     facts = {
         "quota": whole.soft.quota,
-        "shrinking": float(_cosine(whole.change(seen), whole.centre - seen).mean()),
+        "shrinking": float(cosine(whole.change(seen), whole.centre - seen).mean()),
         "stability": np.nan,
         "auroc": np.nan,
     }
@@ -172,7 +173,7 @@ def _layer_facts(
         _fit(rows, safe & part, risky & part, stratum, aperture, rank) for part in parts
     )
     moved = first.change(rows), second.change(rows)
-    facts["stability"] = float(_cosine(moved[0][risky], moved[1][risky]).mean())
+    facts["stability"] = float(cosine(moved[0][risky], moved[1][risky]).mean())
     shares = [
         np.linalg.norm(taken, axis=1) / np.maximum(np.linalg.norm(rows - one.centre, axis=1), 1e-12)
         for taken, one in zip(moved, (first, second), strict=True)
@@ -195,8 +196,3 @@ def _padded(values: np.ndarray, rank: int) -> np.ndarray:
     """Float32, the last axis filled with zeros up to `rank`."""
     pad = [(0, 0)] * (values.ndim - 1) + [(0, rank - values.shape[-1])]
     return np.pad(values, pad).astype(np.float32)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return (a * b).sum(-1) / np.maximum(norms, 1e-12)

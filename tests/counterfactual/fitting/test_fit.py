@@ -32,6 +32,15 @@ def test_components_are_those_of_scikit_learn():
     theirs /= theirs.std(axis=0)
     sign = np.sign((ours(features) * theirs).sum(axis=0))
     np.testing.assert_allclose(ours(features), sign * theirs, atol=1e-4)
+    again = ours.projection()(jnp.asarray(features, jnp.float32))
+    np.testing.assert_allclose(again, ours(features), rtol=1e-3, atol=1e-3)
+
+
+def test_there_are_no_more_components_than_the_features_vary_in():
+    features = np.outer(np.random.default_rng(0).normal(size=20), np.ones(6)).astype(np.float32)
+    assert principal_components(features, 4).basis.shape == (6, 1)
+    with pytest.raises(UserError, match="nothing to learn"):
+        principal_components(np.ones((20, 6), np.float32), 4)
 
 
 def test_the_chosen_offset_leads_away_from_the_obstacle(known):

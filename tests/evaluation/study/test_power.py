@@ -53,7 +53,7 @@ def test_power_is_how_often_simulated_studies_show_it(endpoint, n, won, lost):
     assert simulated == pytest.approx(power, abs=4 * error)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 45), HALVES, HALVES, st.sampled_from([0.05, 0.01]))
 def test_superiority_is_mcnemars_exact_test_of_statsmodels_over_all_outcomes(n, won, lost, level):
     expected = 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.rollout.arm import Unsteered
+from mist_jax.rollout.acting.arm import Unsteered
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
-from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.steering.causal.average import average_jacobians, phase_edges
 from mist_jax.steering.causal.covariance import covariance_factor
-from mist_jax.steering.causal.regress import predicted, principal_features, regress_jacobians
+from mist_jax.steering.causal.regress import predicted, regress_jacobians
 from mist_jax.steering.causal.response import responses
 
 A, S, D = 7, 2, 5
@@ -63,24 +61,9 @@ def test_phases_have_equally_many_states():
     assert np.bincount(phase).tolist() == [100] * 4
 
 
-def test_principal_features_are_sklearns_standardised_components():
-    features = RNG.normal(size=(30, 12)) @ RNG.normal(size=(12, 12)) + 5
-    projection, z = principal_features(features.astype(np.float32), 4)
-    theirs = PCA(4).fit_transform(features)
-    np.testing.assert_allclose(np.abs(z), np.abs(theirs / theirs.std(axis=0)), rtol=1e-3, atol=1e-3)
-    again = projection(jnp.asarray(features, jnp.float32))
-    np.testing.assert_allclose(again, z, rtol=1e-3, atol=1e-3)
-
-
-def test_there_are_no_more_components_than_the_features_vary_in():
-    features = np.outer(RNG.normal(size=20), np.ones(6)).astype(np.float32)
-    assert len(principal_features(features, 4)[0].scale) == 1
-    with pytest.raises(UserError, match="nothing to learn"):
-        principal_features(np.ones((20, 6), np.float32), 4)
-
-
 def test_the_regression_is_sklearns_ridge():
-    _, z = principal_features(RNG.normal(size=(24, 6)).astype(np.float32), 3)
+    z = RNG.normal(size=(24, 3))
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
     terms = regress_jacobians(JACOBIANS, z, 0.3)
     theirs = Ridge(alpha=0.3 * len(z)).fit(z, JACOBIANS.reshape(24, -1))
     np.testing.assert_allclose(terms[0].ravel(), theirs.intercept_, atol=1e-5)

@@ -159,8 +159,7 @@ def test_the_linear_form_reads_what_the_sites_give():
 
 
 def test_intents_by_name_take_the_size_they_are_given():
-    size = BANK.size(0.08, 0.4)
-    np.testing.assert_allclose(size, [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0], rtol=1e-6)
+    size = np.array([0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0], np.float32)
     against = BANK.intent("against_motion", 2, size)
     assert isinstance(against, AgainstMotion)
     np.testing.assert_array_equal(against.size, size)
@@ -230,14 +229,7 @@ def test_the_disk_gives_back_the_bank(tmp_path):
 def test_a_bank_that_does_not_fit_itself_is_refused(tmp_path, change, message):
     path = save_causal_bank(tmp_path, BANK) / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(UserError, match="extract it again") as refusal:
+    with pytest.raises(UserError, match=r"make the \w+ bank again") as refusal:
         restore_causal_bank(tmp_path)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-def test_another_policys_bank_is_refused():
-    BANK.check_policy(POLICY)
-    other = bank(metadata=dataclasses.replace(METADATA, model="other@1"))
-    with pytest.raises(UserError, match="made from 'other@1', the policy is"):
-        other.check_policy(POLICY)

@@ -10,7 +10,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
-from mist_jax.record.event import first_events, harmful_events
+from mist_jax.record.event import first_normal
 
 QUERIES = 2  # before the first event, in which an oracle acts
 Pair = tuple[str, int, int, int]
@@ -18,7 +18,8 @@ Pair = tuple[str, int, int, int]
 
 @dataclass(frozen=True)
 class Foreseen:
-    """The first event of one unsteered episode; a clean episode has no steps to act at.
+    """The first event of one unsteered episode; a clean one has no steps to act at, nor has one
+    pressed from opposite sides: there is no way out to be told.
 
     `normal` [3] is a unit vector, from the obstacle to the robot side, in the world frame.
     """
@@ -77,12 +78,9 @@ def read_oracle(folder: Path) -> Oracle:
 
 def foreseen(episode: Episode) -> Foreseen:
     """The steps of the last queries before the first event, that in which it begins included."""
-    first = first_events(harmful_events(episode))
-    if not first:
+    first = first_normal(episode)
+    if first is None:
         return Foreseen(frozenset(), np.zeros(3))
+    begins, normal = first
     steps = np.asarray(episode.queries.step)
-    before = steps[steps <= first[0].first][-QUERIES:]
-    normal = np.sum([event.onset.normal for event in first], axis=0)
-    length = float(np.linalg.norm(normal))
-    # Pressed from opposite sides there is no way out to be told.
-    return Foreseen(frozenset(before.tolist()), normal / length if length > 1e-6 else np.zeros(3))
+    return Foreseen(frozenset(steps[steps <= begins][-QUERIES:].tolist()), normal)

@@ -17,10 +17,10 @@ from mist_jax.policy.policy import Policy, Prediction
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
-from mist_jax.rollout.arm import Arm, Controller, Said, Unsteered
-from mist_jax.rollout.batch_numbers import Row, idle_row, push_of, row_of, steering_of
+from mist_jax.rollout.acting.arm import Arm, Controller, Said, Unsteered
+from mist_jax.rollout.acting.batch_numbers import Row, idle_row, push_of, row_of, steering_of
+from mist_jax.rollout.acting.kept_site import kept_site
 from mist_jax.rollout.episode_spec import Turn
-from mist_jax.rollout.kept_site import kept_site
 
 
 def default_batch_size() -> int:

@@ -3,11 +3,11 @@
 from mist_jax.episodes.dataset_info import ImageMode
 from mist_jax.policy.policy import Policy
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
+from mist_jax.rollout.acting.arm import Arm, Controller
+from mist_jax.rollout.acting.expert_actor import ExpertActor
+from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.actor import Actor
-from mist_jax.rollout.arm import Arm, Controller
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
-from mist_jax.rollout.expert_actor import ExpertActor
-from mist_jax.rollout.policy_actor import PolicyActor
 from mist_jax.rollout.worker import Worker
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 from mist_jax.simulator.environment.rendering import RenderMode

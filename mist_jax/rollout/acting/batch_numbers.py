@@ -19,7 +19,7 @@ from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.steering import Steering
-from mist_jax.rollout.arm import Arm, PushNumbers
+from mist_jax.rollout.acting.arm import Arm, PushNumbers
 from mist_jax.rollout.episode_spec import Turn
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode
+from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer
 from mist_jax.rollout.episode_spec import Turn, check_probes
-from mist_jax.rollout.policy_actor import PolicyActor, PolicyAnswer
 
 COPIES = 8  # perturbed copies of one query
 SHIFT = 3  # pixels, at most, along each side of a picture
