@@ -36,7 +36,7 @@ learn risk/metrics.json "2/4 Risk: which motion is about to cause harm (a few de
   --detectors="clock,state,SAFE-LSTM,SAFE-LSTM on contacts" --safe_epochs=50 --max_layer=3
 # Risk is read up to layer 3, so that pushes at layer 4 can listen to it.
 learn steering/causal_bank/metadata.json "3/4 Steering: pushes that change the action as is wanted" \
-  extract_steering_vectors --data_dir=$RUN/episodes --methods=contrast,random --layers=4 \
+  extract_steering_vectors --data_dir=$RUN/episodes --methods=contrast --layers=4 \
   --effect_states=40 --causal_layers=4 --causal_states=100 --causal_measured=8 \
   --output_dir=$RUN/steering
 # mist-nano was trained on initial states 0-29.
