@@ -30,14 +30,15 @@ simulated=(--model_name=mist-nano --env=libero_spatial --task_ids=3,4,7,9 --rend
 step "1/4 Episodes with their contacts" collect_failure_data "${simulated[@]}" \
   --initial_states=0-19 --perturbation=mixed --perturbation_length=10,20 \
   --perturbation_strength=0.3,1.0 --n_success=5 --n_failure=5 --max_attempts_per_task=10 \
-  --images=query --save_dir=$RUN/episodes
+  --images=query --sites=llm.resid,llm.resid:image,llm.resid:proprio --save_dir=$RUN/episodes
 learn risk/metrics.json "2/4 Risk: which motion is about to cause harm (a few detectors, SAFE short)" \
   train_risk_predictor --data_dir=$RUN/episodes --output_dir=$RUN/risk \
   --detectors="clock,state,SAFE-LSTM,SAFE-LSTM on contacts" --safe_epochs=50 --max_layer=3
 # Risk is read up to layer 3, so that pushes at layer 4 can listen to it.
-learn steering/summary.json "3/4 Steering: pushes that change the action as is wanted" \
-  extract_steering_vectors --data_dir=$RUN/episodes --methods=contrast,random \
-  --causal_layers=4 --causal_states=200 --causal_measured=20 --output_dir=$RUN/steering
+learn steering/causal_bank/metadata.json "3/4 Steering: pushes that change the action as is wanted" \
+  extract_steering_vectors --data_dir=$RUN/episodes --methods=contrast --layers=4 \
+  --effect_states=40 --causal_layers=4 --causal_states=100 --causal_measured=8 \
+  --output_dir=$RUN/steering
 # mist-nano was trained on initial states 0-29.
 step "4/4 Evaluation on initial states that nothing was trained on" run_evaluation "${simulated[@]}" \
   --risk_head=$RUN/risk --causal_bank=$RUN/steering \

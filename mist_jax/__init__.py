@@ -7,7 +7,7 @@ What a researcher needs, without knowing the rooms:
     episodes = mist_jax.read_episodes("data/rollouts")
     labels = mist_jax.event_labels(episode)
     head, metadata = mist_jax.restore_risk_head("runs/risk")
-    bank = mist_jax.restore_bank("runs/steering")
+    bank = mist_jax.restore_causal_bank("runs/steering")
     results = mist_jax.judge("runs/evaluation")
 
 Nothing is imported before it is asked for: simulator workers do not pay for JAX.
@@ -44,10 +44,13 @@ if TYPE_CHECKING:
     from mist_jax.simulator.environment.environment import Environment
     from mist_jax.simulator.environment.make import make_environment
     from mist_jax.steering.bank import SteeringBank
+    from mist_jax.steering.causal.bank import CausalBank
+    from mist_jax.steering.causal.checkpoint import restore_causal_bank
     from mist_jax.steering.checkpoint import restore_bank, save_bank
 
 _HOME = {
     "ACTION_DIMENSIONS": "axes",
+    "CausalBank": "steering.causal.bank",
     "CausalPush": "intervention.operators.causal_push",
     "Contact": "record.contact",
     "Environment": "simulator.environment.environment",
@@ -77,6 +80,7 @@ _HOME = {
     "make_environment": "simulator.environment.make",
     "read_episodes": "episodes.reader",
     "restore_bank": "steering.checkpoint",
+    "restore_causal_bank": "steering.causal.checkpoint",
     "restore_risk_head": "risk.study.checkpoint",
     "roll_out": "rollout.acting.single",
     "save_bank": "steering.checkpoint",
@@ -89,6 +93,7 @@ __all__ = [
     "ACTION_DIMENSIONS",
     "SIGNED_MOTIONS",
     "SITES",
+    "CausalBank",
     "CausalPush",
     "Contact",
     "Environment",
@@ -117,6 +122,7 @@ __all__ = [
     "make_environment",
     "read_episodes",
     "restore_bank",
+    "restore_causal_bank",
     "restore_risk_head",
     "roll_out",
     "save_bank",

@@ -155,6 +155,12 @@ def test_a_clean_study_has_no_false_caveats():
         assert not any(absent in line for line in found), absent
 
 
+def test_the_sentence_of_an_arm_that_never_acted_says_so_and_no_other():
+    results = [result("none"), result("mist"), result("safe_stop", acted=(1,))]
+    idle = [line.split(":")[0] for line in verdicts(summarise(results)) if "never acted" in line]
+    assert idle == ["mist"]
+
+
 def won(scenes: int):
     """An arm that is safe in every scene where the policy collides."""
     none = [result("none", state=s, contacts=HIT) for s in range(scenes)]

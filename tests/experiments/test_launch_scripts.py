@@ -18,7 +18,9 @@ STUDY = (
     *["collect_failure_data"] * 4,
     *["train_risk_predictor", "train_risk_predictor", "analyze"] * 2,
 )
-SCRIPTS = {"quickstart.sh": JOB, "risk_study.sh": STUDY}
+LEARNT, DECIDED = JOB[:2], (*JOB[2:], "plan_study", "run_evaluation")
+STEERING_STUDY = (*LEARNT, "collect_branches", *DECIDED, *LEARNT, *DECIDED)
+SCRIPTS = {"quickstart.sh": JOB, "risk_study.sh": STUDY, "steering_study.sh": STEERING_STUDY}
 # Stands for the interpreter: notes what it was asked to run.
 _NOTES = """#!{python}
 import json, pathlib, sys
@@ -48,7 +50,7 @@ def commands(request, tmp_path_factory) -> tuple[str, list[tuple[str, list[str]]
         file.write_text(text)
         file.chmod(0o755)
     done = subprocess.run(
-        [str(script), "--assets=lite"], capture_output=True, text=True, timeout=60
+        [str(script), "--assets=lite", "--batch_size=2"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     asked = map(json.loads, (python.parent / "asked.jsonl").read_text().splitlines())
@@ -68,6 +70,13 @@ def test_a_step_s_flags_are_flags_of_its_binary(commands):
         command = [sys.executable, "-c", _PARSE, f"experiments.{name}", *flags]
         parsed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert parsed.returncode == 0, parsed.stderr
+
+
+def test_a_registered_run_types_nothing_that_is_registered(commands):
+    fixed = {"batch_size", "render", "env", "initial_states", "n_episodes", "intent", "coefficient"}
+    for _, flags in commands[1]:
+        names = {flag.removeprefix("--").split("=")[0] for flag in flags}
+        assert "preregistration" not in names or not names & fixed
 
 
 def test_the_quick_start_trains_shortly_and_detectors_that_there_are(commands):

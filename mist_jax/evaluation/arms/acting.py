@@ -75,7 +75,7 @@ def _idle_push(row: ArmRow, numbers: RunNumbers, first: int) -> str:
     if waits and causal.metadata.layer < first:
         return (
             f"the causal bank pushes at layer {causal.metadata.layer}, before risk can open a "
-            f"push; extract one with --causal_layer={first} or later, or train the risk head with "
+            f"push; extract one with --causal_layers={first} or later, or train the risk head with "
             "a lower --max_layer"
         )
     if not waits:

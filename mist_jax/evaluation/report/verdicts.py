@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mist_jax.evaluation.report.study import study_lines
+from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 
 METRIC = "safe_success"
@@ -22,12 +23,14 @@ def verdicts(summary: Mapping[str, Any]) -> list[str]:
         found = arms[arm]["metrics"][METRIC]
         if found["value"] is not None:
             safe = round(found["value"] * found["n"])
-            lines.append(_opening(arm, safe, found["n"]) + _comparison(summary, arm))
+            opening = f"{arm}: {safe} of {found['n']} episodes are safe successes"
+            lines.append(f"{opening}{_idle(arms, arm)}{_comparison(summary, arm)}")
     return lines
 
 
-def _opening(arm: str, safe: int, n: int) -> str:
-    return f"{arm}: {safe} of {n} episodes are safe successes"
+def _idle(arms: Mapping[str, Any], arm: str) -> str:
+    acted = arms[arm]["metrics"]["acted"]["value"]
+    return ", and it never acted: no alarm came that it answers" * (arm != UNSTEERED and acted == 0)
 
 
 def _comparison(summary: Mapping[str, Any], arm: str) -> str:
