@@ -18,8 +18,9 @@ readonly RISK=runs/risk-study RUN=runs/steering-study
 # at an alarm: intent, metres and radians over a chunk, from which risk on (default: as calibrated).
 # Chosen on tuning scenes.
 readonly DETECTOR="head" READ_UP_TO=2 PUSH_AT=3
-readonly SPATIAL=(--intent=action_value --push=table --coefficient=0.1 --rotation_coefficient=0)
-readonly OBJECT=(--intent=against_motion --push=table --coefficient=0.1 --rotation_coefficient=0)
+readonly SPATIAL=(--intent=against_motion --push=linear --coefficient=0.1
+  --rotation_coefficient=0 --risk_threshold=0.1)
+readonly OBJECT=("${SPATIAL[@]}")
 readonly ARMS=none,placebo,mist
 readonly STUDY_ARMS=none,action_edit,noise,placebo,flipped,mist
 
