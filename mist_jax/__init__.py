@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from mist_jax.action_units import to_units
     from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
     from mist_jax.episodes.reader import load_episodes, read_episodes
     from mist_jax.errors import UserError
@@ -86,6 +87,7 @@ _HOME = {
     "save_bank": "steering.checkpoint",
     "save_risk_head": "risk.study.checkpoint",
     "summarise": "evaluation.report.summary",
+    "to_units": "action_units",
     "write_report": "evaluation.report.document",
 }
 
@@ -128,6 +130,7 @@ __all__ = [
     "save_bank",
     "save_risk_head",
     "summarise",
+    "to_units",
     "write_report",
 ]
 
