@@ -184,6 +184,28 @@ def test_what_an_arm_wants_is_what_mist_wants_or_its_control(acting):
         assert not acting[name].wanted.any(), name
 
 
+def test_a_brake_takes_the_policys_own_motion_against_the_push_away_and_dose_stays_equal(
+    policy, bank, acting
+):
+    """The oracle reads the activations as a user would, before anything acts."""
+    braked = answers(policy, numbers_of(bank, brake=1.0))
+    site = bank.metadata.site
+    inputs = [turn("none").inputs] * len(NAMES)
+    read = policy.predict_inputs(inputs, sites=(site,)).activations[site][0, bank.metadata.layer]
+    z = (read - bank.projection.mean) @ bank.projection.basis / bank.projection.scale
+    own, expected = np.asarray(bank.own[0] + z @ bank.own[1:]), WANTED.copy()
+    for part in (slice(0, 3), slice(3, 6)):
+        away = WANTED[part] / np.linalg.norm(WANTED[part])
+        expected[part] += max(0.0, -float(own[part] @ away)) * away
+    assert not np.allclose(expected, WANTED)
+    np.testing.assert_allclose(braked["mist"].wanted, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(braked["flipped"].wanted, -braked["mist"].wanted)
+    lengths = [np.linalg.norm(braked[name].wanted[:3]) for name in ("placebo", "mist")]
+    np.testing.assert_allclose(*lengths, rtol=1e-4)
+    for name in ("none", "replayed", "oracle"):
+        np.testing.assert_array_equal(braked[name].chunk, acting[name].chunk)
+
+
 def test_realised_is_the_executed_chunk_minus_the_unsteered_one(policy, acting):
     """The oracle is another program: the policy asked without any operator."""
     inputs = [turn("none").inputs] * len(NAMES)
