@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike
 from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.damping import DAMPING, checked_damping
-from mist_jax.intervention.action_map.least_norm import known_rows, least_norm
+from mist_jax.intervention.action_map.least_norm import least_norm
 from mist_jax.intervention.action_map.map import ActionMap
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.finite import finite
@@ -47,7 +47,7 @@ class LinearMap(ActionMap):
     def jacobian(self, features: Float[Array, "B features"]) -> Float[Array, "B A S D"]:
         """What the features say."""
         z = self.projection(features)
-        return known_rows(self.terms[0] + jnp.einsum("bk,kasd->basd", z, self.terms[1:]))
+        return self.terms[0] + jnp.einsum("bk,kasd->basd", z, self.terms[1:])
 
     def push(
         self, features: Float[Array, "B features"], wanted: Float[Array, "B A"]

@@ -8,6 +8,7 @@ from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
 from mist_jax.errors import UserError
+from mist_jax.intervention.action_map.least_norm import known_rows
 from mist_jax.intervention.action_map.linear import LinearMap
 from mist_jax.intervention.action_map.map import ActionMap
 from mist_jax.intervention.action_map.table import TableMap
@@ -55,7 +56,8 @@ class NoiseMap(ActionMap):
         self, features: Float[Array, "B features"], wanted: Float[Array, "B A"]
     ) -> Float[Array, "B S D"]:
         """The noise, brought to the size of what is wanted."""
-        moved = jnp.einsum("basd,bsd->ba", self.jacobian(features), self.noise)
+        jacobian = known_rows(self.jacobian(features))
+        moved = jnp.einsum("basd,bsd->ba", jacobian, self.noise)
         size = jnp.linalg.norm(moved[:, :_GRIPPER], axis=-1)
         dose = _length(wanted[:, :_GRIPPER])
         share = jnp.where(size > 0, dose / jnp.where(size > 0, size, 1), 0)
