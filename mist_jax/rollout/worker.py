@@ -107,6 +107,8 @@ class Worker:
         assert environment is not None
         self._executed, self._between = [], None
         length = self._config.chunk if chunk is None else len(chunk)
+        if not length:
+            raise ValueError(f"{spec.key}: a chunk has at least one action, this one has none")
         for row in range(length):
             halfway = self._config.between and 0 < row == length // 2
             observation = (

@@ -28,11 +28,12 @@ CONFIG = WorkerConfig(
 
 
 def go_on(worker: Worker, one: EpisodeSpec, commanded: np.ndarray):
-    """An episode that executes given actions float32 [N, A] from its prefix on."""
+    """Executes given actions float32 [N, A] from the prefix on, then stands still."""
     turn = worker.start(one)
     motions = [turn.motion]
     while turn.episode is None:
-        turn = worker.act(commanded[turn.step : turn.step + 8])
+        chunk = commanded[turn.step : turn.step + 8]
+        turn = worker.act(chunk if len(chunk) else np.zeros((8, commanded.shape[1]), np.float32))
         motions.append(turn.motion)
     return turn.episode, motions
 
@@ -73,6 +74,15 @@ def test_a_branch_goes_on_bit_for_bit_replayed_or_restored_held_objects_and_cont
     restored, again = go_on(worker, branch, whole.steps.commanded)
     assert_equal(restored, replayed)
     assert_equal(tuple(again), tuple(motions))
+    worker.close()
+
+
+@pytest.mark.libero
+def test_a_chunk_of_no_action_is_refused_rather_than_asked_about_for_ever():
+    worker = Worker(CONFIG)
+    worker.start(spec())
+    with pytest.raises(ValueError, match="a chunk has at least one action"):
+        worker.act(np.zeros((0, 7), np.float32))
     worker.close()
 
 
