@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.episode import EpisodeKey, Outcome
 from mist_jax.risk.labels import DrivenEvent
+from mist_jax.simulator.variation.levels import plain_suite
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class EpisodeResult:
 
     @property
     def scene(self) -> tuple[str, int, int]:
-        """The cluster of every interval."""
-        return self.suite, self.task_id, self.initial_state
+        """The placement: the cluster of every interval, however the suite varies it."""
+        return plain_suite(self.suite), self.task_id, self.initial_state
 
     @property
     def crashed(self) -> bool:

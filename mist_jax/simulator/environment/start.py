@@ -1,0 +1,41 @@
+"""The arm at a start that is not the usual one."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from mist_jax.simulator.variation.scene import VariedScene
+from mist_jax.simulator.variation.start_pose import joint_offsets
+
+
+def moved_start(robosuite_env: Any, scene: VariedScene) -> bool:
+    """Moves the arm's joints off where they are, as the scene's `robot` axis draws it.
+
+    Offsets are tried until the joints stay within their limits and the robot touches nothing.
+
+    Returns:
+      Whether one was found; the simulation is then forwarded.
+    """
+    sim = robosuite_env.sim
+    model, data = sim.model._model, sim.data._data
+    places = list(robosuite_env.robots[0]._ref_joint_pos_indexes)
+    limits = model.jnt_range[list(robosuite_env.robots[0]._ref_joint_indexes)]
+    usual = data.qpos[places].copy()
+    rng = scene.rng("robot")
+    for offset in joint_offsets(scene.variation.robot, len(places), rng):
+        moved = usual + offset
+        if ((moved < limits[:, 0]) | (moved > limits[:, 1])).any():
+            continue
+        data.qpos[places] = moved
+        sim.forward()
+        if not _touches(model, data):
+            return True
+    return False
+
+
+def _touches(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
+    """Whether a geom of the robot is in contact with anything, itself included."""
+    robot = model.body("robot0_base").id
+    pairs = model.body_rootid[model.geom_bodyid[data.contact.geom]]
+    return bool(np.any(pairs == robot))
