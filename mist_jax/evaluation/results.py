@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.episode import EpisodeKey, Outcome
+from mist_jax.record.obstacle import ObstacleMotion
 from mist_jax.risk.labels import DrivenEvent
 from mist_jax.simulator.variation.levels import plain_suite
 
@@ -81,6 +82,7 @@ class EpisodeResult:
     video: str | None  # relative to the folder of the episodes
     stored: str  # when, UTC
     setup: RunSetup
+    obstacle: ObstacleMotion | None = None  # None: the scene has none
 
     @property
     def key(self) -> EpisodeKey:

@@ -1,4 +1,4 @@
-"""The table of suites: LIBERO's, the cluttered ones, and those of MIST_EXTENSIONS."""
+"""The table of suites: LIBERO's, the cluttered ones, SafeLIBERO's, those of MIST_EXTENSIONS."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,12 +7,13 @@ from mist_jax.errors import UserError
 from mist_jax.extensions import extension_rows
 from mist_jax.simulator.libero.cluttered_suites import CLUTTERED_SUITES
 from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
+from mist_jax.simulator.libero.safelibero_suites import SAFELIBERO_SUITES
 from mist_jax.simulator.libero.suite import Suite, Task
 from mist_jax.simulator.libero.varied_suite import vary
 from mist_jax.simulator.variation.levels import AXES, Variation
 
-# Those that need no extension.
-OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES)
+# Those that need no extension; SafeLIBERO's need its files.
+OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES, *SAFELIBERO_SUITES)
 
 
 def suites() -> Mapping[str, Suite]:

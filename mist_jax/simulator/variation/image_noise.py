@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -94,7 +95,7 @@ def _zoom_blur(
     seen = []
     for factor in np.linspace(1.0, _ZOOM[noise.level - 1], 8):
         scale = np.array([1 / factor, 1 / factor, 1.0])
-        offset = middle * (1 - scale)
+        offset: Any = middle * (1 - scale)
         seen.append(ndimage.affine_transform(image, scale, offset, order=1, mode="nearest"))
     return np.mean(seen, axis=0)
 
@@ -105,7 +106,7 @@ def _fog(image: _Picture, noise: ImageNoise, pixel: float, rng: np.random.Genera
     cloud = np.zeros((height, width))
     for cells in (2, 4, 8, 16):  # ever finer, ever fainter
         coarse = rng.uniform(size=(cells, cells))
-        zoomed = ndimage.zoom(coarse, (height / cells, width / cells), order=1, mode="nearest")
+        zoomed: Any = ndimage.zoom(coarse, (height / cells, width / cells), order=1, mode="nearest")
         cloud += zoomed[:height, :width] / cells
     cloud = (cloud - cloud.mean()) / max(float(np.ptp(cloud)), 1e-6)
     share = np.clip(_FOG[noise.level - 1] + 0.4 * cloud, 0.0, 1.0)[..., None]

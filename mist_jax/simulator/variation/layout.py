@@ -1,6 +1,7 @@
 """LIBERO's problems whose objects stand further from where the BDDL file means them to."""
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Layout:
 LAYOUTS = (Layout(0.02, False), Layout(0.04, False), Layout(0.04, True))
 _AWAY = Corridor(nearest=0.15, farthest=0.35)
 # A reset draws the fixtures' poses anew, some 2 cm from where they were.
-_GAP_TO_FIXED = 0.02  # m
+_GAP_TO_FIXED, _GAP_TO_OTHERS = 0.02, 0.005  # m
 _VIEW = 0.92  # of the picture's half width: where an object's middle may be
 
 
@@ -43,8 +44,8 @@ def with_layout(problem_class: type, level: int) -> type:
     """The problem class, whose objects are displaced as the level says.
 
     Only what stands in a region of the workspace is; what stands on another object goes with it,
-    what stands on or in a fixture stays there. LIBERO's samplers keep objects apart; a scene in
-    which one is too near a fixture, or has left the agentview camera's view, is drawn again.
+    what stands on or in a fixture stays there. A scene in which one is too near another or a
+    fixture, or has left the agentview camera's view, is drawn again.
 
     Raises:
       UserError: the level adds an object, and the suite's scenes are cluttered already.
@@ -63,13 +64,27 @@ def with_layout(problem_class: type, level: int) -> type:
                 if sampler.mujoco_objects[0].name in self.objects_dict
             }
 
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            self.constructed = False
+            super().__init__(*arguments, **named)
+            self.constructed = True
+
         def _reset_internal(self) -> None:
-            super()._reset_internal()
-            _refuse_if_misplaced(self, self.displaced)
+            from robosuite.utils.errors import RandomizationError
+
+            # Nobody draws again in the constructor, whose scene nobody keeps.
+            try:
+                super()._reset_internal()
+            except RandomizationError:
+                if self.constructed:
+                    raise
+            if self.constructed and _misplaced(self, self.displaced):
+                raise RandomizationError("a displaced object has no free place in view")
 
     # LIBERO checks that the class is named like the BDDL file's problem.
     Displaced.__name__ = problem_class.__name__
-    return with_obstacles(Displaced, _AWAY) if layout.confounds else Displaced
+    derived: type = Displaced
+    return with_obstacles(derived, _AWAY) if layout.confounds else derived
 
 
 def _widened(sampler: Any, by: float) -> np.ndarray:
@@ -92,10 +107,12 @@ def _widened(sampler: Any, by: float) -> np.ndarray:
     return np.asarray(middle) + sampler.reference_pos[:2]
 
 
-def _refuse_if_misplaced(env: Any, displaced: Mapping[str, np.ndarray]) -> None:
-    """Raises RandomizationError where a displaced object is near a fixture, or out of view."""
-    from robosuite.utils.errors import RandomizationError
+def _misplaced(env: Any, displaced: Mapping[str, np.ndarray]) -> bool:
+    """Whether one is too near a fixture or another object, or has left the camera's view.
 
+    LIBERO's samplers keep objects apart by radii that do not always hold them, and overlook what
+    stands on others. Where the middle of a region is out of view, its object may be too.
+    """
     model, data = env.sim.model._model, env.sim.data._data
     mujoco.mj_kinematics(model, data)
     root = model.body_rootid[model.geom_bodyid]
@@ -103,13 +120,22 @@ def _refuse_if_misplaced(env: Any, displaced: Mapping[str, np.ndarray]) -> None:
     fixed = {model.body_rootid[env.obj_body_id[name]] for name in env.fixtures_dict}
     ground = {0, *(model.body(n).id for n in ("table", "floor", "main_table") if _has(model, n))}
     fixtures = solid & np.isin(root, list(fixed - ground))
+    geoms = {
+        name: solid & (root == model.body_rootid[env.obj_body_id[name]])
+        for name in env.objects_dict
+    }
+    stacked = {frozenset(state[1:3]) for state in env.parsed_problem["initial_state"]}
+    for one, other in itertools.combinations(env.objects_dict, 2):
+        apart = {one, other} & displaced.keys() and frozenset((one, other)) not in stacked
+        if apart and _gap(model, data, geoms[one], geoms[other]) < _GAP_TO_OTHERS:
+            return True
     for name, middle in displaced.items():
-        body = env.obj_body_id[name]
-        if _gap(model, data, solid & (root == model.body_rootid[body]), fixtures) < _GAP_TO_FIXED:
-            raise RandomizationError(f"{name} is too near a fixture")
-        place = data.xpos[body]
+        if _gap(model, data, geoms[name], fixtures) < _GAP_TO_FIXED:
+            return True
+        place = data.xpos[env.obj_body_id[name]]
         if _in_view(model, np.append(middle, place[2])) and not _in_view(model, place):
-            raise RandomizationError(f"{name} is out of view")
+            return True
+    return False
 
 
 def _in_view(model: mujoco.MjModel, point: np.ndarray) -> bool:
