@@ -21,6 +21,7 @@ def moved_start(robosuite_env: Any, scene: VariedScene) -> bool:
     model, data = sim.model._model, sim.data._data
     places = list(robosuite_env.robots[0]._ref_joint_pos_indexes)
     limits = model.jnt_range[list(robosuite_env.robots[0]._ref_joint_indexes)]
+    robot = model.body(robosuite_env.robots[0].robot_model.root_body).id
     usual = data.qpos[places].copy()
     rng = scene.rng("robot")
     for offset in joint_offsets(scene.variation.robot, len(places), rng):
@@ -29,13 +30,16 @@ def moved_start(robosuite_env: Any, scene: VariedScene) -> bool:
             continue
         data.qpos[places] = moved
         sim.forward()
-        if not _touches(model, data):
+        if not _touches(model, data, robot):
+            # Else the arm would turn back to its usual pose, which the controller still holds.
+            controller = robosuite_env.robots[0].controller
+            controller.update_initial_joints(moved)
+            controller.reset_goal()
             return True
     return False
 
 
-def _touches(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
-    """Whether a geom of the robot is in contact with anything, itself included."""
-    robot = model.body("robot0_base").id
+def _touches(model: mujoco.MjModel, data: mujoco.MjData, robot: int) -> bool:
+    """Whether a geom of the robot (its root body) touches anything, itself included."""
     pairs = model.body_rootid[model.geom_bodyid[data.contact.geom]]
     return bool(np.any(pairs == robot))
