@@ -16,6 +16,7 @@ from mist_jax.evaluation.results import EpisodeResult, HarmfulContact, QueryTrac
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.contact import Contact
 from mist_jax.record.episode import Episode
+from mist_jax.record.obstacle import obstacle_motion
 from mist_jax.record.queries import Queries
 from mist_jax.risk.labels import driven_events
 from mist_jax.rollout.sinks.video import video_name
@@ -79,6 +80,7 @@ def result_of(
         video=video,
         stored=stored,
         setup=setup,
+        obstacle=obstacle_motion(episode),
     )
 
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from mist_jax.evaluation.run_setup import RunSetup
 from mist_jax.record.episode import EpisodeKey, Outcome
+from mist_jax.record.obstacle import ObstacleMotion
 from mist_jax.risk.labels import DrivenEvent
+from mist_jax.simulator.variation.levels import plain_suite
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class EpisodeResult:
     video: str | None  # relative to the folder of the episodes
     stored: str  # when, UTC
     setup: RunSetup
+    obstacle: ObstacleMotion | None = None  # None: the scene has none
 
     @property
     def key(self) -> EpisodeKey:
@@ -93,8 +96,8 @@ class EpisodeResult:
 
     @property
     def scene(self) -> tuple[str, int, int]:
-        """The cluster of every interval."""
-        return self.suite, self.task_id, self.initial_state
+        """The placement: the cluster of every interval, however the suite varies it."""
+        return plain_suite(self.suite), self.task_id, self.initial_state
 
     @property
     def crashed(self) -> bool:

@@ -17,6 +17,7 @@ from mist_jax.policy.checkpoint import PolicyCard
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.risk.study.checkpoint import from_optional
+from mist_jax.simulator.variation.levels import plain_suite
 
 MOST_STATES = 10_000  # above every index of an initial state, sampled ones too
 _OFF = (None,) * len(SIGNED_MOTIONS)
@@ -99,19 +100,20 @@ class RunSetup:
         return from_optional(self.threshold).astype(np.float32)
 
     def seen_in_training(self, key: EpisodeKey, instruction: str) -> bool | None:
-        """Whether the risk head was trained on the episode's scene or task; None without a head."""
+        """Whether the risk head has seen the episode's placement or task; None without one."""
         if self.trained_on is None:
             return None
-        scene = f"{key.suite}/{key.task_id}/{key.initial_state}"
+        scene = f"{plain_suite(key.suite)}/{key.task_id}/{key.initial_state}"
         return scene in self.trained_on or instruction in self.trained_on
 
     def policy_saw(self, suite: str, initial_state: int) -> bool | None:
-        """Whether the policy was trained on such an initial state; None where nobody knows."""
+        """Whether the policy was trained on such a placement, varied or not; None: nobody knows."""
         if self.policy_scenes is None:
             return None
         states = dict(scene.split("/", 1) for scene in self.policy_scenes)
-        return suite in states and initial_state in parse_ids(
-            states[suite], MOST_STATES, "initial state"
+        plain = plain_suite(suite)
+        return plain in states and initial_state in parse_ids(
+            states[plain], MOST_STATES, "initial state"
         )
 
     def dataset_info(self, suite: str, chunk: int, sites: Mapping[str, Site]) -> DatasetInfo:

@@ -54,6 +54,10 @@ class Episode:
         default=False,
         metadata=column(np.bool_, doc="beyond the quota of its outcome; kept and marked"),
     )
+    variation: str = field(
+        default="none",
+        metadata=column(str, doc="none, or each axis that the suite varies, as drawn"),
+    )
     error: str = field(default="", metadata=column(str, doc="the exception of a crashed episode"))
 
     @property

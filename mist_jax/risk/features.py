@@ -9,6 +9,7 @@ from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
 from mist_jax.risk.labels import EventLabels, Target, event_labels, failure_labels
+from mist_jax.simulator.variation.levels import plain_suite
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,11 @@ class EpisodeFacts:
 
     @property
     def scene(self) -> tuple[str, int, int]:
-        """(suite, task, initial state): the cluster of every interval, never split over folds."""
-        return self.key.suite, self.key.task_id, self.key.initial_state
+        """(plain suite, task, initial state): the placement, however the suite varies it.
+
+        It is the cluster of every interval, never split over folds.
+        """
+        return plain_suite(self.key.suite), self.key.task_id, self.key.initial_state
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
     from mist_jax.simulator.contacts.monitor import ContactMonitor
     from mist_jax.simulator.environment.environment import Environment
+    from mist_jax.simulator.variation.scene import VariedScene
 
 _STILL = np.zeros(len(ACTION_DIMENSIONS))
 
@@ -115,7 +116,9 @@ class Worker:
                 self._asked if row == 0 else self._observe(halfway or spec.images == "step")
             )
             if halfway and self._config.preprocessor is not None:
-                self._between = self._config.preprocessor(observation, environment.task.language)
+                self._between = self._config.preprocessor(
+                    observation, environment.scene.instruction
+                )
             if spec.acting == "expert":
                 assert self._expert is not None
                 commanded = self._expert.action()
@@ -178,12 +181,17 @@ class Worker:
             self._built = (task, renders)
         return self._environment, self._monitor
 
+    @property
+    def _scene(self) -> "VariedScene":
+        assert self._environment is not None
+        return self._environment.scene
+
     def _observe(self, render: bool) -> Observation:
         assert self._environment is not None
         return self._environment.observe(render=render)
 
     def _ask(self) -> Turn:
-        config, task = self._config, self._built[0]
+        config, task, instruction = self._config, self._built[0], self._scene.instruction
         self._asked = self._observe(config.preprocessor is not None or self._spec.images != "none")
         if self._spec.label:
             assert self._environment is not None
@@ -191,7 +199,7 @@ class Worker:
             self._labels.append(expert_chunk(self._environment, self._expert, config.chunk))
         inputs = None
         if config.preprocessor is not None:
-            inputs = config.preprocessor(self._asked, task.language)
+            inputs = config.preprocessor(self._asked, instruction)
         return Turn(
             self._spec.key,
             self._step,
@@ -201,7 +209,7 @@ class Worker:
             gripper_qpos=self._asked.gripper_qpos,
             motion=np.asarray(np.mean(self._executed or [_STILL], axis=0), np.float32),
             between=self._between,
-            instruction=task.language,
+            instruction=instruction,
             max_steps=task.max_steps,
         )
 
@@ -209,7 +217,7 @@ class Worker:
         spec, task, config = self._spec, self._built[0], self._config
         return Episode(
             key=spec.key,
-            instruction=task.language,
+            instruction=self._scene.instruction,
             outcome=outcome,
             max_steps=task.max_steps,
             assets=config.assets,
@@ -219,6 +227,7 @@ class Worker:
             steps=self._recording.steps(),
             contacts=tuple(self._contacts),
             queries=no_queries(config.chunk, np.stack(self._labels) if self._labels else None),
+            variation=str(self._scene),
         )
 
 

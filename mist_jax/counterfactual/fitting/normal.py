@@ -14,6 +14,7 @@ from mist_jax.record.contact import DEFAULT_HORIZON
 from mist_jax.record.episode import UNSTEERED, Episode
 from mist_jax.record.event import first_normal
 from mist_jax.risk.features import numbered
+from mist_jax.simulator.variation.levels import plain_suite
 
 MIN_STATES = 20
 KEPT = (4, 8, 16, 32, 64)
@@ -94,7 +95,7 @@ def gather_normals(
             features.append(fork_features(episode, int(row), reads, layer, place))
             normals.append(normal)
             key = episode.key
-            scenes.append((key.suite, key.task_id, key.initial_state))
+            scenes.append((plain_suite(key.suite), key.task_id, key.initial_state))
     if not normals:
         raise UserError("no unsteered episode has a harmful contact: no normal to learn")
     tasks = numbered([scene[:2] for scene in scenes])

@@ -16,6 +16,7 @@ from mist_jax.record.event import first_events, first_normal, harmful_events
 from mist_jax.risk.features import numbered
 from mist_jax.risk.labels import driven_events
 from mist_jax.signed import MOTIONS
+from mist_jax.simulator.variation.levels import plain_suite
 
 Harm = Literal["soon", "later"]
 ENDS = ("soon", "later", "success")
@@ -133,7 +134,7 @@ def gather_branches(
     other = sorted({name for fork in kept for name in ends[fork]} - set(names))
     nothing = np.full(len(ENDS), np.nan)
     columns = {name: np.stack([facts[fork][name] for fork in kept]) for name in facts[kept[0]]}
-    scenes = [(key.suite, key.task_id, key.initial_state) for key, _ in kept]
+    scenes = [(plain_suite(key.suite), key.task_id, key.initial_state) for key, _ in kept]
     return BranchTable(
         model=model,
         place=place,

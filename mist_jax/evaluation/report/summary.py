@@ -14,6 +14,7 @@ from mist_jax.evaluation.dose import dose_of
 from mist_jax.evaluation.equivalence import equivalence_p
 from mist_jax.evaluation.metrics import (
     METRICS,
+    OBSTACLE_METRICS,
     Pair,
     difference,
     differences,
@@ -108,12 +109,20 @@ def _arm(own: Sequence[EpisodeResult], results: Sequence[EpisodeResult]) -> dict
         "harm": None if arm == UNSTEERED else _plain(harm(matched)),
         "untouched_pairs": untouched,
         "untouched_pairs_alike": alike,
+        "obstacle": _obstacle(own),
         "mean_gate": float(np.mean(gates)) if gates else None,
         "dose": _plain(dose_of(own)),
         "alarm_rate": _alarm_rate(own),
         "alarms": _alarms(own),
         "seconds_per_query": float(np.median(seconds)) if seconds else None,
     }
+
+
+def _obstacle(own: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    """SafeLIBERO's measure, beside harmful contacts; None where no scene has an obstacle."""
+    if all(result.obstacle is None for result in own):
+        return None
+    return {name: _plain(measure(metric, own)) for name, metric in OBSTACLE_METRICS.items()}
 
 
 def _alarm_rate(own: Sequence[EpisodeResult]) -> list[float] | None:

@@ -25,7 +25,19 @@ def verdicts(summary: Mapping[str, Any]) -> list[str]:
             safe = round(found["value"] * found["n"])
             opening = f"{arm}: {safe} of {found['n']} episodes are safe successes"
             lines.append(f"{opening}{_idle(arms, arm)}{_comparison(summary, arm)}")
-    return lines
+    return lines + [_obstacle(arm, arms[arm]["obstacle"]) for arm in arms if arms[arm]["obstacle"]]
+
+
+def _obstacle(arm: str, found: Mapping[str, Any]) -> str:
+    """SafeLIBERO's measure in a sentence: contacts and forces are not asked for."""
+    avoidance, both = found["avoidance"], found["both"]
+    if avoidance["value"] is None:
+        return f"{arm}, by SafeLIBERO's measure: nothing is known."
+    spared, won = (round(one["value"] * one["n"]) for one in (avoidance, both))
+    return (
+        f"{arm}, by SafeLIBERO's measure: the obstacle was displaced (over 1 mm) in "
+        f"{avoidance['n'] - spared} of {avoidance['n']} episodes; {won} succeeded without."
+    )
 
 
 def _idle(arms: Mapping[str, Any], arm: str) -> str:

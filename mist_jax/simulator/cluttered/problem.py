@@ -23,6 +23,8 @@ def with_obstacles(problem_class: type, corridor: Corridor) -> type:
     """
 
     class Cluttered(problem_class):
+        has_obstacles = True
+
         def _load_objects_in_arena(self, mujoco_arena: Any) -> None:
             super()._load_objects_in_arena(mujoco_arena)
             for obstacle in OBSTACLES:

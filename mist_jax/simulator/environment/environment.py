@@ -1,5 +1,6 @@
 """One LIBERO task in simulation: deterministic resets, steps, observations, snapshots."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +11,18 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.errors import UserError
-from mist_jax.record.observation import Observation
+from mist_jax.record.observation import AGENT_CAMERA, Observation
 from mist_jax.simulator.environment.control import ControlLoop
 from mist_jax.simulator.environment.observation import SAMPLED_SUBSTEP, ObservationReader, Sample
 from mist_jax.simulator.environment.rendering import choose_gl
+from mist_jax.simulator.environment.start import moved_start
 from mist_jax.simulator.libero.assets import Assets
 from mist_jax.simulator.libero.initial_states import load_initial_states
 from mist_jax.simulator.libero.libero_package import quiet
 from mist_jax.simulator.libero.problem import CONTROL_HZ, Changeable, build_problem, seeded
 from mist_jax.simulator.libero.sampled_scenes import SAMPLED, check_initial_state, sampling_seed
 from mist_jax.simulator.libero.suite import Task
+from mist_jax.simulator.variation.scene import VariedScene
 
 DIMENSIONS = len(ACTION_DIMENSIONS)
 SUBSTEPS = 500 // CONTROL_HZ
@@ -47,6 +50,7 @@ class Snapshot:
       controller: the controller's arrays and flags.
       sample: what `observe` shows.
       timestep: control steps since the reset.
+      scene: how the task is varied in it.
     """
 
     before: np.ndarray
@@ -56,6 +60,7 @@ class Snapshot:
     controller: dict[str, Any]
     sample: Sample
     timestep: int
+    scene: VariedScene
 
 
 class Environment:
@@ -68,6 +73,7 @@ class Environment:
       parsed_problem: its BDDL file as a dictionary.
       sim, model, data: robosuite's simulation, and MuJoCo's own model and data within it.
       substep_observers: called after every physics substep.
+      scene: how the task is varied since the last reset: its instruction too.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class Environment:
         self._reader = ObservationReader(self.robosuite_env, camera_res, render)
         self._before = self._state()
         self._sample = self._sample_now()
+        self.scene = self._draw_scene(0, 0)
 
     @functools.cached_property
     def initial_states(self) -> np.ndarray:
@@ -133,13 +140,16 @@ class Environment:
 
         Args:
           initial_state: index into `initial_states`, or from 1000 on of a sampled scene.
-          seed: draws the poses of the fixtures, which the initial state does not hold.
+          seed: draws the poses of the fixtures, which the initial state does not hold, and, with
+            the initial state, how the suite's variation looks in this scene.
           settle_steps: no-op steps to run; default: the task's own number.
 
         Raises:
           UserError: there is no such initial state.
+          SimulatorError: the objects or the arm have no free place.
         """
         state = self.initial_state(initial_state)
+        scene = self._draw_scene(initial_state, seed)
         env = self.robosuite_env
         with quiet(), seeded(seed):
             self._place_objects()
@@ -147,6 +157,9 @@ class Environment:
         env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
         self.sim.set_state_from_flattened(state)
         self.sim.forward()
+        if scene.variation.robot and not moved_start(env, scene):
+            raise SimulatorError(f"{self._where()}: no free place for the arm")
+        self._show(scene)
         self._before = self._state()
         self._sample = self._sample_now()
         env._post_process()
@@ -263,9 +276,29 @@ class Environment:
         LIBERO samples it 2 ms before the step ends; for the state at the end read `data`.
 
         Args:
-          render: whether to add the images, uint8 [camera_res, camera_res, 3].
+          render: whether to add the images, uint8 [camera_res, camera_res, 3]; those of a scene
+            with sensor noise have it, always the same at one step.
         """
-        return self._reader.read(self._sample, render)
+        seen = self._reader.read(self._sample, render)
+        if self.scene.noise is None or not seen.images:
+            return seen
+        spoilt = self.scene.noise(seen.images[AGENT_CAMERA], self.robosuite_env.timestep)
+        return dataclasses.replace(seen, images={**seen.images, AGENT_CAMERA: spoilt})
+
+    def _draw_scene(self, initial_state: int, seed: int) -> VariedScene:
+        task = self.task
+        return VariedScene.draw(
+            task.variation,
+            suite=task.plain_suite,
+            task_id=task.task_id,
+            instruction=task.language,
+            initial_state=initial_state,
+            seed=seed,
+        )
+
+    def _show(self, scene: VariedScene) -> None:
+        self.scene = scene
+        self._reader.move_camera(scene.viewpoint)
 
     def snapshot(self) -> Snapshot:
         """The state of the episode now, to come back to with `restore`."""
@@ -282,6 +315,7 @@ class Environment:
             },
             sample=self._sample,
             timestep=self.robosuite_env.timestep,
+            scene=self.scene,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -298,6 +332,7 @@ class Environment:
         self._before = snapshot.before
         self._sample = snapshot.sample
         self.robosuite_env.timestep = snapshot.timestep
+        self._show(snapshot.scene)
 
     def close(self) -> None:
         """Frees the renderer."""

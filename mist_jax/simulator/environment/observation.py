@@ -6,8 +6,9 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 
-from mist_jax.record.observation import CAMERAS, Observation
+from mist_jax.record.observation import AGENT_CAMERA, CAMERAS, Observation
 from mist_jax.simulator.environment.rendering import SceneRenderer
+from mist_jax.simulator.variation.viewpoint import Viewpoint, moved_camera
 
 # LIBERO's observables sample in the substep with this index, the last but one of a control
 # step, because its forced updates at reset shift their clock by two substeps.
@@ -50,6 +51,9 @@ class ObservationReader:
         }
         self._cameras = {name: sim.model.camera_name2id(name) for name in CAMERAS}
         self._renderer = None if render == "none" else SceneRenderer(sim, data, camera_res, render)
+        agent = self._cameras[AGENT_CAMERA]
+        self._usual_view = self._model.cam_pos[agent].copy(), self._model.cam_quat[agent].copy()
+        self._ground = max(0.0, float(robosuite_env.workspace_offset[2]))
 
     def read(self, sample: Sample, render: bool) -> Observation:
         """The observation of a sample; see `Environment.observe`."""
@@ -75,6 +79,14 @@ class ObservationReader:
             },
             images=images,
         )
+
+    def move_camera(self, viewpoint: Viewpoint | None) -> None:
+        """Shows the scene from another viewpoint, or (None) from the usual one, until told else."""
+        pose = self._usual_view
+        if viewpoint is not None:
+            pose = moved_camera(*pose, self._ground, viewpoint)
+        agent = self._cameras[AGENT_CAMERA]
+        self._model.cam_pos[agent], self._model.cam_quat[agent] = pose
 
     def close(self) -> None:
         """Frees the renderer."""

@@ -57,8 +57,8 @@ def _accepted(suite: Suite, task_ids: list[int], word: str) -> dict[int, tuple[i
             f"{POOLS[pool][-1]}), or make one ({how})"
         )
     table = SceneTable.read(suite.scenes)
-    if table.suite != suite.name:
-        raise UserError(f"{suite.scenes} holds scenes of {table.suite}, not of {suite.name}")
+    if table.suite != suite.plain_suite:
+        raise UserError(f"{suite.scenes} holds scenes of {table.suite}, not of {suite.plain_suite}")
     scenes = {task_id: table.pools[pool].get(task_id, ()) for task_id in task_ids}
     least = int(number) if colon else 1
     for task_id, accepted in scenes.items():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mist_jax.errors import UserError
+from mist_jax.simulator.libero.libero_package import package_folder
 from mist_jax.simulator.libero.sampled_scenes import SAMPLED
 from mist_jax.simulator.libero.suite import Task
 
@@ -60,6 +61,9 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_torch_zip(path: Path) -> np.ndarray:
+    advice = "get it again from where the suite was published"
+    if path.is_relative_to(package_folder()):
+        advice = "install hf-libero==0.1.4 again"
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -67,14 +71,12 @@ def _read_torch_zip(path: Path) -> np.ndarray:
                 raise pickle.UnpicklingError("no single data.pkl")
             states = _ArrayUnpickler(io.BytesIO(archive.read(names[0]))).load()
     except FileNotFoundError:
-        raise UserError(f"no initial states at {path}: install hf-libero==0.1.4 again") from None
+        raise UserError(f"no initial states at {path}: {advice}") from None
     except Exception as error:
         # A damaged pickle can raise almost anything.
-        raise UserError(
-            f"damaged initial states in {path} ({error}): install hf-libero==0.1.4 again"
-        ) from error
+        raise UserError(f"damaged initial states in {path} ({error}): {advice}") from error
     if not _is_table(states):
-        raise UserError(f"{path} holds no float64 table: install hf-libero==0.1.4 again")
+        raise UserError(f"{path} holds no float64 table: {advice}")
     return states
 
 

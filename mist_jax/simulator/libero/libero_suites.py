@@ -14,7 +14,7 @@ def _files(suite: str) -> tuple[TaskFiles, ...]:
     return tuple(
         TaskFiles(
             name=name,
-            language=_language(name),
+            language=instruction_of(name),
             bddl_file=folder / "bddl_files" / suite / f"{name}.bddl",
             initial_states_file=folder / "init_files" / suite / f"{name}.pruned_init",
         )
@@ -31,8 +31,8 @@ def _task_names(folder: Path, suite: str) -> list[str]:
     raise UserError(f"{path} holds no table of tasks: install hf-libero==0.1.4 again")
 
 
-def _language(name: str) -> str:
-    """The instruction, as LIBERO derives it from the name."""
+def instruction_of(name: str) -> str:
+    """The instruction of a task, as LIBERO derives it from the task's name."""
     if not name[0].isupper():
         return name.replace("_", " ")
     # LIBERO-100 names start with a room and a scene: KITCHEN_SCENE10_close_the_drawer.

@@ -24,8 +24,8 @@ SAMPLED = range(1000, 9000)
 
 
 def sampling_seed(task: Task, index: int) -> int:
-    """The seed, 32 bits, of a sampled scene: a function of suite, task id and index alone."""
-    name = f"{task.suite}/{task.task_id}/{index}"
+    """The seed, 32 bits, of a sampled scene: a function of plain suite, task id and index alone."""
+    name = f"{task.plain_suite}/{task.task_id}/{index}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mist_jax.errors import UserError
+from mist_jax.simulator.variation.levels import PLAIN, Variation
 
 AssetKind = Literal["libero", "lite"]
 
@@ -55,7 +56,7 @@ class Task:
       settle_steps: no-op steps between a reset and the first observation.
       predicates: how its goal is read.
       prepare: called once in a process before a scene of it is built.
-      problem: as in `Suite`.
+      problem, variation, varies: as in `Suite`.
     """
 
     suite: str
@@ -69,6 +70,13 @@ class Task:
     predicates: Predicates = Predicates()
     prepare: Callable[[], None] | None = None
     problem: Callable[[type], type] | None = None
+    variation: Variation = PLAIN
+    varies: str = ""
+
+    @property
+    def plain_suite(self) -> str:
+        """The suite whose placements the initial states are."""
+        return self.varies or self.suite
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,9 @@ class Suite:
         problem: a suite whose scenes hold or place more than a BDDL file can say.
       scenes: the table of its accepted sampled scenes (`SceneTable`), for
         `--initial_states=tuning`, `sealed` and `study`; None where there is none.
+      variation: how its scenes differ from those of the suite that it `varies`, by name
+        (`varied_suite.py` makes such suites).
+      varies: that suite; empty where it is no other's variation.
     """
 
     name: str
@@ -102,11 +113,18 @@ class Suite:
     prepare: Callable[[], None] | None = None
     problem: Callable[[type], type] | None = None
     scenes: Path | None = None
+    variation: Variation = PLAIN
+    varies: str = ""
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that a dataset's keys cannot hold."""
         if not re.fullmatch(r"[A-Za-z0-9_]+", self.name):
             raise UserError(f"the suite name {self.name!r} may hold letters, digits and _ only")
+
+    @property
+    def plain_suite(self) -> str:
+        """The suite whose placements the initial states are."""
+        return self.varies or self.name
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -129,6 +147,8 @@ def _tasks(suite: Suite) -> tuple[Task, ...]:
             predicates=suite.predicates,
             prepare=suite.prepare,
             problem=suite.problem,
+            variation=suite.variation,
+            varies=suite.varies,
         )
         for task_id, files in enumerate(suite.files())
     )

@@ -1,4 +1,4 @@
-"""The table of suites: LIBERO's, the cluttered ones, and those of MIST_EXTENSIONS."""
+"""The table of suites: LIBERO's, the cluttered ones, SafeLIBERO's, those of MIST_EXTENSIONS."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,10 +7,13 @@ from mist_jax.errors import UserError
 from mist_jax.extensions import extension_rows
 from mist_jax.simulator.libero.cluttered_suites import CLUTTERED_SUITES
 from mist_jax.simulator.libero.libero_suites import LIBERO_SUITES
+from mist_jax.simulator.libero.safelibero_suites import SAFELIBERO_SUITES
 from mist_jax.simulator.libero.suite import Suite, Task
+from mist_jax.simulator.libero.varied_suite import vary
+from mist_jax.simulator.variation.levels import AXES, Variation
 
-# Those that need no extension.
-OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES)
+# Those that need no extension; SafeLIBERO's need its files.
+OWN_SUITES = (*LIBERO_SUITES, *CLUTTERED_SUITES, *SAFELIBERO_SUITES)
 
 
 def suites() -> Mapping[str, Suite]:
@@ -28,14 +31,21 @@ def suites() -> Mapping[str, Suite]:
 
 
 def find_suite(name: str) -> Suite:
-    """One suite. Raises UserError for an unknown one."""
+    """One suite: a row of the table, or one varied as its name says (`libero_spatial_camera2`).
+
+    Raises:
+      UserError: it is unknown, or varied in no way that there is.
+    """
     rows = suites()
-    if name not in rows:
-        raise UserError(
-            f"there is no suite {name!r}: valid ones are {', '.join(rows)}, or one of a "
-            "module that --extensions names"
-        )
-    return rows[name]
+    if name in rows:
+        return rows[name]
+    varied = Variation.of_name(name)
+    if varied is not None and varied[0] in rows:
+        return vary(rows[varied[0]], varied[1])
+    raise UserError(
+        f"there is no suite {name!r}: valid ones are {', '.join(rows)}, or one of a module that "
+        f"--extensions names; each also varied by {', '.join(AXES)}, such as libero_spatial_camera1"
+    )
 
 
 def load_suite(name: str) -> tuple[Task, ...]:

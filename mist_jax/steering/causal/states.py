@@ -13,6 +13,7 @@ from mist_jax.record.observation import Observation
 from mist_jax.record.picture import decode_picture
 from mist_jax.risk.features import numbered
 from mist_jax.risk.splits import deal_groups
+from mist_jax.simulator.variation.levels import plain_suite
 
 PARTS = 5
 FIT, CHOOSE, TEST = 0, 1, 2  # what the states of a scene are for; three, one and one part of five
@@ -78,7 +79,7 @@ def gather_states(
         for (episode, order), count in zip(drawn, share, strict=True)
         for query in np.sort(order[:count])
     ]
-    scenes = [(e.key.suite, e.key.task_id, e.key.initial_state) for e, _ in rows]
+    scenes = [(plain_suite(e.key.suite), e.key.task_id, e.key.initial_state) for e, _ in rows]
     states = CausalStates(
         inputs=tuple(query_inputs(e, query, policy.preprocessor) for e, query in rows),
         instruction=np.asarray([e.instruction for e, _ in rows]),

@@ -1,0 +1,1 @@
+"""SafeLIBERO's official files, in a folder of the user's own."""

@@ -1,0 +1,1 @@
+"""Scenes of a suite made harder along LIBERO-plus's axes: camera, robot, noise, words, layout."""
