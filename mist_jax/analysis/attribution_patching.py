@@ -108,8 +108,8 @@ def action_gradients(
     inputs: Any,
     along: Float[Array, "B C A"],
     pushes: tuple[LayeredPush, ...],
-) -> tuple[Float[Array, "B L S D"], ...]:
-    """d<normalised actions, along>/d(each push) at the pushes; of each example by its own."""
+) -> tuple[Array, ...]:
+    """d<normalised actions, along>/d(each push) at the pushes, as each push is shaped."""
 
     def weighed(values: tuple[Array, ...]) -> Float[Array, ""]:
         pushed = zip(pushes, values, strict=True)
