@@ -14,11 +14,11 @@
 """
 # Inside one query: what each layer would do, and where it looks
 
-A policy is asked for a chunk of eight actions. This notebook asks every layer of the language model
-what it would do if it were the last (the *action lens*), and shows which tokens, and which places in
-the camera's pictures, the action tokens look at (*attention maps*). You learn at which depth a motion
-is decided, and to distrust attention as an explanation. About half a minute on two cores, at
-mist-nano's size; a converted 7B policy needs only another name below.
+A policy is asked for a chunk of eight actions. This notebook asks every layer of the language
+model what it would do if it were the last (the *action lens*), and shows which tokens, and which
+places in the camera's pictures, the action tokens look at (*attention maps*). You learn at which
+depth a motion is decided, and to distrust attention as an explanation. About half a minute on two
+cores, at mist-nano's size; a converted 7B policy needs only another name below.
 """
 
 # %%
@@ -40,8 +40,8 @@ print(moments[0].instruction)
 """
 ## What the policy sees
 
-Pictures as the policy gets them: the scene's camera above, the wrist's below, one column a query of
-the same episode. The simulator's pictures are of *lite* assets, the stand-ins that come with
+Pictures as the policy gets them: the scene's camera above, the wrist's below, one column a query
+of the same episode. The simulator's pictures are of *lite* assets, the stand-ins that come with
 mist_jax; set `MIST_LIBERO_ASSETS` and `assets="auto"` for LIBERO's own.
 """
 
@@ -88,8 +88,8 @@ assert np.median(apart[:, -2]) < 0.5 * np.median(apart[:, 0])
 ## Where the action tokens look
 
 `attention_maps` makes the weights of every head from the block's input, beside the forward: asking
-for them changes nothing that `predict` computes. First by the role of the token looked at: the mean
-over queries and action tokens, one line a role, thin lines for single heads.
+for them changes nothing that `predict` computes. First by the role of the token looked at: the
+mean over queries and action tokens, one line a role, thin lines for single heads.
 """
 
 # %%
@@ -108,9 +108,9 @@ plt.show()
 
 # %% [markdown]
 """
-Then over the patches of the scene's camera, for the query that the lens was shown of: the mean of the
-action tokens and heads, one picture a layer. Whether the policy *uses* what it looks at is another
-question: the notebook on patching asks it.
+Then over the patches of the scene's camera, for the query that the lens was shown of: the mean of
+the action tokens and heads, one picture a layer. Whether the policy *uses* what it looks at is
+another question: the notebook on patching asks it.
 """
 
 # %%

@@ -14,10 +14,10 @@
 """
 # A direction of your own, in closed loop
 
-You make a steering direction (here "move up", from the policy's own Jacobian), measure on other scenes
-what it does to the action and to the dimensions it should leave alone, and then let it act in whole
-episodes. You learn the difference between a direction that is *named* after a motion and one that
-causes it, and how an arm of your own gets into a rollout. About a minute on two cores.
+You make a steering direction (here "move up", from the policy's own Jacobian), measure on other
+scenes what it does to the action and to the dimensions it should leave alone, and then let it act
+in whole episodes. You learn the difference between a direction that is *named* after a motion and
+one that causes it, and how an arm of your own gets into a rollout. About a minute on two cores.
 """
 
 # %%
@@ -41,11 +41,11 @@ held_out = see_moments(policy, "libero_spatial", 5, (32,), queries=6, assets="li
 """
 ## The direction
 
-`policy.jacobian` is how the executed action changes with a push on the action tokens after a layer:
-one row a dimension. The smallest push that raises z by one action unit and changes nothing else, to
-first order, is a column of its pseudo-inverse; one direction for all states takes the mean Jacobian.
-Beside it a direction in the way that is more usual: mean activation where the policy goes up minus
-where it goes down, scaled to raise z by as much on these states.
+`policy.jacobian` is how the executed action changes with a push on the action tokens after a
+layer: one row a dimension. The smallest push that raises z by one action unit and changes nothing
+else, to first order, is a column of its pseudo-inverse; one direction for all states takes the
+mean Jacobian. Beside it a direction in the way that is more usual: mean activation where the
+policy goes up minus where it goes down, scaled to raise z by as much on these states.
 """
 
 # %%
@@ -68,8 +68,8 @@ print(
 """
 ## What it does to the action, on other scenes
 
-Pushed by a growing coefficient on scenes of another task: the change of z should be the coefficient
-(the grey line), the change of the other dimensions zero.
+Pushed by a growing coefficient on scenes of another task: the change of z should be the
+coefficient (the grey line), the change of the other dimensions zero.
 """
 
 # %%
@@ -110,9 +110,9 @@ assert 0.5 < slope < 1.5
 """
 ## In closed loop
 
-An arm says what is done to each query. This one pushes up by 0.4 action units (2 cm a step) during the
-first three queries and then lets go. The policy sees where it ends up and corrects itself: what a
-push does to the *episode* is not what it does to one action, and has to be measured there.
+An arm says what is done to each query. This one pushes up by 0.4 action units (2 cm a step) during
+the first three queries and then lets go. The policy sees where it ends up and corrects itself:
+what a push does to the *episode* is not what it does to one action, and has to be measured there.
 """
 
 # %%
@@ -171,7 +171,8 @@ for (task, state, arm), episode in episodes.items():
 
 # %% [markdown]
 """
-To have a direction judged beside others, with controls of the same dose and intervals, put the same
-few lines into a file as a steering method and give it to `experiments.extract_steering_vectors` and
-`experiments.run_evaluation`: "A steering method" and "An arm" in docs/extending.md.
+To have a direction judged beside others, with controls of the same dose and intervals, put the
+same few lines into a file as a steering method and give it to
+`experiments.extract_steering_vectors` and `experiments.run_evaluation`: "A steering method" and
+"An arm" in docs/extending.md.
 """

@@ -14,12 +14,12 @@
 """
 # Patching: which activations the action depends on, and when
 
-Two runs of a policy differ in what they do. Give one of them, at one layer, some activations of the
-other: the part that makes it do what the other did carries what the difference depends on. You learn
-where on its way through the model an action is: in the image tokens at first, in the action tokens at
-the end. Then the same is foretold by one backward pass (*attribution patching*), for every token, and
-compared with the truth: good between similar runs, far too small between different ones. About a
-minute on two cores.
+Two runs of a policy differ in what they do. Give one of them, at one layer, some activations of
+the other: the part that makes it do what the other did carries what the difference depends on. You
+learn where on its way through the model an action is: in the image tokens at first, in the action
+tokens at the end. Then the same is foretold by one backward pass (*attribution patching*), for
+every token, and compared with the truth: good between similar runs, far too small between
+different ones. About a minute on two cores.
 """
 
 # %%
@@ -45,10 +45,10 @@ seen = {
 """
 ## Pairs of runs
 
-Pairs of two kinds, twelve each, always with the same instruction. *Another scene*: the same task and
-query, other places of the objects; the actions differ a little. *Another moment*: the same episode two
-queries later; the hand is elsewhere, and often the gripper is to close. Each pair has a recipient,
-whose run is changed, and a donor, whose activations it gets.
+Pairs of two kinds, twelve each, always with the same instruction. *Another scene*: the same task
+and query, other places of the objects; the actions differ a little. *Another moment*: the same
+episode two queries later; the hand is elsewhere, and often the gripper is to close. Each pair has
+a recipient, whose run is changed, and a donor, whose activations it gets.
 """
 
 # %%
@@ -74,10 +74,12 @@ kinds = {"another scene": slice(0, len(scene)), "another moment": slice(len(scen
 
 What is measured: with chunks of executed actions $a$ (all eight steps and seven dimensions),
 
-$$\\text{closed} = \\frac{\\langle a_\\text{patched} - a_\\text{recipient},\\; a_\\text{donor} - a_\\text{recipient}\\rangle}{\\|a_\\text{donor} - a_\\text{recipient}\\|^2}$$
+$$\\text{closed} = \\frac{\\langle a_\\text{patched} - a_\\text{recipient},\\;
+a_\\text{donor} - a_\\text{recipient}\\rangle}
+{\\|a_\\text{donor} - a_\\text{recipient}\\|^2}$$
 
-0 where the patch did nothing, 1 where it made the donor's action. Layer $l$ means the residual stream
-after block $l$. Every token of a role is replaced by the donor's token at the same place.
+0 where the patch did nothing, 1 where it made the donor's action. Layer $l$ means the residual
+stream after block $l$. Every token of a role is replaced by the donor's token at the same place.
 """
 
 # %%
@@ -104,9 +106,9 @@ for kind, rows in kinds.items():
 # %% [markdown]
 """
 At the first layer the difference is in the image tokens, and next to nothing else matters: not the
-robot's own state, not the prompt. From layer 1 to 3 it moves over to the action tokens, and after the
-last layer it is all there: the head reads nothing else. The two shares need not add up to one: a part
-that was read already and is not yet used up is in both places or, to a patch, in neither.
+robot's own state, not the prompt. From layer 1 to 3 it moves over to the action tokens, and after
+the last layer it is all there: the head reads nothing else. The two shares need not add up to one:
+a part that was read already and is not yet used up is in both places or, to a patch, in neither.
 """
 
 # %%
@@ -121,8 +123,9 @@ assert (np.diff(image) < 0.05).all(), "what the image tokens carry alone only de
 """
 ## Attribution patching
 
-One backward pass gives the gradient of the closed share by every activation; times the difference of
-the two runs it foretells what each patch does (Nanda 2023). Each point is a pair, a layer and a part.
+One backward pass gives the gradient of the closed share by every activation; times the difference
+of the two runs it foretells what each patch does (Nanda 2023). Each point is a pair, a layer and a
+part.
 """
 
 # %%
@@ -151,10 +154,10 @@ assert correlation["another scene"] > correlation["another moment"]
 
 # %% [markdown]
 """
-Between similar runs the gradient says what patching says. Between different ones it ranks parts but
-foretells far too little: from an open gripper to a closed one the action does not change along a
-straight line, and the gradient where it starts does not see the far side. Take it to find candidates,
-and patch these.
+Between similar runs the gradient says what patching says. Between different ones it ranks parts
+but foretells far too little: from an open gripper to a closed one the action does not change along
+a straight line, and the gradient where it starts does not see the far side. Take it to find
+candidates, and patch these.
 
 ## Which patches of the picture
 

@@ -14,11 +14,11 @@
 """
 # Two checkpoints beside each other
 
-mist-nano does libero_spatial, mist-nano-object does libero_object: the same architecture, trained on
-other tasks from the same kind of start. This notebook compares their parameters, their activations
-(linear CKA, layer by layer, which does not care how axes are turned) and their actions on the same
-observations. You learn what to read from each of the three, and why CKA of few samples needs its
-correction. About half a minute on two cores.
+mist-nano does libero_spatial, mist-nano-object does libero_object: the same architecture, trained
+on other tasks from the same kind of start. This notebook compares their parameters, their
+activations (linear CKA, layer by layer, which does not care how axes are turned) and their actions
+on the same observations. You learn what to read from each of the three, and why CKA of few samples
+needs its correction. About half a minute on two cores.
 """
 
 # %%
@@ -44,9 +44,9 @@ for suite, moments in seen.items():
 ## Parameters
 
 For every parameter the cosine between the two and the relative distance $|b - a| / |a|$. Networks
-trained from different starts have a cosine near 0 and a distance near $\\sqrt 2$; fine-tuned ones are
-close. One point a parameter, a stack of blocks counting as one; matrices alone, since norms and
-biases start alike.
+trained from different starts have a cosine near 0 and a distance near $\\sqrt 2$; fine-tuned ones
+are close. One point a parameter, a stack of blocks counting as one; matrices alone, since norms
+and biases start alike.
 """
 
 # %%
@@ -69,10 +69,10 @@ for one in closest:
 """
 ## Activations
 
-Linear CKA of every layer of one with every layer of the other, over the observations of both suites:
-1 where the two sort the observations alike. Left: the action tokens, debiased; middle: the image
-tokens; right: why debiased. There one policy's activations are set beside its own, but with the
-observations shuffled, so that nothing is in common: the plain estimate still says a lot is.
+Linear CKA of every layer of one with every layer of the other, over the observations of both
+suites: 1 where the two sort the observations alike. Left: the action tokens, debiased; middle: the
+image tokens; right: why debiased. There one policy's activations are set beside its own, but with
+the observations shuffled, so that nothing is in common: the plain estimate still says a lot is.
 """
 
 # %%
@@ -114,9 +114,9 @@ assert np.abs(shuffled[True]).max() < min(shuffled[False])
 """
 ## Actions
 
-The same observation, two chunks: the mean absolute difference by dimension, on observations of either
-suite. In executed action units: translation 1 is 5 cm a step, rotation 1 is 0.5 rad, the gripper goes
-from -1 to 1.
+The same observation, two chunks: the mean absolute difference by dimension, on observations of
+either suite. In executed action units: translation 1 is 5 cm a step, rotation 1 is 0.5 rad, the
+gripper goes from -1 to 1.
 """
 
 # %%

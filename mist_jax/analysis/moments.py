@@ -1,4 +1,4 @@
-"""Moments of a policy at work in simulation: real observations to look inside at, without a dataset."""
+"""Moments of a policy at work in simulation: real observations to look inside at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def see_moments(
     What `roll_out` would ask of the same scenes; an episode that reaches its goal gives fewer.
 
     Raises:
-        UserError: no state or query, or there is no such suite, task or state, or assets are absent.
+        UserError: no state or query, no such suite, task or state, or assets are absent.
     """
     if queries < 1 or not initial_states:
         raise UserError("name at least one initial state and one query to see")

@@ -1,4 +1,4 @@
-"""Attribution patching: the slope of real patches, and the patches themselves where all is linear."""
+"""Attribution patching: the slope of real patches, and patches themselves where all is linear."""
 
 import dataclasses
 
