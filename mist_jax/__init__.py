@@ -18,6 +18,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
     from mist_jax.action_units import to_units
+    from mist_jax.analysis.activation_patching import activation_patching
+    from mist_jax.analysis.attention import attention_maps
+    from mist_jax.analysis.attribution_patching import attribution_patching
+    from mist_jax.analysis.comparison import (
+        compare_actions,
+        compare_activations,
+        compare_parameters,
+    )
+    from mist_jax.analysis.lens import action_lens
+    from mist_jax.analysis.moments import see_moments
+    from mist_jax.analysis.similarity import linear_cka
+    from mist_jax.analysis.site_part import SitePart
     from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
     from mist_jax.episodes.reader import load_episodes, read_episodes
     from mist_jax.errors import UserError
@@ -67,15 +79,24 @@ _HOME = {
     "RiskHead": "intervention.risk_head",
     "SIGNED_MOTIONS": "axes",
     "SITES": "policy.openvla_oft.sites",
+    "SitePart": "analysis.site_part",
     "Steering": "intervention.steering",
     "SteeringBank": "steering.bank",
     "ThresholdGate": "intervention.gate",
     "UserError": "errors",
+    "action_lens": "analysis.lens",
+    "activation_patching": "analysis.activation_patching",
     "arm_rows": "evaluation.arms.registry",
+    "attention_maps": "analysis.attention",
+    "attribution_patching": "analysis.attribution_patching",
+    "compare_actions": "analysis.comparison",
+    "compare_activations": "analysis.comparison",
+    "compare_parameters": "analysis.comparison",
     "event_labels": "risk.labels",
     "failure_labels": "risk.labels",
     "gather_samples": "risk.features",
     "judge": "evaluation.judge",
+    "linear_cka": "analysis.similarity",
     "load_episodes": "episodes.reader",
     "load_policy": "loading",
     "make_environment": "simulator.environment.make",
@@ -86,6 +107,7 @@ _HOME = {
     "roll_out": "rollout.acting.single",
     "save_bank": "steering.checkpoint",
     "save_risk_head": "risk.study.checkpoint",
+    "see_moments": "analysis.moments",
     "summarise": "evaluation.report.summary",
     "to_units": "action_units",
     "write_report": "evaluation.report.document",
@@ -109,16 +131,25 @@ __all__ = [
     "Push",
     "Replace",
     "RiskHead",
+    "SitePart",
     "Steering",
     "SteeringBank",
     "ThresholdGate",
     "UserError",
     "__version__",
+    "action_lens",
+    "activation_patching",
     "arm_rows",
+    "attention_maps",
+    "attribution_patching",
+    "compare_actions",
+    "compare_activations",
+    "compare_parameters",
     "event_labels",
     "failure_labels",
     "gather_samples",
     "judge",
+    "linear_cka",
     "load_episodes",
     "load_policy",
     "make_environment",
@@ -129,6 +160,7 @@ __all__ = [
     "roll_out",
     "save_bank",
     "save_risk_head",
+    "see_moments",
     "summarise",
     "to_units",
     "write_report",

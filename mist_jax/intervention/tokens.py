@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from mist_jax.axes import Array, Bool, Float
+from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.errors import UserError
 
 ACTION_TOKENS = "action"
@@ -30,14 +30,19 @@ def chosen_tokens(
     return jnp.einsum("btr,r->bt", token_role, tokens) > 0
 
 
+def token_order(chosen: Bool[Array, "B T"], count: int) -> Int[Array, "B T"]:
+    """Which of the chosen tokens each one is, 0-based; -1: not chosen, or beyond `count`."""
+    order = jnp.cumsum(chosen, axis=1) - 1
+    return jnp.where(chosen & (order < count), order, -1)
+
+
 def spread(push: Float[Array, "B S D"], chosen: Bool[Array, "B T"]) -> Float[Array, "B #T D"]:
     """A push for every token: one for all chosen ones (S is 1), or the s-th for the s-th chosen.
 
     Chosen tokens beyond the last get none; what others get does not matter to an operator.
     """
-    count = push.shape[1]
-    if count == 1:
+    if push.shape[1] == 1:
         return push
-    order = jnp.cumsum(chosen, axis=1) - 1
-    own = jnp.take_along_axis(push, jnp.clip(order, 0, count - 1)[..., None], axis=1)
-    return jnp.where((chosen & (order < count))[..., None], own, 0)
+    order = token_order(chosen, push.shape[1])
+    own = jnp.take_along_axis(push, jnp.maximum(order, 0)[..., None], axis=1)
+    return jnp.where((order >= 0)[..., None], own, 0)

@@ -161,6 +161,28 @@ class ReadsOutEarly(Protocol):
         ...
 
 
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """What a model may give beside: where its layers' attention looks."""
+
+    def attention_weights(
+        self,
+        parameters: dict[str, Any],
+        inputs: Any,
+        intervention: Intervention | None,
+        layers: tuple[int, ...],
+    ) -> tuple[Float[Array, "B layers H T S"], Float[Array, "B T R"]]:
+        """Attention of the named layers under an intervention, and each token's role, float32.
+
+        Rows sum to one over the tokens before the padding, whose own rows are zero; roles are
+        one-hot over `TOKEN_ROLES`, zero for padding.
+
+        Raises:
+            UserError: the model cannot tell.
+        """
+        ...
+
+
 def steerable_layers(model: PolicyModel) -> int:
     """Layers of a model that can be steered: those of a prediction's `gate`."""
     return next((site.layers for site in model.sites.values() if site.steerable), 0)

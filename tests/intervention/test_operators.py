@@ -18,6 +18,7 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operator import Edited, Operator
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.operators.conceptor import Conceptor
+from mist_jax.intervention.operators.layered_push import LayeredPush
 from mist_jax.intervention.operators.project import Project
 from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.registry import OPERATORS
@@ -73,6 +74,9 @@ def make(name: str, strength: np.ndarray, site: str = "llm.resid", seed: int = 0
     if name == "push":
         push = rng.normal(size=(BATCH, 1, WIDTH)) * strength[:, None, None]
         return Push.of(push, only, **options)
+    if name == "layered_push":
+        push = rng.normal(size=(BATCH, LAYERS, 1, WIDTH)) * strength[:, None, None, None]
+        return LayeredPush.of(push * only[:, None, None], **options)
     if name == "causal_push":
         table = TableMap.of(rng.normal(size=(BATCH, DIMS, 1, WIDTH)))
         turn = np.eye(DIMS) * strength[:, None, None]
@@ -154,7 +158,7 @@ def test_arrays_of_an_operator_are_data_and_its_site_is_static(name, parameters)
 def test_replace_puts_the_value_there_and_nowhere_else(parameters):
     operator = make("replace", ON)
     after = run(parameters, operator).activations["llm.resid"]
-    expected = np.broadcast_to(operator.value[:, LAYER, None], after[:, LAYER].shape)
+    expected = np.broadcast_to(operator.value[:, LAYER], after[:, LAYER].shape)
     np.testing.assert_array_equal(after[:, LAYER], expected)
 
 
@@ -165,6 +169,32 @@ def test_patching_the_activations_of_another_run_gives_its_actions(parameters):
     first = run(parameters, patched)
     again = run(parameters, dataclasses.replace(patched, value=jnp.flip(patched.value, 0)))
     np.testing.assert_allclose(first.actions, jnp.flip(again.actions, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("role", ["image", "prompt"])
+def test_replace_gives_each_token_its_own_value_and_leaves_those_beyond(role, parameters):
+    site = f"llm.resid:{role}"
+    before = np.asarray(run(parameters, sites=(site,)).activations[site])
+    count = before.shape[2] - 2  # the last ones of the role get nothing
+    value = np.random.default_rng(0).normal(size=(BATCH, LAYERS, count, WIDTH)).astype(np.float32)
+    patch = Replace.of(value, np.eye(LAYERS)[LAYER], site=site)
+    after = np.asarray(run(parameters, patch, sites=(site,)).activations[site])
+    there = before[:, LAYER].any(-1)  # prompts of different length
+    there[:, count:] = False
+    expected = np.where(
+        there[..., None], np.pad(value[:, LAYER], ((0, 0), (0, 2), (0, 0))), before[:, LAYER]
+    )
+    np.testing.assert_array_equal(after[:, LAYER], expected)
+
+
+def test_a_layered_push_is_a_push_at_every_layer(parameters):
+    """Of every token its own; two layers at once are two pushes."""
+    rng = np.random.default_rng(0)
+    push = rng.normal(size=(BATCH, LAYERS, TINY.action_tokens, WIDTH)) * 0.1
+    push[:, [0, 2]] = 0
+    each = [Push.of(push[:, layer], np.eye(LAYERS)[layer]) for layer in (1, 3)]
+    together = run(parameters, LayeredPush.of(push)).activations["llm.resid"]
+    np.testing.assert_allclose(together, run(parameters, *each).activations["llm.resid"], atol=1e-5)
 
 
 def test_project_leaves_the_asked_share_of_the_component(parameters):
@@ -200,6 +230,7 @@ def test_operators_act_in_the_order_given(parameters):
         ("steering", "coefficient"),
         ("project", "fraction"),
         ("push", "push"),
+        ("layered_push", "push"),
         ("causal_push", "transform"),
         ("conceptor", "strength"),
     ],
@@ -207,7 +238,9 @@ def test_operators_act_in_the_order_given(parameters):
 def test_the_gradient_at_zero_is_that_of_finite_differences(name, field, parameters):
     operator, inputs = make(name, np.ones(BATCH)), tiny_inputs(LENGTHS)
     # A push as small as the activations that it meets: the tiny model is strongly curved.
-    unit = getattr(operator, field) * (0.05 if name in ("steering", "push", "conceptor") else 1.0)
+    unit = getattr(operator, field) * (
+        0.05 if name in ("steering", "push", "layered_push", "conceptor") else 1.0
+    )
     weight = np.random.default_rng(0).normal(size=(BATCH, TINY.chunk, DIMS)).astype(np.float32)
 
     @jax.jit
@@ -238,6 +271,7 @@ def causal(table=None, change=None, turn=None, **options) -> CausalPush:
     ("arguments", "message"),
     [
         (lambda: Replace.of(np.ones((1, 4)), np.ones(4)), "replace needs value"),
+        (lambda: LayeredPush.of(np.ones((1, 4, 8))), "a layered push must be"),
         (lambda: Replace.of(np.full((1, 4, 8), np.nan), np.ones(4)), "finite"),
         (lambda: Project.of(np.ones((2, 4, 8)), np.ones((1, 3))), "project needs directions"),
         (lambda: Project.of(np.ones((1, 4, 8)), np.full((1, 1), np.inf)), "finite"),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from mist_jax.intervention.operator import Operator
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.operators.conceptor import Conceptor
+from mist_jax.intervention.operators.layered_push import LayeredPush
 from mist_jax.intervention.operators.project import Project
 from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.operators.replace import Replace
@@ -20,6 +21,7 @@ OPERATORS: Mapping[str, type[Operator]] = MappingProxyType(
         "replace": Replace,
         "project": Project,
         "push": Push,
+        "layered_push": LayeredPush,
         "causal_push": CausalPush,
         "conceptor": Conceptor,
     }

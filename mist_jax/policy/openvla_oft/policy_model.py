@@ -16,12 +16,16 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import ModelSite, Pool
 from mist_jax.policy.openvla_oft.arithmetic import forward_flops
+from mist_jax.policy.openvla_oft.attention_weights import language_weights
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
+from mist_jax.policy.openvla_oft.sequence import layout_of
 from mist_jax.policy.openvla_oft.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.sites import sites_of, token_roles
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.policy.preprocessing.spec import PreprocessingSpec
+
+BLOCKS = "llm.resid:all"
 
 
 @dataclass(frozen=True)
@@ -159,3 +163,20 @@ class OpenVLAOFTModel:
         assert model.action_head is not None
         actions, _ = model.action_head(model.language.norm(tokens))
         return actions[0].astype(jnp.float32)
+
+    def attention_weights(
+        self,
+        parameters: dict[str, Any],
+        inputs: ModelInputs,
+        intervention: Intervention | None,
+        layers: tuple[int, ...],
+    ) -> tuple[Float[Array, "B layers H T S"], Float[Array, "B T R"]]:
+        """Of the language model, from a forward's block outputs."""
+        if self.config.action_head == "diffusion":
+            raise UserError("a diffusion head asks for many passes, each with its own attention")
+        outputs = self.apply(parameters, inputs, intervention, sites=(BLOCKS,), pool="tokens")
+        model = bound_model(self.config, parameters)
+        layout = layout_of(self.config, inputs.prompt_length, inputs.token_ids.shape[1])
+        embeddings, _ = model.embed(inputs, layout)
+        blocks = outputs.activations[BLOCKS]
+        return language_weights(model.language, embeddings, blocks, layout, layers), layout.role

@@ -1,0 +1,1 @@
+"""Looking inside: patching, attribution, attention, the lens, two policies beside each other."""

@@ -1,0 +1,41 @@
+"""Every notebook runs from top to bottom, and what it asserts on the way holds."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+jupytext = pytest.importorskip("jupytext")
+nbclient = pytest.importorskip("nbclient")
+pytest.importorskip("ipykernel")
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+def test_there_are_notebooks_and_they_begin_by_saying_what_one_learns():
+    assert len(NOTEBOOKS) >= 5
+    for path in NOTEBOOKS:
+        first = jupytext.read(path).cells[0]
+        assert first.cell_type == "markdown", path.name
+        assert first.source.startswith("# "), path.name
+        assert "ou learn" in first.source, path.name
+        assert "two cores" in first.source, f"{path.name} says how long it takes"
+
+
+@pytest.mark.libero
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_top_to_bottom(path: Path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    notebook = jupytext.read(path)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=580,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [one for one in outputs if "image/png" in one.get("data", {})]
+    assert pictures, "a notebook without a figure"
