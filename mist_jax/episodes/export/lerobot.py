@@ -83,11 +83,13 @@ def export_lerobot(
             robot_type=ROBOT,
             use_videos=pictures == "video",
         )
-        for done, episode in enumerate(episodes_of(directory, outcomes), start=1):
-            for frame in lerobot_frames(episode, info):
-                written.add_frame(frame)
-            if len(episode.steps):
-                written.save_episode()
-            progress(done, total)
-        written.finalize()
+        try:
+            for done, episode in enumerate(episodes_of(directory, outcomes), start=1):
+                for frame in lerobot_frames(episode, info):
+                    written.add_frame(frame)
+                if len(episode.steps):
+                    written.save_episode()
+                progress(done, total)
+        finally:
+            written.finalize()  # else it writes into the folder when it is collected, at any time
     return final
