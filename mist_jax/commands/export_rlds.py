@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mist_jax.episodes.export import check_tensorflow, export_rlds
+from mist_jax.episodes.export.tfrecord import check_tensorflow, export_rlds
 from mist_jax.record.episode import OUTCOMES
 
 _DATA_DIR = flags.DEFINE_string(

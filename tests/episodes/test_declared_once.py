@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mist_jax.episodes.codec import decode_episode, encode_episode
-from mist_jax.episodes.export import HarmfulSteps
+from mist_jax.episodes.export.harmful_steps import HarmfulSteps
 from mist_jax.episodes.rlds import RLDSSteps
 from mist_jax.episodes.schema import RECORDS, Records, episode_features, metadata_features
 from mist_jax.episodes.shards import commit_shards, write_shard

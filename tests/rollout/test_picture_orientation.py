@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from mist_jax.episodes.codec import decode_episode, encode_episode
-from mist_jax.episodes.export import _columns
+from mist_jax.episodes.export.tfrecord import _columns
 from mist_jax.episodes.schema import episode_features
 from mist_jax.policy.preprocessing.images import ImagePreprocessing
 from mist_jax.record.observation import CAMERAS, Observation

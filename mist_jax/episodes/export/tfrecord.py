@@ -7,45 +7,23 @@ harmful contacts as two numbers per step, and scalar metadata.
 
 import importlib.util
 import itertools
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mist_jax.disk import PARTIAL, full_disk_is_clear
 from mist_jax.episodes.codec import metadata_columns, step_columns
 from mist_jax.episodes.columns import Values, rows, write_columns
-from mist_jax.episodes.dataset_info import DatasetInfo, load_info
-from mist_jax.episodes.index import read_index
+from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.episodes.export.choice import check_exportable, count_of, episodes_of, whole_export
+from mist_jax.episodes.export.harmful_steps import HarmfulSteps
 from mist_jax.episodes.pictures import picture_columns
-from mist_jax.episodes.reader import read_episodes
 from mist_jax.episodes.schema import features_of, metadata_features, step_features
 from mist_jax.episodes.shards import VERSION
 from mist_jax.errors import UserError
-from mist_jax.record.column import column, columns_of
+from mist_jax.record.column import columns_of
 from mist_jax.record.episode import Episode
 
 _EPISODES_PER_SHARD = 64
-
-
-@dataclass(frozen=True)
-class HarmfulSteps:
-    """Per control step [N]: the harmful contacts, as what is rectangular."""
-
-    harmful_contact: np.ndarray = field(metadata=column(np.bool_))
-    peak_force: np.ndarray = field(metadata=column(np.float32, doc="N, 0 without such a contact"))
-
-    @classmethod
-    def of(cls, episode: Episode) -> "HarmfulSteps":
-        """Those of an episode."""
-        peak = np.zeros(len(episode.steps), np.float32)
-        for contact in episode.contacts:
-            if contact.harmful:
-                peak[contact.step] = max(peak[contact.step], contact.peak_force)
-        return cls(harmful_contact=peak > 0, peak_force=peak)
 
 
 def check_tensorflow() -> None:
@@ -81,28 +59,12 @@ def export_rlds(
             none of its episodes qualifies, the result exists already, or the disk is full.
     """
     check_tensorflow()
-    info = load_info(directory)
-    if info.images != "step":
-        raise UserError(
-            f"{directory} keeps images={info.images}; the tools that train on RLDS need a picture "
-            "per step: collect with --images=step"
-        )
-    wanted = [entry for entry in read_index(directory) if entry.outcome in outcomes]
-    if not wanted:
-        raise UserError(f"{directory} has no episode with outcome {' or '.join(outcomes)}")
+    info = check_exportable(directory, outcomes, "the tools that train on RLDS")
     final = output_dir / name / VERSION
-    if final.exists():
-        raise UserError(f"{final} exists already; remove it or name another folder")
-    scratch = final.with_name(VERSION + PARTIAL)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        with full_disk_is_clear(output_dir):
-            episodes = (e for e in read_episodes(directory, images=True) if e.outcome in outcomes)
-            _write(scratch, name, info, episodes, len(wanted), progress)
-            scratch.replace(final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with whole_export(final) as folder:
+        folder.mkdir()
+        total = count_of(directory, outcomes)
+        _write(folder, name, info, episodes_of(directory, outcomes), total, progress)
     return final
 
 

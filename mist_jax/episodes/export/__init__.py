@@ -1,0 +1,1 @@
+"""A dataset of episodes in the forms that other tools train on."""
