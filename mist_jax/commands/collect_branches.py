@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich.table import Table
 
-from mist_jax.commands.flags import simulation_flags
+from mist_jax.commands.flags import policy_flags, simulation_flags
 from mist_jax.commands.flags.dataset_folders import data_folders
 from mist_jax.commands.start import binary
 from mist_jax.counterfactual.offsets import OffsetSet
@@ -112,8 +112,8 @@ def main() -> None:
             wants=lambda key: key.initial_state in wanted.get((key.suite, key.task_id), ()),
             advance=lambda: bar.advance(1, ""),
         )
-    policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
-    batch_size = simulation_flags.BATCH_SIZE.value or there.batch_size
+    policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+    batch_size = policy_flags.BATCH_SIZE.value or there.batch_size
     actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
     config = dataclasses.replace(
         simulation_flags.worker_config(assets.kind, policy),
@@ -206,7 +206,7 @@ def _check_flags(there: DatasetInfo) -> None:
     from mist_jax.loading import find_policy
     from mist_jax.policy.checkpoint import read_card
 
-    name = simulation_flags.MODEL_NAME.value
+    name = policy_flags.MODEL_NAME.value
     acting = name if name == simulation_flags.EXPERT else read_card(find_policy(name)).identity
     if acting != there.model or name == simulation_flags.EXPERT:
         raise UserError(

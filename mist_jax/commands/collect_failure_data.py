@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from mist_jax.commands.flags import perturbation_flags, simulation_flags
+from mist_jax.commands.flags import perturbation_flags, policy_flags, simulation_flags
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
@@ -59,7 +59,7 @@ def main() -> None:
     probes = check_probes(_PROBES.value)
 
     check_output(Path(_SAVE_DIR.value), "collection")
-    expert = simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT
+    expert = policy_flags.MODEL_NAME.value == simulation_flags.EXPERT
     if expert and probes:
         raise UserError("--probes ask a policy, and --model_name=expert is none: leave them out")
     if not expert or _IMAGES.value != "none" or simulation_flags.SAVE_VIDEO.value != "none":
@@ -84,10 +84,8 @@ def main() -> None:
 
     policy, actor, batch_size = None, ExpertActor(), 1
     if not expert:
-        policy = load_policy(
-            simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value
-        )
-        batch_size = simulation_flags.batch_size()
+        policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+        batch_size = policy_flags.batch_size()
         actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
         if probes:
             actor = ProbingActor(actor, policy, probes)

@@ -8,12 +8,17 @@ Run again, the same command goes on where it stopped. `--interventions=none` nee
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from absl import flags
 
-from mist_jax.commands.flags import perturbation_flags, simulation_flags, study_flags
+from mist_jax.commands.flags import (
+    arm_flags,
+    perturbation_flags,
+    policy_flags,
+    simulation_flags,
+    study_flags,
+)
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_arms
@@ -28,80 +33,25 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.arms.beforehand.oracle import Oracle
     from mist_jax.evaluation.arms.beforehand.replays import Replays
     from mist_jax.evaluation.arms.row import Need
-    from mist_jax.evaluation.learnt_parts import LearntParts
     from mist_jax.evaluation.run_setup import RunSetup
-    from mist_jax.policy.policy import Policy
-    from mist_jax.steering.causal.bank import Form
 
 flags.adopt_module_key_flags(simulation_flags)
 flags.adopt_module_key_flags(perturbation_flags)
 flags.adopt_module_key_flags(study_flags)
+flags.adopt_module_key_flags(arm_flags)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
-_RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
-_CAUSAL_BANK = flags.DEFINE_string(
-    "causal_bank", None, "Folder that extract_steering_vectors wrote: pushes by the Jacobian."
-)
-_STEERING_VECTORS = flags.DEFINE_string(
-    "steering_vectors", None, "Folder that extract_steering_vectors wrote: directions."
-)
 _INTERVENTIONS = flags.DEFINE_list(
     "interventions",
     ["none", "safe_stop", "placebo", "mist"],
     f"Arms, or those of --extensions: {'; '.join(f'{row.name} ({row.what})' for row in ARMS)}.",
 )
 _N_EPISODES = flags.DEFINE_integer("n_episodes", 10, "Episodes per task and arm.", 1)
-_INTENT = flags.DEFINE_string(
-    "intent",
-    "against_motion",
-    "What is wanted at an alarm: against_motion, or another of the causal bank's intents.",
-)
-_PUSH = flags.DEFINE_enum(
-    "push",
-    "table",
-    ["table", "linear", "exact"],
-    "The Jacobian that pushes are made by: averages of tasks and phases (table), one that follows "
-    "the activations (linear), or that of the query's own inputs (exact: more than a second pass).",
-)
-_COEFFICIENT = flags.DEFINE_float(
-    "coefficient",
-    0.08,
-    "Size of a wanted change in x, y or z: metres commanded over a chunk.",
-    0.0,
-    0.4,
-)
-_ROTATION_COEFFICIENT = flags.DEFINE_float(
-    "rotation_coefficient",
-    0.4,
-    "Size of a wanted change in roll, pitch or yaw: radians commanded over a chunk.",
-    0.0,
-    4.0,
-)
-_BRAKE = flags.DEFINE_float(
-    "brake",
-    0.0,
-    "Share of the policy's own motion against the wanted change that is taken away as well: with 1 "
-    "an approach is stopped, then pushed off.",
-    0.0,
-    1.0,
-)
-_METHOD = flags.DEFINE_string("method", "contrast", "Which of the steering vectors push.")
-_ALLOW_UNPROVEN = flags.DEFINE_bool(
-    "allow_unproven",
-    False,
-    "Push along steering vectors also where they were measured not to do what their names say.",
-)
 _REPLAY_FROM = flags.DEFINE_string(
     "replay_from", None, "For the arm replayed: folder of an earlier evaluation with mist."
 )
 _ORACLE_FROM = flags.DEFINE_string(
     "oracle_from", None, "For the arm oracle: folder of unsteered episodes of the same scenes."
-)
-_RISK_THRESHOLD = flags.DEFINE_list(
-    "risk_threshold",
-    [],
-    "Risk above which a motion alarms: one number, one per dimension or one per signed motion; "
-    "default: as the risk head was calibrated.",
 )
 _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     "equivalence_margin",
@@ -124,14 +74,12 @@ def main() -> None:
     perturbation = perturbation_flags.perturbation()
     states = study_flags.initial_states(registered)
     arms = tuple(name.strip() for name in _INTERVENTIONS.value)
-    if simulation_flags.MODEL_NAME.value == simulation_flags.EXPERT:
+    if policy_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
     check_opening(states, arms, registered=registered is not None)
     check_output(Path(_OUTPUT_DIR.value), "evaluation")
     parts: dict[Need, FlagHolder[Any]] = {
-        "risk": _RISK_HEAD,
-        "causal": _CAUSAL_BANK,
-        "directions": _STEERING_VECTORS,
+        **arm_flags.parts(),
         "replay": _REPLAY_FROM,
         "oracle": _ORACLE_FROM,
     }
@@ -146,25 +94,19 @@ def main() -> None:
     recorded, layers = simulation_flags.recorded(_SITES.value, _LAYERS.value)
 
     # Imported after the flags were found right: this takes seconds.
-    from mist_jax.action_units import to_units
     from mist_jax.checkpoint import code_version
     from mist_jax.evaluation.arms.acting import check_acting
     from mist_jax.evaluation.arms.build import build_arms, build_controller
-    from mist_jax.evaluation.arms.run_numbers import RunNumbers
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
-    from mist_jax.evaluation.run_setup import RunSetup, per_motion, trained_scenes
+    from mist_jax.evaluation.run_setup import RunSetup, trained_scenes
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.acting.policy_actor import PolicyActor
 
-    asked = None
-    if _RISK_THRESHOLD.value:
-        asked = per_motion(_RISK_THRESHOLD.value, "--risk_threshold", most=1.0)
-    if registered is not None:
-        asked = registered.threshold
-    policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
-    learnt = _learnt_parts(policy)
+    asked = arm_flags.asked_threshold() if registered is None else registered.threshold
+    policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+    learnt = arm_flags.learnt_parts(policy)
     config = simulation_flags.worker_config(assets.kind, policy)
     threshold = learnt.threshold if asked is None else asked
     causal, directions = learnt.causal is not None, learnt.directions is not None
@@ -173,13 +115,13 @@ def main() -> None:
         assets=assets.kind,
         risk_head=learnt.risk_digest,
         causal_bank=learnt.causal_digest,
-        intent=_INTENT.value if causal else "",
-        push=_PUSH.value if causal else "",
-        coefficient=_COEFFICIENT.value if causal or directions else 0.0,
-        rotation_coefficient=_ROTATION_COEFFICIENT.value if causal or directions else 0.0,
-        brake=_BRAKE.value if causal else 0.0,
+        intent=arm_flags.INTENT.value if causal else "",
+        push=arm_flags.PUSH.value if causal else "",
+        coefficient=arm_flags.COEFFICIENT.value if causal or directions else 0.0,
+        rotation_coefficient=arm_flags.ROTATION_COEFFICIENT.value if causal or directions else 0.0,
+        brake=arm_flags.BRAKE.value if causal else 0.0,
         steering_vectors=learnt.directions_digest,
-        method=_METHOD.value if directions else "",
+        method=arm_flags.METHOD.value if directions else "",
         threshold=to_optional(threshold),
         equivalence_margin=_EQUIVALENCE_MARGIN.value,
         horizon=learnt.horizon,
@@ -188,7 +130,7 @@ def main() -> None:
         camera_res=config.camera_res,
         render=config.render,
         perturbation=str(perturbation),
-        batch_size=simulation_flags.batch_size(),
+        batch_size=policy_flags.batch_size(),
         policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         preregistration=None if registered is None else registered.as_json(),
@@ -198,17 +140,7 @@ def main() -> None:
     if registered is not None:
         registered.check(setup, states)
     replays, oracle, setup = _earlier_runs(setup)
-    numbers = RunNumbers(
-        alarm_threshold=np.asarray(threshold, np.float32),
-        size=to_units(setup.coefficient, setup.rotation_coefficient, config.chunk),
-        brake=setup.brake,
-        causal=learnt.causal,
-        intent=_INTENT.value,
-        form=cast("Form", _PUSH.value),
-        directions=learnt.directions,
-        replays=replays,
-        oracle=oracle,
-    )
+    numbers = arm_flags.run_numbers(learnt, threshold, config.chunk, replays=replays, oracle=oracle)
     made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
     check_acting(made, numbers, reader, policy.sites, policy.layers)
     if reader is not None or causal:
@@ -244,35 +176,18 @@ def main() -> None:
     print("\n".join(write_report(plan.directory, results)))
 
 
-def _learnt_parts(policy: "Policy") -> "LearntParts":
-    from mist_jax.evaluation.learnt_parts import load_learnt_parts
-
-    return load_learnt_parts(
-        policy,
-        risk=_folder(_RISK_HEAD),
-        causal=_folder(_CAUSAL_BANK),
-        directions=_folder(_STEERING_VECTORS),
-        method=_METHOD.value,
-        allow_unproven=_ALLOW_UNPROVEN.value,
-    )
-
-
 def _earlier_runs(setup: "RunSetup") -> "tuple[Replays | None, Oracle | None, RunSetup]":
     """What arms draw from other folders, and the setup that names their episodes."""
     from mist_jax.evaluation.earlier_runs import load_oracle, load_replays
 
     replays = oracle = None
     replay_hash = oracle_hash = ""
-    if folder := _folder(_REPLAY_FROM):
+    if folder := arm_flags.folder(_REPLAY_FROM):
         replays, replay_hash = load_replays(folder, setup)
-    if folder := _folder(_ORACLE_FROM):
+    if folder := arm_flags.folder(_ORACLE_FROM):
         oracle, oracle_hash = load_oracle(folder, setup)
     return (
         replays,
         oracle,
         dataclasses.replace(setup, replay_from=replay_hash, oracle_from=oracle_hash),
     )
-
-
-def _folder(flag: "FlagHolder[Any]") -> Path | None:
-    return Path(flag.value) if flag.value else None

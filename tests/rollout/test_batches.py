@@ -73,9 +73,9 @@ def test_a_neighbour_with_a_longer_prompt_changes_nothing(policy):
 _ASK = """
 import sys
 from absl import flags
-from mist_jax.commands.flags import simulation_flags
+from mist_jax.commands.flags import policy_flags, simulation_flags
 flags.FLAGS(sys.argv)
-print(simulation_flags.batch_size())
+print(policy_flags.batch_size())
 """
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
-from mist_jax.commands.flags import extension_flags
+from mist_jax.commands.flags import extension_flags, policy_flags
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.initial_state_choice import choose_initial_states
@@ -37,11 +37,6 @@ ENV = flags.DEFINE_string(
     "libero_spatial",
     f"Suite: {', '.join(suite.name for suite in OWN_SUITES)}, or one of --extensions.",
 )
-MODEL_NAME = flags.DEFINE_string(
-    "model_name",
-    "mist-nano",
-    "Converted model folder, hub id, a shipped one such as mist-nano, or, to collect, expert.",
-)
 TASK_IDS = flags.DEFINE_string("task_ids", "", "Tasks of the suite, such as 0-4,7; default all.")
 INITIAL_STATES = flags.DEFINE_string(
     "initial_states",
@@ -61,14 +56,6 @@ NUM_WORKERS = flags.DEFINE_integer(
     1,
     4096,
 )
-BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size",
-    None,
-    "Queries that one compiled call of the policy answers, short of which it is padded. Results "
-    "depend on it, and not on --num_workers. Default: 1 on a CPU, 8 on an accelerator.",
-    1,
-    4096,
-)
 RAY_ADDRESS = flags.DEFINE_string(
     "ray_address", None, "Ray cluster to simulate on, such as auto or host:6379; default: here."
 )
@@ -85,9 +72,6 @@ RENDER: flags.FlagHolder[Any] = flags.DEFINE_enum(
     ("exact", "fast"),
     "exact: LIBERO's own pictures; fast: no reflections, no multisampling, half the time.",
 )
-VERIFY = flags.DEFINE_bool(
-    "verify", True, "Compare the model's parameters with their digest: some 20 s for a 7B model."
-)
 SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "save_video",
     "none",
@@ -96,6 +80,7 @@ SAVE_VIDEO: flags.FlagHolder[Any] = flags.DEFINE_enum(
 )
 
 flags.adopt_module_key_flags(extension_flags)
+flags.adopt_module_key_flags(policy_flags)
 
 
 @flags.validator("env")
@@ -105,11 +90,6 @@ def _suite_is_there(name: str) -> bool:
     except UserError as error:
         raise flags.ValidationError(str(error)) from error
     return True
-
-
-flags.register_validator(
-    "model_name", lambda value: bool(value), "give a model folder, a hub id or mist-nano"
-)
 
 
 def task_ids() -> tuple[int, ...]:
@@ -152,7 +132,7 @@ def recorded(sites: Sequence[str], layers: str) -> "tuple[dict[str, Site], tuple
     from mist_jax.policy.model import steerable_layers
     from mist_jax.rollout.acting.kept_site import kept_site
 
-    model = read_card(find_policy(MODEL_NAME.value)).model
+    model = read_card(find_policy(policy_flags.MODEL_NAME.value)).model
     chosen = parse_ids(layers, steerable_layers(model), "layer")
     return {site: kept_site(model.sites, site, chosen) for site in sites}, chosen
 
@@ -162,13 +142,6 @@ def num_workers() -> int:
     if NUM_WORKERS.value is not None:
         return NUM_WORKERS.value
     return min(len(os.sched_getaffinity(0)), DEFAULT_MAX_WORKERS)
-
-
-def batch_size() -> int:
-    """`--batch_size`, or what suits the device."""
-    from mist_jax.rollout.acting.policy_actor import default_batch_size
-
-    return default_batch_size() if BATCH_SIZE.value is None else BATCH_SIZE.value
 
 
 def worker_config(assets: Literal["libero", "lite"], policy: "Policy | None") -> "WorkerConfig":

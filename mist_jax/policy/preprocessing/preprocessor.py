@@ -95,13 +95,32 @@ class Preprocessor:
         if isinstance(observation, Mapping):
             state = PROPRIO if self.takes_proprio else ()
             observation = Observation.from_libero(observation, (*self.cameras, *state))
+        return self.inputs(observation.images, self._state(observation), instruction)
+
+    def inputs(
+        self,
+        images: Mapping[str, np.ndarray],
+        state: Float[np.ndarray, "proprio"],
+        instruction: str,
+    ) -> PolicyInputs:
+        """The inputs of an observation whose state is told as `read_proprio` gives it.
+
+        Args:
+            images: by camera, uint8 [H, W, 3], as rendered: upside down.
+            state: end-effector position (m), axis-angle (rad), both finger positions (m); not read
+                where the policy takes none.
+            instruction: what the robot should do.
+
+        Raises:
+            UserError: as of calling it on an observation.
+        """
         if not instruction.strip():
             raise UserError("the instruction is empty; say what the robot should do")
-        images = [self.images(self._image(observation, camera)) for camera in self.cameras]
+        pictures = [self.images(self._image(images, camera)) for camera in self.cameras]
         prompt = prompt_of(instruction)
         return PolicyInputs(
-            images=np.stack(images),
-            proprio=self._proprio(observation),
+            images=np.stack(pictures),
+            proprio=self._proprio(state),
             token_ids=self.tokenizer(prompt),
             prompt=prompt,
         )
@@ -117,13 +136,15 @@ class Preprocessor:
         slope[-1] *= GRIPPER_SLOPE
         return slope
 
-    def _image(self, observation: Observation, camera: str) -> UInt8[np.ndarray, "height width 3"]:
-        if camera not in observation.images:
+    def _image(
+        self, images: Mapping[str, np.ndarray], camera: str
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        if camera not in images:
             raise UserError(
                 f"the observation has no image of {camera!r}; it has: "
-                f"{', '.join(sorted(observation.images)) or 'none'}"
+                f"{', '.join(sorted(images)) or 'none'}"
             )
-        image = observation.images[camera]
+        image = images[camera]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise UserError(
                 f"the observation's image of {camera!r} must be uint8 [H, W, 3], not "
@@ -131,18 +152,22 @@ class Preprocessor:
             )
         return image
 
-    def _proprio(self, observation: Observation) -> Float[np.ndarray, "proprio"]:
+    def _state(self, observation: Observation) -> Float[np.ndarray, "proprio"]:
         if not self.takes_proprio:
-            return np.zeros(0, np.float32)
+            return np.zeros(0)
         missing = [part for part in PROPRIO if not getattr(observation, part).size]
         if missing:
             raise UserError(f"the observation's {missing[0]} is empty; this policy takes it")
-        proprio = read_proprio(observation)
+        return read_proprio(observation)
+
+    def _proprio(self, state: Float[np.ndarray, "proprio"]) -> Float[np.ndarray, "proprio"]:
+        if not self.takes_proprio:
+            return np.zeros(0, np.float32)
         bounds = self.statistics.proprio
-        if bounds is None or len(bounds) != len(proprio):
+        if bounds is None or len(bounds) != len(state):
             raise UserError(
                 f"the statistics of {self.statistics.key!r} describe "
                 f"{0 if bounds is None else len(bounds)} proprio dimensions; the observation has "
-                f"{len(proprio)}"
+                f"{len(state)}"
             )
-        return normalise_proprio(proprio, bounds)
+        return normalise_proprio(state, bounds)

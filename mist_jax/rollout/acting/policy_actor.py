@@ -118,24 +118,32 @@ class PolicyActor:
             policy.intervention(batch_size, idle, controller.risk_head)
 
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
-        """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
+        """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes.
+
+        Where this raises, what is remembered of every episode is as it was.
+        """
         assert len(turns) <= self.batch_size
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for place, turn in enumerate(turns):
             groups.setdefault(self._shapes(turn), []).append(place)
         answers: dict[int, PolicyAnswer] = {}
+        remembered: dict[EpisodeKey, _Past] = {}
         spent = 0.0
         for shapes, places in groups.items():
             several = [turns[place] for place in places], [queries[place] for place in places]
-            answers |= zip(places, self._answer(*several, shapes), strict=True)
+            answered, after = self._answer(*several, shapes)
+            answers |= zip(places, answered, strict=True)
+            remembered |= after
             spent += self.latency
         self.latency = spent
+        self._pasts |= remembered
         return [answers[place] for place in range(len(turns))]
 
     def _answer(
         self, turns: Sequence[Turn], queries: Sequence[int], shapes: tuple[tuple[int, ...], ...]
-    ) -> list[PolicyAnswer]:
-        """Answers to turns whose inputs are padded to the same shapes, by one call."""
+    ) -> tuple[list[PolicyAnswer], dict[EpisodeKey, _Past]]:
+        """Answers to turns whose inputs are padded to the same shapes, by one call, and what is
+        to be remembered of them."""
         asked = list(zip(turns, queries, strict=True))
         inputs = [turn.inputs for turn in turns if turn.inputs is not None]
         assert len(inputs) == len(turns)
@@ -162,7 +170,7 @@ class PolicyActor:
         plain = prediction.actions
         if prediction.gate[: len(turns)].any():
             plain = predict([idle_row()] * self.batch_size).actions
-        answers = []
+        answers, after = [], {}
         for row, (turn, query) in enumerate(asked):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.signed_risk[row])
             wanted = np.array(prediction.wanted[row], np.float32)
@@ -170,7 +178,7 @@ class PolicyActor:
             alarms = pasts[row].alarms + 1 if alarmed else 0
             if prediction.memory is not None:
                 kept = jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), prediction.memory)
-                self._pasts[turn.key] = _Past(query + 1, kept, alarms)
+                after[turn.key] = _Past(query + 1, kept, alarms)
             raw = np.array(prediction.raw_actions[row])
             activations = {
                 site: np.array(prediction.activations[site][row][list(kept.layers)])
@@ -199,7 +207,7 @@ class PolicyActor:
                     error=error,
                 )
             )
-        return answers
+        return answers, after
 
     def _shapes(self, turn: Turn) -> tuple[tuple[int, ...], ...]:
         """Of a turn's padded inputs: a function of its prompt's length."""
@@ -212,11 +220,15 @@ class PolicyActor:
 
     def finish(self, episode: Episode, answers: Sequence[PolicyAnswer]) -> Episode:
         """The episode with its queries; a crashed one keeps none."""
-        self._pasts.pop(episode.key, None)
+        self.forget(episode.key)
         if episode.outcome == "crashed":
             return episode
         queries = dataclasses.replace(self._queries(answers), expert=episode.queries.expert)
         return dataclasses.replace(episode, queries=queries)
+
+    def forget(self, key: EpisodeKey) -> None:
+        """Keeps nothing of an episode that ends without `finish`."""
+        self._pasts.pop(key, None)
 
     def _queries(self, answers: Sequence[PolicyAnswer]) -> Queries:
         """The record of one episode's answers (at least one), in order."""

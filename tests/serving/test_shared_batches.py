@@ -1,0 +1,209 @@
+"""Clients share batches of one compiled forward, and nothing else."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+import mist_jax.policy.policy
+from mist_jax.rollout.acting.policy_actor import PolicyActor
+from tests.helpers.serving_samples import (
+    TEXT,
+    harness_observation,
+    observation,
+    openpi_by_hand,
+    openpi_request,
+    running,
+    served_of,
+)
+
+client_policy = pytest.importorskip("openpi_client.websocket_client_policy")
+connection = pytest.importorskip("vla_eval.connection")
+
+LONG = 60.0  # s; a batch that is not full within it fails its test
+
+
+def infer(there, *requests: dict[str, Any]) -> list[Any]:
+    client = client_policy.WebsocketClientPolicy("127.0.0.1", there.port)
+    return [client.infer(request)["actions"] for request in requests]
+
+
+def infer_as_harness(there, seen, steps: int) -> list[Any]:
+    async def go() -> list[Any]:
+        async with connection.Connection(there.url, max_retries=1) as client:
+            await client.start_episode({"task": {}})
+            return [(await client.act(harness_observation(seen)))["actions"] for _ in range(steps)]
+
+    return asyncio.run(go())
+
+
+def wait_for_clients(there, count: int) -> None:
+    until = time.monotonic() + LONG
+    while there.server.batcher.clients < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+class Held(PolicyActor):
+    """Answers when it is let; what it is asked is kept."""
+
+    def __init__(self, policy, batch: int):
+        super().__init__(policy, batch)
+        self.asked: list[int] = []
+        self.entered, self.let = threading.Event(), threading.Event()
+        self.let.set()
+
+    def answer(self, turns, queries):
+        self.asked.append(len(turns))
+        if any("boom" in turn.instruction for turn in turns):
+            raise RuntimeError("out of\nluck")
+        self.entered.set()
+        assert self.let.wait(LONG)
+        return super().answer(turns, queries)
+
+
+def test_four_clients_of_both_protocols_fill_every_batch_and_get_their_own_answers(
+    policy, monkeypatch
+):
+    seen = [observation(seed) for seed in range(4)]
+    expected = [policy.predict([one] * 4, [TEXT] * 4).actions[0] for one in seen]
+    calls: list[int] = []
+    forward = mist_jax.policy.policy.forward
+
+    def counted(model, parameters, batch, *rest, **more):
+        calls.append(len(batch.images))
+        return forward(model, parameters, batch, *rest, **more)
+
+    with running(served_of(policy, 4), wait=LONG) as there, ThreadPoolExecutor(4) as clients:
+        monkeypatch.setattr(mist_jax.policy.policy, "forward", counted)
+        asked = [openpi_request(one) for one in seen[:2]]
+        sockets = [connect(there.url, compression=None, max_size=None) for _ in range(4)]
+        wait_for_clients(there, 4)  # idle ones, that batches wait for until they have gone
+        answers = [clients.submit(infer, there, *[one] * 3) for one in asked]
+        answers += [clients.submit(infer_as_harness, there, one, 17) for one in seen[2:]]
+        wait_for_clients(there, 8)
+        for socket in sockets:
+            socket.__exit__(None, None, None)
+        said = [answer.result(LONG) for answer in answers]
+    assert calls == [4, 4, 4], "three chunks of each of four clients in three calls"
+    for chunks, wanted in zip(said[:2], expected[:2], strict=True):
+        for chunk in chunks:
+            np.testing.assert_array_equal(chunk, wanted)
+    for actions, wanted in zip(said[2:], expected[2:], strict=True):
+        np.testing.assert_array_equal(actions, [*wanted, *wanted, wanted[0]])
+
+
+def test_one_client_does_not_wait_for_company_that_cannot_come(policy):
+    with running(served_of(policy, 4), wait=LONG) as there:
+        began = time.monotonic()
+        infer(there, openpi_request(observation(0)))
+        assert time.monotonic() - began < LONG / 2
+        assert (there.server.batcher.batches, there.server.batcher.answered) == (1, 1)
+
+
+def test_a_question_waits_as_long_as_it_is_told_to_and_no_longer(policy):
+    with (
+        running(served_of(policy, 2), wait=0.5) as there,
+        connect(there.url, compression=None, max_size=None),
+    ):
+        wait_for_clients(there, 1)
+        began = time.monotonic()
+        infer(there, openpi_request(observation(0)))
+        assert time.monotonic() - began >= 0.5
+        assert there.server.batcher.batches == 1
+
+
+def test_a_client_that_goes_before_its_batch_is_full_is_not_asked_for(policy):
+    actor = Held(policy, 3)
+    with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(1) as pool:
+        actor.asked.clear()
+        idle = connect(there.url, compression=None, max_size=None)
+        leaving = connect(there.url, compression=None, max_size=None)
+        for socket in (idle, leaving):
+            socket.recv()
+        leaving.send(openpi_by_hand(openpi_request(observation(1))))
+        staying = pool.submit(infer, there, openpi_request(observation(2)))
+        wait_for_clients(there, 3)
+        until = time.monotonic() + LONG
+        while len(there.server.batcher._waiting) < 2:  # pyright: ignore
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        leaving.close()
+        idle.close()
+        [said] = staying.result(LONG)
+    assert actor.asked == [1]
+    wanted = policy.predict([observation(2)] * 3, [TEXT] * 3).actions[0]
+    np.testing.assert_array_equal(said, wanted)
+
+
+def test_a_client_that_goes_while_its_batch_runs_loses_nothing_of_its_neighbour(policy):
+    actor = Held(policy, 2)
+    with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(1) as pool:
+        actor.asked.clear()
+        leaving = connect(there.url, compression=None, max_size=None)
+        leaving.recv()
+        actor.let.clear()
+        actor.entered.clear()
+        staying = pool.submit(infer, there, openpi_request(observation(2)))
+        wait_for_clients(there, 2)
+        leaving.send(openpi_by_hand(openpi_request(observation(1))))
+        assert actor.entered.wait(LONG)
+        leaving.close()
+        actor.let.set()
+        [said] = staying.result(LONG)
+        assert not there.log
+    assert actor.asked == [2]
+    wanted = policy.predict([observation(2)] * 2, [TEXT] * 2).actions[0]
+    np.testing.assert_array_equal(said, wanted)
+
+
+@pytest.mark.parametrize("protocol", ["openpi", "vla-eval"])
+def test_an_error_of_the_policy_is_told_to_whose_question_it_is_of_alone(policy, protocol):
+    actor = Held(policy, 2)
+
+    def failing(there) -> str:
+        if protocol == "openpi":
+            with pytest.raises(RuntimeError) as told:
+                infer(there, openpi_request(observation(1), "boom"))
+            return str(told.value)
+
+        async def go() -> str:
+            async with connection.Connection(there.url, max_retries=1) as client:
+                with pytest.raises(RuntimeError) as told:
+                    await client.act(harness_observation(observation(1), "boom"))
+                action = await client.act(harness_observation(observation(3)))  # it goes on
+                wanted = policy.predict([observation(3)] * 2, [TEXT] * 2).actions[0]
+                np.testing.assert_array_equal(action["actions"], wanted[0])
+                return str(told.value)
+
+        return asyncio.run(go())
+
+    with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(2) as pool:
+        actor.asked.clear()
+        idle = connect(there.url, compression=None, max_size=None)
+        idle.recv()  # so that the first to ask waits for the other
+        error = pool.submit(failing, there)
+        wait_for_clients(there, 2)
+        answer = pool.submit(infer, there, openpi_request(observation(2)))
+        wait_for_clients(there, 3)
+        idle.close()
+        [said] = answer.result(LONG)
+        assert "the policy failed: RuntimeError: out of luck" in error.result(LONG)
+        assert len(there.log) == 1
+        assert "Traceback" in there.log[0]
+    assert actor.asked[:3] == [2, 1, 1], "together, then each by itself"
+    wanted = policy.predict([observation(2)] * 2, [TEXT] * 2).actions[0]
+    np.testing.assert_array_equal(said, wanted)
+
+
+def test_clients_are_told_that_the_server_goes(policy):
+    with running(served_of(policy)) as there:
+        socket = connect(there.url, compression=None, max_size=None)
+        socket.recv()
+    with pytest.raises(Exception, match="1001"):
+        socket.recv()
