@@ -77,7 +77,7 @@ def test_the_film_has_a_frame_per_step_and_ends_on_a_second_of_the_last(episode,
     write_video(path, episode)
     frames = imageio_ffmpeg.read_frames(str(path))
     meta = next(frames)
-    assert meta["size"] == (512, 448)
+    assert meta["size"] == (512, 462)
     assert len(list(frames)) == 5 + 20
     assert [one.name for one in path.parent.iterdir()] == ["one.mp4"]
 
