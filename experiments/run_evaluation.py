@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from absl import flags
 
-from experiments import binary, perturbation_flags, simulation_flags, study_flags
+from experiments import binary, perturbation_flags, report_flags, simulation_flags, study_flags
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 flags.adopt_module_key_flags(simulation_flags)
 flags.adopt_module_key_flags(perturbation_flags)
 flags.adopt_module_key_flags(study_flags)
+flags.adopt_module_key_flags(report_flags)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
 _RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
@@ -240,7 +241,8 @@ def main() -> None:
             part.check(list(plan.episodes()))
     print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
     results = evaluate(plan, simulation_flags.fleet_starter(config), actor)
-    print("\n".join(write_report(plan.directory, results)))
+    said = write_report(plan.directory, results, plan.directory, report_flags.PAIRS.value)
+    print("\n".join(said))
 
 
 def _learnt_parts(policy: "Policy") -> "LearntParts":

@@ -17,8 +17,8 @@ _NUMBERED = re.compile(r"(.+?)_(\d+)(?:_(.+))?")
 def readable_body(name: str) -> str:
     """`gripper0_right_gripper` -> "hand", `wooden_cabinet_1_cabinet_top` -> "wooden cabinet, top".
 
-    The number of an object is told from 2 on. Two bodies may have one name for people, so nothing is
-    told apart by it.
+    The number of an object is told from 2 on. Two bodies may have one name for people, so nothing
+    is told apart by it.
     """
     bare = re.sub(r"^(robot|gripper)\d+_", "", name)
     if bare in _ROBOT:

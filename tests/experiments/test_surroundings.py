@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from mist_jax.evaluation.report.figures import as_svg
 
 from mist_jax.errors import UserError
-from mist_jax.evaluation.report.figures import as_svg
 from mist_jax.figures import names_as_they_are, save_figures
 from mist_jax.weights.convert import _alone, convert_checkpoint
 

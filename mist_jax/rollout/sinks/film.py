@@ -29,7 +29,8 @@ def write_video(
 ) -> None:
     """Writes the episode's film; its steps must hold JPEGs of `AGENT_CAMERA`.
 
-    `threshold` [M] is the risk above which a signed motion alarms, where that is known. The film is published only once ffmpeg has ended well and left a file; else nothing is left.
+    `threshold` [M] is the risk above which a signed motion alarms, where that is known. The film
+    is published only once ffmpeg has ended well and left a file; else nothing is left.
 
     Raises:
         ValueError: a step has no picture.

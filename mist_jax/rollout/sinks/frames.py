@@ -108,10 +108,10 @@ class _Drawing:
         return self.threshold is None and value >= _NO_THRESHOLD
 
     def _riskier_way(self, risk: np.ndarray, dimension: int) -> tuple[int, float]:
-        """Index of the signed motion that is nearer to its alarm, and the risk from which it does."""
+        """Index of the signed motion that is nearer to its alarm, and the level of that."""
         ways = (2 * dimension, 2 * dimension + 1)
         known = self.threshold or (None,) * len(SIGNED_MOTIONS)
-        levels = [np.inf if known[way] is None else float(known[way] or 0.0) for way in ways]
+        levels = [np.inf if (level := known[way]) is None else level for way in ways]
         over = [float(risk[way]) - level for way, level in zip(ways, levels, strict=True)]
         if over[0] == over[1]:  # neither alarms
             over = [float(risk[way]) for way in ways]
