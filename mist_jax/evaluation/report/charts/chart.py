@@ -14,6 +14,7 @@ HARM, SAFE, STEERED = "#dc2626", "#059669", "#0d9488"  # legible on white and on
 SUBJECT, OTHER = "#0d9488", "#d97706"
 FAINT = "#8b98a9"
 _VERSION = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 _EMBED = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -35,9 +36,7 @@ class Chart:
     spec: Mapping[str, Any]
 
 
-def chart_of(
-    name: str, title: str, words: str, drawn: alt.LayerChart | alt.Chart, height: int
-) -> Chart:
+def chart_of(name: str, title: str, words: str, drawn: Drawn, height: int) -> Chart:
     """A chart as wide as its place in the page, and so many pixels high."""
     spec = drawn.to_dict()
     spec.pop("config", None)

@@ -70,7 +70,7 @@ def _detector(summary: Mapping[str, Any]) -> Chart | None:
             if found["value"] is not None:
                 low, high = found["interval"] or (found["value"],) * 2
                 rows.append({"motion": name, "by": which, "value": found["value"],
-                             "low": low, "high": high, "text": f"{found['value']:.2f}"})  # fmt: skip
+                             "low": low, "high": high})  # fmt: skip
     if not rows:
         return None
     scale = alt.Scale(domain=[0, 1])
