@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from mist_jax.commands.flags import report_flags
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 
@@ -32,6 +33,7 @@ _SHARE = flags.DEFINE_float(
 _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     "equivalence_margin", None, "Difference of rates below which arms count as equal.", 0.0, 1.0
 )
+flags.adopt_module_key_flags(report_flags)
 
 
 def main() -> None:
@@ -56,4 +58,4 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     # A report links to nothing outside of its folder.
     here = [dataclasses.replace(result, video=None) for result in results]
-    print("\n".join(write_report(output, here)))
+    print("\n".join(write_report(output, here, data, report_flags.PAIRS.value)))

@@ -16,6 +16,7 @@ from mist_jax.commands.flags import (
     arm_flags,
     perturbation_flags,
     policy_flags,
+    report_flags,
     simulation_flags,
     study_flags,
 )
@@ -39,6 +40,7 @@ flags.adopt_module_key_flags(simulation_flags)
 flags.adopt_module_key_flags(perturbation_flags)
 flags.adopt_module_key_flags(study_flags)
 flags.adopt_module_key_flags(arm_flags)
+flags.adopt_module_key_flags(report_flags)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
 _INTERVENTIONS = flags.DEFINE_list(
@@ -173,7 +175,8 @@ def main() -> None:
             part.check(list(plan.episodes()))
     print(f"{policy.identity} on {assets.kind} assets ({assets.source}): {', '.join(arms)}")
     results = evaluate(plan, simulation_flags.fleet_starter(config), actor)
-    print("\n".join(write_report(plan.directory, results)))
+    said = write_report(plan.directory, results, plan.directory, report_flags.PAIRS.value)
+    print("\n".join(said))
 
 
 def _earlier_runs(setup: "RunSetup") -> "tuple[Replays | None, Oracle | None, RunSetup]":

@@ -7,12 +7,14 @@ import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.evaluation.results import EpisodeResult
+from mist_jax.evaluation.statistics import wilson
 from mist_jax.risk.features import EpisodeFacts, Samples
 from mist_jax.risk.judging.evidence import CLOCK, Evidence, Forecast
 from mist_jax.risk.judging.metrics import auroc
 from mist_jax.risk.labels import EventLabels, Target, known_steps, labels_of
 from mist_jax.risk.perceptron.head import HEAD
 
+BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of predicted risk
 MIN_POSITIVES = 5  # queries before an event that a signed motion needs to be scored
 
 
@@ -39,6 +41,40 @@ def evidence_of(results: Sequence[EpisodeResult]) -> Evidence | None:
         usable=usable,
         n_positive=count,
     )
+
+
+def reliability_of(evidence: Evidence) -> list[dict[str, float]]:
+    """How often forecasts of the subject came true, in the bins of risk (from, to) that hold any.
+
+    All motions that can alarm, at valid queries, are counted together: `predicted` is the mean risk
+    of the `n` forecasts of a bin, `observed` the share of them whose event came within the horizon
+    (`events`), `low` and `high` Wilson's interval, which takes forecasts as independent.
+    """
+    head, rows = evidence.forecasts[evidence.subject], evidence.samples.valid
+    motions = np.isfinite(head.threshold).any(axis=0)
+    risk, came = (
+        head.risk[rows][:, motions].ravel(),
+        evidence.samples.risk[rows][:, motions].ravel(),
+    )
+    found = []
+    bins = np.clip(np.searchsorted(BINS, risk, side="right") - 1, 0, len(BINS) - 2)
+    for number in np.unique(bins):
+        own = bins == number
+        n, events = int(own.sum()), int(came[own].sum())
+        low, high = wilson(events, n)
+        found.append(
+            {
+                "from": BINS[number],
+                "to": BINS[number + 1],
+                "predicted": float(risk[own].mean()),
+                "observed": events / n,
+                "low": low,
+                "high": high,
+                "n": n,
+                "events": events,
+            }
+        )
+    return found
 
 
 def _clock(samples: Samples, usable: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def fill_dataset(
         with progress_bar(verb, wanted, "episode") as bar, start_fleet() as fleet:
             if wanted > source.missing:
                 bar.advance(wanted - source.missing, str(tally), resumed=True)
-            films = VideoSink(directory, video, bar.note)
+            films = VideoSink(directory, video, bar.note, info.setup.get("threshold"))
             sinks = (
                 DatasetSink(writer),  # first: what comes after may fail without losing the episode
                 films,

@@ -13,7 +13,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 import mist_jax
-from mist_jax.evaluation.report.document import gap_text, link_inside, p_text, write_report
+from mist_jax.evaluation.report.differing import differing, subject_of
+from mist_jax.evaluation.report.document import write_report
+from mist_jax.evaluation.report.episode_rows import link_inside
+from mist_jax.evaluation.report.lead import lead
+from mist_jax.evaluation.report.numbers import gap_text, p_text
 from mist_jax.evaluation.report.summary import summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
@@ -207,7 +211,7 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.urls += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -228,9 +232,36 @@ def test_the_page_is_closed_well_formed_and_a_function_of_the_results(tmp_path):
     parser = Links()
     parser.feed(pages[0])
     assert parser.open == []
-    assert [url for url in parser.urls if not url.startswith("data:")] == ["videos/a.mp4"]
-    assert "<script>" not in pages[0]
-    assert not re.search(r"url\(|@import", pages[0])
+    outside = {url for url in parser.urls if not url.startswith(("data:", "#"))}
+    assert outside == {"videos/a.mp4", "summary.json"}
+    assert "<script>alert" not in pages[0]
+    (style,) = re.findall(r"<style>(.*?)</style>", pages[0], re.DOTALL)
+    assert not re.search(r"url\(|@import", style)
+
+
+def test_every_section_that_the_page_leads_to_is_there_and_every_chart_has_a_specification(
+    tmp_path,
+):
+    write_report(tmp_path, study(tasks=3))
+    page = (tmp_path / "report.html").read_text()
+    anchors = re.findall(r'href="#(\w+)"', page)
+    assert len(anchors) > 5
+    assert set(anchors) <= set(re.findall(r'id="(\w+)"', page))
+    specs = json.loads(re.findall(r'id="specs">(.*?)</script>', page, re.DOTALL)[0])
+    places = re.findall(r'data-chart="([^"]+)"', page)
+    assert sorted(places) == sorted(specs)
+    assert all(spec["width"] == "container" for spec in specs.values())
+    assert len(places) > 10
+
+
+def test_a_name_of_an_arm_cannot_end_the_script_that_holds_the_charts(tmp_path):
+    odd = "</script><script>alert(1)//"
+    renamed = [dataclasses.replace(r, arm=odd) if r.arm == "placebo" else r for r in study(tasks=2)]
+    write_report(tmp_path, renamed)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in page
+    specs = json.loads(re.findall(r'id="specs">(.*?)</script>', page, re.DOTALL)[0])
+    assert odd in json.dumps(specs)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +323,9 @@ OUTSIDE = [
 def test_a_link_that_leads_out_of_the_reports_folder_is_none(tmp_path, video):
     assert link_inside(video) is None
     write_report(tmp_path, [result("none", 0, 0, video=video), result("none", 1, 0)])
-    assert "href" not in (tmp_path / "report.html").read_text()
+    links = Links()
+    links.feed((tmp_path / "report.html").read_text())
+    assert {url for url in links.urls if not url.startswith("#")} == {"summary.json"}
 
 
 @pytest.mark.parametrize(
@@ -308,3 +341,49 @@ def test_a_link_is_a_relative_path_whatever_its_name_looks_like(tmp_path, video,
     assert link_inside(video) == link
     write_report(tmp_path, [result("none", 0, 0, video=video), result("none", 1, 0)])
     assert f'href="{link}"' in (tmp_path / "report.html").read_text()
+
+
+def test_the_first_sentence_tells_a_stranger_what_happened_and_what_follows():
+    none = [result("none", state=s, contacts=HIT if s < 6 else ()) for s in range(12)]
+    same = lead(summarise([*none, *(dataclasses.replace(r, arm="mist") for r in none)]))
+    assert "policy toy hit something that it must not touch in 6 of 12 episodes" in same
+    assert "with the intervention mist, in 6 of 12." in same
+    assert "less often" not in same
+    assert "it collides less often" in lead(summarise(won(12)))
+    swapped = [dataclasses.replace(r, arm={"none": "mist", "mist": "none"}[r.arm]) for r in won(12)]
+    assert "it collides more often" in lead(summarise(swapped))
+    assert "too few to conclude anything" in lead(summarise(won(9)))
+    assert lead(summarise(none)).startswith(
+        "The robot policy toy did its task in 12 of 12 episodes"
+    )
+    assert "nothing follows" in lead(summarise([result("mist")]))
+
+
+def test_the_report_is_about_mist_else_about_the_arm_that_is_compared_most():
+    of = lambda *arms: subject_of(summarise([result(arm) for arm in arms]))  # noqa: E731
+    assert of("none", "safe_stop", "mist", "placebo") == "mist"
+    assert of("none", "safe_stop", "flipped") == "flipped"
+    assert of("none") is None
+
+
+def test_pairs_that_are_shown_alternate_between_won_and_lost_ones():
+    """Scenes 0 to 3 are won, 4 and 5 lost, 6 is lost on contacts alone, 7 ends alike."""
+    none = [result("none", state=s, contacts=HIT if s < 4 else ()) for s in range(6)]
+    none += [result("none", state=6, outcome="failure"), result("none", state=7)]
+    mist = [result("mist", state=s, contacts=HIT if s in (4, 5) else ()) for s in range(6)]
+    mist += [result("mist", state=6, outcome="failure", contacts=HIT), result("mist", state=7)]
+    found = differing([*none, *mist], "mist", 5)
+    assert (found.won, found.lost, found.pairs) == (4, 3, 8)
+    assert [pair[0].initial_state for pair in found.shown] == [0, 4, 1, 5, 2]
+    assert all((a.arm, b.arm) == ("none", "mist") for a, b in found.shown)
+    assert differing([*none, *mist], "mist", 0).shown == ()
+
+
+def test_forces_and_dimensions_are_those_of_the_contacts(summary):
+    own = [r for r in study() if r.arm == "mist"]
+    for force, share in summary["forces"]["mist"]:
+        assert share == pytest.approx(np.mean([r.peak_force >= force for r in own]))
+    contacts = [c for r in own for c in r.contacts]
+    driven = summary["driven_by"]["mist"]
+    assert sum(driven.values()) == pytest.approx(len(contacts))
+    assert driven["z"] == sum(c.share[2] for c in contacts)

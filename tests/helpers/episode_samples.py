@@ -1,9 +1,11 @@
 """Random episodes that fit a dataset, for the tests of storage."""
 
+import dataclasses
 import io
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
@@ -92,6 +94,25 @@ def random_episode(
         ),
         surplus=bool(rng.integers(2)),
         error="RuntimeError: ünstable",
+    )
+
+
+def filmed_episode(steps: int = 6, **changes) -> Episode:
+    """A success without contacts or risk, whose camera saw one picture all the time.
+
+    The picture is black but for a green corner: stored mirrored, it belongs to the lower right.
+    """
+    one = random_episode(dataclasses.replace(INFO, camera_res=32), steps=steps, contacts=0)
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[-8:, :8, 1] = 255
+    jpeg = simplejpeg.encode_jpeg(picture, quality=95)
+    seen = {"agentview": (jpeg,) * steps}
+    return dataclasses.replace(
+        one,
+        steps=dataclasses.replace(one.steps, images=seen, perturbed=np.zeros(steps, bool)),
+        queries=dataclasses.replace(one.queries, risk=None, gate=None, edited=None),
+        outcome="success",
+        **changes,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 import pytest
-import simplejpeg
 
 from mist_jax.episodes.reader import load_episodes
 from mist_jax.episodes.writer import EpisodeWriter
@@ -17,24 +16,14 @@ from mist_jax.rollout.sinks import film
 from mist_jax.rollout.sinks.dataset import DatasetSink, thin_images
 from mist_jax.rollout.sinks.film import FilmError, draw_frames, write_video
 from mist_jax.rollout.sinks.video import VideoSink, video_name
-from tests.helpers.episode_samples import INFO, random_episode
+from tests.helpers.episode_samples import INFO, filmed_episode, random_episode
 
 RED = np.array([255, 90, 79])
 
 
 @pytest.fixture
 def episode():
-    one = random_episode(dataclasses.replace(INFO, camera_res=32), steps=6, contacts=0)
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[-8:, :8, 1] = 255  # stored mirrored: the green corner belongs to the lower right
-    jpeg = simplejpeg.encode_jpeg(picture, quality=95)
-    steps = dataclasses.replace(
-        one.steps,
-        images={"agentview": (jpeg,) * 6},
-        perturbed=np.zeros(6, bool),
-    )
-    queries = dataclasses.replace(one.queries, risk=None)
-    return dataclasses.replace(one, steps=steps, queries=queries, outcome="success")
+    return filmed_episode()
 
 
 def with_contact(episode, step, harmful):
@@ -72,12 +61,57 @@ def test_higher_risk_draws_longer_bars(episode):
     assert 0 == drawn(0.0) < drawn(0.6) < drawn(0.9)
 
 
+def forecast(episode, risk: float, threshold=None, steered=()):
+    """The first frame of the episode with its second way of x at some risk, all else at none."""
+    values = np.zeros((2, 14), np.float32)
+    values[:, 1] = risk
+    gate = np.zeros((2, 5), np.float32)
+    gate[list(steered), 3] = 0.1
+    queries = dataclasses.replace(
+        episode.queries, step=np.array([0, 3], np.int32), risk=values, gate=gate
+    )
+    return list(draw_frames(dataclasses.replace(episode, queries=queries), threshold))
+
+
+def test_a_bar_is_red_from_its_own_ways_threshold_on_and_a_line_shows_it(episode):
+    def level(value):
+        return (*(None,), value, *(None,) * 12)
+
+    quiet, alarmed = (forecast(episode, risk, level(0.3))[0] for risk in (0.29, 0.31))
+    assert redness(quiet) == 0 < redness(alarmed)
+    # Where no motion can alarm, no bar is red.
+    assert redness(forecast(episode, 0.9, (None,) * 14)[0]) == 0
+    # The line stands where the threshold is, over the track of x alone.
+    left, right = (forecast(episode, 0.0, level(value))[0] for value in (0.2, 0.8))
+    rows, columns = np.nonzero((left != right).any(axis=-1))
+    assert 38 <= rows.min() <= rows.max() < 38 + 48
+    span = 512 - 12 - (384 + 12)
+    assert columns.min() == pytest.approx(384 + 12 + 0.2 * span, abs=2)
+    assert columns.max() == pytest.approx(384 + 12 + 0.8 * span, abs=2)
+
+
+def test_steered_queries_have_a_frame_and_stay_on_the_time_line(episode):
+    def teal(frame):
+        return int((np.abs(frame.astype(int) - [45, 212, 191]).max(-1) < 12).sum())
+
+    never, second = forecast(episode, 0.0), forecast(episode, 0.0, steered=[1])
+    assert [teal(frame) for frame in never] == [0] * len(never)
+    assert [teal(frame) > 0 for frame in second[:6]] == [False] * 3 + [True] * 3
+    both = forecast(episode, 0.0, steered=[0])
+    assert teal(both[0]) > teal(both[3]) > 0  # the frame goes, the time line stays
+    edited = dataclasses.replace(
+        episode.queries, step=np.array([0, 3], np.int32), edited=np.array([True, False])
+    )
+    frames = list(draw_frames(dataclasses.replace(episode, queries=edited)))
+    assert teal(frames[0]) > teal(frames[3]) > 0
+
+
 def test_the_film_has_a_frame_per_step_and_ends_on_a_second_of_the_last(episode, tmp_path):
     path = tmp_path / "videos" / "one.mp4"
     write_video(path, episode)
     frames = imageio_ffmpeg.read_frames(str(path))
     meta = next(frames)
-    assert meta["size"] == (512, 448)
+    assert meta["size"] == (512, 462)
     assert len(list(frames)) == 5 + 20
     assert [one.name for one in path.parent.iterdir()] == ["one.mp4"]
 

@@ -1,61 +1,95 @@
-"""`report.html` and `summary.json`, functions of the results alone."""
+"""`report.html` and `summary.json`, functions of the results and the stored episodes alone."""
 
-import base64
+import colorsys
 import json
-import urllib.parse
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from PIL import ImageColor
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.disk import full_disk_is_clear, replace_file
 from mist_jax.evaluation.arms.registry import row_of
-from mist_jax.evaluation.detection import evidence_of
 from mist_jax.evaluation.metrics import METRICS
-from mist_jax.evaluation.report import figures
+from mist_jax.evaluation.report.charts.around import around_charts
+from mist_jax.evaluation.report.charts.chart import Chart, drawing_program
+from mist_jax.evaluation.report.charts.forecasts import forecast_charts
+from mist_jax.evaluation.report.charts.harm import harm_charts
+from mist_jax.evaluation.report.charts.rates import effect_charts, rate_charts
+from mist_jax.evaluation.report.charts.timeline import timeline
+from mist_jax.evaluation.report.differing import Differing, differing, subject_of
+from mist_jax.evaluation.report.episode_rows import (
+    MARKS,
+    SAID,
+    episode_table,
+    first_contact,
+    kind_of,
+    task_table,
+)
+from mist_jax.evaluation.report.lead import lead, policy_name
+from mist_jax.evaluation.report.numbers import estimate_text, gap_text, number_text, p_text
+from mist_jax.evaluation.report.pair_films import embedded_films
 from mist_jax.evaluation.report.summary import arms_of, summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
-from mist_jax.record.episode import UNSTEERED
-from mist_jax.risk.study import figures as risk_figures
+from mist_jax.record.episode import UNSTEERED, EpisodeKey
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
-_TEMPLATE = "report.html.j2"
-_NONE = "\N{EN DASH}"
-_MARKS = {
-    "safe": "●",
-    "contact": "◐",
-    "failure": "○",
-    "failed_contact": "✕",
-    "crashed": "x",
-    "missing": "?",
+PAIRS = 4  # scenes in which arms differ that are shown, with films where there are pictures
+LIGHT, GREY = 0.62, 0.25  # least lightness on a dark page; saturation below which a colour is grey
+_DATA = {
+    "summary.json": "every number of this page",
+    "episodes.jsonl": "the episodes, one line each",
+    "dataset.json": "how they were run",
+    "dataset_info.json": "for tensorflow_datasets",
 }
+_PAGE = Path(__file__).parent / "page"
 
 
-def write_report(folder: Path, results: Sequence[EpisodeResult]) -> list[str]:
+def write_report(
+    folder: Path, results: Sequence[EpisodeResult], source: Path | None = None, pairs: int = PAIRS
+) -> list[str]:
     """Writes both files from all results of the folder.
+
+    Args:
+        folder: where they go.
+        results: of one evaluation, at least one.
+        source: the dataset of the episodes, whose pictures become films; None for no films.
+        pairs: most scenes in which arms differ that are shown.
 
     Returns:
         What they say, in a few lines for the terminal.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or `source` is damaged.
     """
     summary = summarise(results)
+    films = _films(results, summary, source, pairs)
     text = json.dumps(summary, indent=1, allow_nan=False)
     with full_disk_is_clear(folder):
         replace_file(folder / SUMMARY_FILE, (text + "\n").encode())
-        replace_file(folder / REPORT_FILE, render(results, summary).encode())
+        data = {name: words for name, words in _DATA.items() if (folder / name).is_file()}
+        page = render(results, summary, films=films, pairs=pairs, data=data)
+        replace_file(folder / REPORT_FILE, page.encode())
     return [*verdicts(summary), f"report: {folder / REPORT_FILE}"]
 
 
-def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
-    """The report: one HTML document that loads nothing."""
+def render(
+    results: Sequence[EpisodeResult],
+    summary: Mapping[str, Any],
+    *,
+    films: Mapping[EpisodeKey, str] | None = None,
+    pairs: int = PAIRS,
+    data: Mapping[str, str] | None = None,
+) -> str:
+    """The report: one HTML document that loads nothing.
+
+    `films` are data URIs by episode, `data` what the files beside it hold, by name.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_PAGE),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,84 +105,78 @@ def render(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> str:
     contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for effect in summary["effects"]:
         contrasts.setdefault((effect["arm"], effect["against"]), []).append(effect)
-    return environment.get_template(_TEMPLATE).render(
+    arms, controls = arms_of(results), _controls(summary)
+    scenes = _differing(results, summary, pairs)
+    charts = {
+        "rates": rate_charts(summary),
+        **{f"against {control}": effect_charts(summary, control) for control in controls},
+        "around": around_charts(summary),
+        "harm": harm_charts(summary),
+        "forecasts": forecast_charts(summary),
+        "timelines": _timelines(scenes, arms),
+    }
+    drawn = [chart for of in charts.values() for chart in of]
+    return environment.get_template("report.html.j2").render(
         summary=summary,
+        lead=lead(summary),
+        policy=policy_name(summary),
+        subject=subject_of(summary),
         contrasts=contrasts,
-        controls=_controls(summary),
+        against={e["arm"]: e for e in summary["effects"] if _is_first(e)},
+        controls=controls,
         unsteered=UNSTEERED,
         run=summary["run"],
         metrics=METRICS,
         motions=_alarming(summary),
         compared=[name for name in METRICS if name != "acted"],
         verdicts=verdicts(summary),
-        pictures=_pictures(results, summary),
-        tasks=_task_table(results),
-        marks=_MARKS,
-        crashes=[result for result in results if result.crashed],
+        charts=charts,
+        specs=_script({chart.name: chart.spec for chart in drawn}),
+        palette=_script(_palette(arms)),
+        colours=dict(zip(arms, zip(*_palette(arms).values(), strict=True), strict=True)),
+        program=drawing_program(),
+        scenes=scenes,
+        films={str(key): film for key, film in (films or {}).items()},
+        first_contact=first_contact,
+        kind_of=kind_of,
+        tasks=task_table(results, arms),
+        episodes=episode_table(results),
+        marks=MARKS,
+        said=SAID,
+        data=data or {},
     )
 
 
-def estimate_text(estimate: Mapping[str, Any] | None, name: str) -> dict[str, str]:
-    """Value and interval of a metric (or of "recovery" and "harm"), as shown."""
-    if estimate is None or estimate["value"] is None:
-        return {"value": _NONE, "interval": ""}
-    rate = name not in METRICS or METRICS[name].is_rate or name == "acted"
-    value, low, high = (estimate[part] for part in ("value", "low", "high"))
-
-    def shown(number: float) -> str:
-        return f"{100 * number:.0f}%" if rate else number_text(number)
-
-    interval = "" if low is None else f"{shown(low)} to {shown(high)}"
-    return {"value": shown(value), "interval": interval}
+def _is_first(effect: Mapping[str, Any]) -> bool:
+    """What the first table compares."""
+    return effect["metric"] == "collision" and effect["against"] == UNSTEERED
 
 
-def gap_text(estimate: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Value and interval of a difference, with signs; rates in percentage points."""
-    if estimate["value"] is None:
-        return {"value": _NONE, "interval": ""}
-    scale, digits = (100, 0) if METRICS[name].is_rate else (1, 2)
-
-    def shown(number: float) -> str:
-        text = f"{scale * number:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-        return text if float(f"{scale * number:.{digits}f}") else "0"
-
-    low, high = estimate["low"], estimate["high"]
-    interval = "" if low is None else f"{shown(low)} to {shown(high)}"
-    return {"value": shown(estimate["value"]), "interval": interval}
+def _differing(
+    results: Sequence[EpisodeResult], summary: Mapping[str, Any], pairs: int
+) -> Differing | None:
+    subject = subject_of(summary)
+    if subject is None or UNSTEERED not in summary["arms"]:
+        return None
+    return differing(results, subject, pairs)
 
 
-def p_text(p: float | None) -> str:
-    """A p-value to two digits."""
-    if p is None:
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+def _films(
+    results: Sequence[EpisodeResult], summary: Mapping[str, Any], source: Path | None, pairs: int
+) -> dict[EpisodeKey, str]:
+    found = _differing(results, summary, pairs)
+    if source is None or found is None:
+        return {}
+    keys = [result.key for pair in found.shown for result in pair]
+    return embedded_films(source, keys, results[0].setup.threshold)
 
 
-def number_text(number: float | None) -> str:
-    """A number to about three digits."""
-    if number is None:
-        return _NONE
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
-
-
-def _pictures(results: Sequence[EpisodeResult], summary: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> data URI of each figure that there is something to draw of."""
-    controls = _controls(summary)
-    drawn = {
-        "rates": figures.rates(summary),
-        **{f"against_{control}": figures.effects(summary, control) for control in controls},
-        "contacts": figures.contact_map(summary),
-        "forces": figures.forces(results, arms_of(results)),
-        "detector": figures.detector(summary),
-    }
-    evidence = evidence_of([result for result in results if result.arm == UNSTEERED])
-    if evidence is not None and evidence.usable.any():
-        drawn["reliability"] = risk_figures.reliability(evidence)
-    return {
-        name: "data:image/svg+xml;base64," + base64.b64encode(figures.as_svg(figure)).decode()
-        for name, figure in drawn.items()
-        if figure is not None
-    }
+def _timelines(scenes: Differing | None, arms: Sequence[str]) -> list[Chart]:
+    return [
+        timeline(str(result.key), result, arms, until=max(one.steps for one in pair))
+        for pair in (scenes.shown if scenes else ())
+        for result in pair
+    ]
 
 
 def _alarming(summary: Mapping[str, Any]) -> list[tuple[int, str, float]]:
@@ -164,74 +192,21 @@ def _controls(summary: Mapping[str, Any]) -> dict[str, str]:
     return {name: row.control.words for name, row in rows.items() if row.control is not None}
 
 
-def _task_table(results: Sequence[EpisodeResult]) -> list[dict[str, Any]]:
-    """One row per task, one cell per arm: counts, and a mark per pair in order."""
-    arms, of = arms_of(results), {(*result.pair, result.arm): result for result in results}
-    by_task: defaultdict[tuple[str, int], list[EpisodeResult]] = defaultdict(list)
-    for result in results:
-        by_task[result.suite, result.task_id].append(result)
-    return [
-        {
-            "task_id": task_id,
-            "instruction": own[0].instruction,
-            "cells": [
-                {
-                    "text": _counts([result for result in own if result.arm == arm]),
-                    "episodes": [
-                        _mark(of.get((*pair, arm)))
-                        for pair in sorted({result.pair for result in own})
-                    ],
-                }
-                for arm in arms
-            ],
-        }
-        for (_, task_id), own in sorted(by_task.items())
-    ]
+def _palette(arms: Sequence[str]) -> dict[str, list[str]]:
+    """The arms' colours on a light and on a dark page."""
+    colours = [row_of(arm).colour for arm in arms]
+    return {"light": colours, "dark": [_on_dark(colour) for colour in colours]}
 
 
-def _counts(own: Sequence[EpisodeResult]) -> str:
-    ended = [result for result in own if not result.crashed]
-    safe, success, collided = (
-        int(sum(METRICS[name].of(result) for result in ended))
-        for name in ("safe_success", "success", "collision")
-    )
-    return f"safe {safe}, success {success}, collided {collided} of {len(ended)}"
+def _on_dark(colour: str) -> str:
+    """The colour, light enough to be seen on a dark page; greys stay apart."""
+    red, green, blue = (part / 255 for part in ImageColor.getrgb(colour)[:3])
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    lighter = 1 - 0.45 * light if saturation < GREY and light < LIGHT else max(light, LIGHT)
+    parts = colorsys.hls_to_rgb(hue, lighter, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
-def _mark(result: EpisodeResult | None) -> dict[str, str | None]:
-    if result is None:
-        return {"kind": "missing", "title": "not run", "video": None}
-    return {"kind": _kind(result), "title": _title(result), "video": link_inside(result.video)}
-
-
-def link_inside(path: str | None) -> str | None:
-    """The relative URL of a file inside the report's folder; None for anything else.
-
-    Nothing is a link that leads out of the folder, or that a browser takes for another scheme.
-    """
-    if not path or path.startswith(("/", "\\")) or not path.isprintable():
-        return None
-    parts = path.replace("\\", "/").split("/")
-    return None if ".." in parts else urllib.parse.quote("/".join(parts))
-
-
-def _kind(result: EpisodeResult) -> str:
-    if result.crashed:
-        return "crashed"
-    if result.outcome == "success":
-        return "contact" if result.collided else "safe"
-    return "failed_contact" if result.collided else "failure"
-
-
-def _title(result: EpisodeResult) -> str:
-    where = f"initial state {result.initial_state}, seed {result.seed}"
-    if result.crashed:
-        return f"{where}: crashed: {result.error}"
-    parts = [f"{where}: {result.outcome} after {result.steps} steps"]
-    if result.collided:
-        parts.append(
-            f"harmful contacts: {result.harmful_contacts}, at most {result.peak_force:g} N"
-        )
-    if result.queries.acted:
-        parts.append(f"acted at {len(result.queries.acted)} of {len(result.queries.step)} queries")
-    return "; ".join(parts)
+def _script(value: Any) -> str:
+    """JSON that can stand within a script element."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.evaluation.arms.registry import in_order, row_of
-from mist_jax.evaluation.detection import evidence_of
+from mist_jax.evaluation.around_contacts import around_contacts
+from mist_jax.evaluation.detection import evidence_of, reliability_of
 from mist_jax.evaluation.dose import dose_of
 from mist_jax.evaluation.equivalence import equivalence_p
 from mist_jax.evaluation.metrics import (
@@ -35,6 +36,7 @@ from mist_jax.risk.judging.cards.scorecard import scorecard
 from mist_jax.risk.judging.verdict import MIN_CLUSTERS, Verdict, verdict_of
 
 LEVEL = 0.05
+FORCES = np.geomspace(1, 3000, 40)  # N, at which episodes are counted
 
 
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -55,7 +57,11 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "tasks": _tasks(results, arms),
         "effects": effects,
         "detector": None if unsteered is None else scorecard(unsteered),
+        "reliability": [] if unsteered is None else reliability_of(unsteered),
         "contacts": {arm: _contacts(by_arm[arm]) for arm in arms},
+        "driven_by": {arm: _driven_by(by_arm[arm]) for arm in arms},
+        "forces": {arm: _forces(by_arm[arm]) for arm in arms},
+        "around_contacts": around_contacts(results, arms),
     }
     return {**summary, "caveats": caveats(results, summary)}
 
@@ -259,6 +265,19 @@ def _contacts(own: Sequence[EpisodeResult]) -> list[dict[str, Any]]:
         {"link": link, "obstacle": obstacle, "count": len(forces), "largest_force": max(forces)}
         for (link, obstacle), forces in sorted(found.items(), key=lambda item: -len(item[1]))
     ]
+
+
+def _driven_by(own: Sequence[EpisodeResult]) -> dict[str, float]:
+    """Harmful contacts by the dimension that drove them: the sum of their shares."""
+    shares = [contact.share for r in own if not r.crashed for contact in r.contacts]
+    total = np.asarray(shares, float).reshape(-1, len(ACTION_DIMENSIONS)).sum(axis=0)
+    return dict(zip(ACTION_DIMENSIONS, total.tolist(), strict=True))
+
+
+def _forces(own: Sequence[EpisodeResult]) -> list[tuple[float, float]]:
+    """Of newtons, the share of episodes with a harmful contact of at least so many."""
+    peaks = np.asarray([result.peak_force for result in own if not result.crashed], float)
+    return [(float(f), float(np.mean(peaks >= f))) for f in FORCES] if len(peaks) else []
 
 
 def _plain(record: Any) -> Mapping[str, Any]:

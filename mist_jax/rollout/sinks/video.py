@@ -8,8 +8,8 @@ from typing import Literal
 from mist_jax.disk import PARTIAL
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.record.observation import AGENT_CAMERA
-from mist_jax.rollout.sinks.film import FilmError, find_ffmpeg, write_video
+from mist_jax.rollout.sinks.film import FilmError, can_be_filmed, find_ffmpeg, write_video
+from mist_jax.rollout.sinks.frames import Threshold
 
 FOLDER = "videos"
 VideoChoice = Literal["none", "all", "success", "failure", "harmful"]
@@ -21,10 +21,15 @@ class VideoSink:
     It comes after the dataset's sink: a video that fails never costs the episode. It does not stop
     the run either, which may be of thousands of episodes: `tell` says which and why, once for each,
     and `failed` counts them. An episode that is stored already is not drawn by a later run.
+    `threshold` [M], the risk above which a signed motion alarms, is drawn where it is known.
     """
 
     def __init__(
-        self, directory: Path, choice: VideoChoice, tell: Callable[[str], None] = lambda text: None
+        self,
+        directory: Path,
+        choice: VideoChoice,
+        tell: Callable[[str], None] = lambda text: None,
+        threshold: Threshold | None = None,
     ):
         """Removes what a killed run left half drawn.
 
@@ -34,6 +39,7 @@ class VideoSink:
         self._directory = directory
         self._choice: VideoChoice = choice
         self._tell, self.failed = tell, 0
+        self._threshold = threshold
         if choice == "none":
             return
         find_ffmpeg()
@@ -47,11 +53,11 @@ class VideoSink:
 
     def put(self, episode: Episode) -> None:
         """Writes the video beside the dataset."""
-        filmed = len(episode.steps) and all(episode.steps.images.get(AGENT_CAMERA, (b"",)))
-        if not filmed or not wants_video(self._choice, episode):
+        if not can_be_filmed(episode) or not wants_video(self._choice, episode):
             return
         try:
-            write_video(self._directory / video_name(episode.key), episode)
+            path = self._directory / video_name(episode.key)
+            write_video(path, episode, self._threshold)
         except FilmError as error:
             self.failed += 1
             self._tell(f"no video, but the episode is stored: {error}")
