@@ -84,6 +84,20 @@ _BRAKE = flags.DEFINE_float(
     0.0,
     1.0,
 )
+_RELEASE = flags.DEFINE_integer(
+    "release",
+    0,
+    "Alarms in a row after which a push lets go until no motion alarms any more; 0: never.",
+    0,
+)
+_HOLD = flags.DEFINE_float(
+    "hold",
+    1.0,
+    "Share of its threshold that the risk of a motion that alarms must fall to for its alarm to "
+    "end: below 1 a push does not flicker.",
+    0.01,
+    1.0,
+)
 _METHOD = flags.DEFINE_string("method", "contrast", "Which of the steering vectors push.")
 _ALLOW_UNPROVEN = flags.DEFINE_bool(
     "allow_unproven",
@@ -156,6 +170,7 @@ def main() -> None:
     from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.acting.policy_actor import PolicyActor
+    from mist_jax.rollout.acting.release import Release
 
     asked = None
     if _RISK_THRESHOLD.value:
@@ -177,6 +192,8 @@ def main() -> None:
         coefficient=_COEFFICIENT.value if causal or directions else 0.0,
         rotation_coefficient=_ROTATION_COEFFICIENT.value if causal or directions else 0.0,
         brake=_BRAKE.value if causal else 0.0,
+        release=_RELEASE.value if causal or directions else 0,
+        hold=_HOLD.value if causal or directions else 1.0,
         steering_vectors=learnt.directions_digest,
         method=_METHOD.value if directions else "",
         threshold=to_optional(threshold),
@@ -201,6 +218,7 @@ def main() -> None:
         alarm_threshold=np.asarray(threshold, np.float32),
         size=to_units(setup.coefficient, setup.rotation_coefficient, config.chunk),
         brake=setup.brake,
+        release=Release(setup.release, setup.hold),
         causal=learnt.causal,
         intent=_INTENT.value,
         form=cast("Form", _PUSH.value),

@@ -46,6 +46,8 @@ class RunSetup:
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
         brake: share of the policy's own motion against a wanted change that is taken away too.
+        release: alarms in a row after which a push lets go until they are over; 0 never.
+        hold: share of its threshold that a motion's risk must fall to for its alarm to end.
         method: which of the steering vectors push.
         replay_from: hash of the evaluation whose changes are replayed, "" for none; `oracle_from`
             likewise of the unsteered episodes that an oracle knows.
@@ -74,6 +76,8 @@ class RunSetup:
     coefficient: float = 0.0
     rotation_coefficient: float = 0.0
     brake: float = 0.0
+    release: int = 0
+    hold: float = 1.0
     steering_vectors: str = ""
     method: str = ""
     replay_from: str = ""

@@ -9,6 +9,7 @@ from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.rollout.acting.arm import Unsteered
+from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
 
@@ -22,6 +23,11 @@ class AlongDirections(Unsteered):
     def threshold(self) -> np.ndarray:
         """Float32 [M], of an alarm."""
         return self.numbers.alarm_threshold
+
+    @property
+    def release(self) -> Release:
+        """The run's."""
+        return self.numbers.release
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""

@@ -15,6 +15,7 @@ from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE
+from mist_jax.rollout.acting.release import NEVER, Release
 from mist_jax.rollout.episode_spec import Turn
 
 if TYPE_CHECKING:
@@ -53,12 +54,14 @@ class Said:
         wanted: float32 [A], the change that the arm's push wanted, acting or told only; executed
             action units per control step.
         alarms: queries in a row, this one the last, at which any motion was above the arm's
-            threshold.
+            threshold (while it alarms, above what its `release` makes of that).
+        released: the arm has let go: this query is to be left alone.
     """
 
     risk: np.ndarray
     wanted: np.ndarray
     alarms: int = 0
+    released: bool = False
 
 
 class Arm(Protocol):
@@ -77,6 +80,11 @@ class Arm(Protocol):
     @property
     def threshold(self) -> np.ndarray:
         """Float32 [M]: the risk above which a motion's gate opens; -inf always, +inf never."""
+        ...
+
+    @property
+    def release(self) -> Release:
+        """When what an alarm opened lets go: then its pushes, directions and shrinkage are off."""
         ...
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
@@ -113,6 +121,11 @@ class Unsteered:
     def threshold(self) -> np.ndarray:
         """Never opens a gate."""
         return np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
+
+    @property
+    def release(self) -> Release:
+        """Never lets go."""
+        return NEVER
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Along no direction."""

@@ -20,6 +20,7 @@ from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.steering import Steering
 from mist_jax.rollout.acting.arm import Arm, PushNumbers
+from mist_jax.rollout.acting.release import AlarmsSoFar
 from mist_jax.rollout.episode_spec import Turn
 
 
@@ -48,12 +49,20 @@ def idle_row() -> Row:
     return Row(np.full(len(SIGNED_MOTIONS), np.inf, np.float32), 0.0, None, {}, 0)
 
 
-def row_of(arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any]) -> Row:
+def row_of(
+    arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any], so_far: AlarmsSoFar
+) -> Row:
     """What `arm` does to this query; `names` are the pushes that there are.
+
+    `so_far` are the alarms of the episode's queries before. Where the arm has let go, only its
+    threshold is left, by which the end of the alarm is known.
 
     Raises:
         UserError: the arm uses a push that the controller does not have.
     """
+    threshold = arm.release.threshold(arm.threshold, so_far)
+    if arm.release.lets_go(so_far):
+        return dataclasses.replace(idle_row(), threshold=threshold)
     pushes = arm.pushes(turn, query)
     lacking = [name for name in pushes if name not in names]
     if lacking:
@@ -61,7 +70,7 @@ def row_of(arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any
             f"the arm {arm.name!r} uses a push {lacking[0]!r}; the controller has "
             f"{', '.join(names) or 'none'}"
         )
-    return Row(arm.threshold, arm.shrink, arm.coefficient(turn, query), pushes, table)
+    return Row(threshold, arm.shrink, arm.coefficient(turn, query), pushes, table)
 
 
 def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:

@@ -73,6 +73,8 @@ CHANGES = {
     "push": "exact",
     "rotation_coefficient": 0.1,
     "brake": 1.0,
+    "release": 3,
+    "hold": 0.5,
     "equivalence_margin": 0.1,
     "horizon": 8,
     "share": 0.5,
