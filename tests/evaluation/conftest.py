@@ -9,7 +9,7 @@ from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.loading import load_policy
 from tests.helpers.arm_samples import SIZE
-from tests.helpers.causal_samples import tiny_causal_bank
+from tests.helpers.causal_samples import tiny_action_value, tiny_causal_bank
 from tests.helpers.rollout_samples import save_tiny_policy
 
 
@@ -25,5 +25,9 @@ def bank(policy):
     made = tiny_causal_bank(policy)
     # A permuted intent of the simple kind: what matters here is that the arm finds it.
     normal = AlongNormal.of(made.projection, np.ones((2, 3)), np.ones(3), 0.01)
-    intents = {"permuted": AgainstMotion.of(SIZE), "along_normal": normal}
+    intents = {
+        "permuted": AgainstMotion.of(SIZE),
+        "along_normal": normal,
+        "action_value": tiny_action_value(made, SIZE),
+    }
     return dataclasses.replace(made, intents=intents)

@@ -72,7 +72,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy, bank, a
     plain = PolicyActor(policy, len(NAMES), arms={name: Unsteered() for name in NAMES})
     untouched = plain.answer([turn(name) for name in NAMES], [0] * len(NAMES))[0]
     foreknown = ("replayed", "oracle")  # wait for no alarm
-    edits = ("safe_stop", "slow_down", "lift", "action_edit")
+    edits = ("safe_stop", "slow_down", "lift", "action_edit", "candidates")
     for name in set(NAMES) - set(foreknown):
         np.testing.assert_array_equal(silent[name].chunk, untouched.chunk)
         np.testing.assert_array_equal(silent[name].raw_actions, untouched.raw_actions)
@@ -300,6 +300,8 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("mist", {"threshold": ONLY_X, "size": SIZE * (np.arange(7) > 2)}, "no motion that alarms"),
         ("mist", {"size": 0 * SIZE, "intent": "along_normal"}, "--coefficient=0 moves nothing"),
         ("oracle", {"size": 0 * SIZE}, "--coefficient=0 moves nothing"),
+        ("candidates", {"size": SIZE * (np.arange(7) > 2)}, "no dimension that the branches tried"),
+        ("candidates", {"layer": 3}, "the causal bank pushes at layer 2, before risk"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),
         ("directions", {"layer": 3}, r"the bank steers layers \[2, 3\].*layers from 4 on"),

@@ -6,7 +6,7 @@ import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.push_specs import PUSHES
+from mist_jax.evaluation.arms.push_specs import CANDIDATES, PUSHES
 from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
@@ -81,6 +81,10 @@ def _idle_push(row: ArmRow, numbers: RunNumbers, first: int) -> str:
     if not waits:
         needs_size = "oracle" in row.needs
         return "--coefficient=0 moves nothing" if needs_size and not numbers.size[:3].any() else ""
+    if CANDIDATES in row.pushes:
+        tried = np.asarray(causal.action_value().candidates).any(axis=0)
+        none = "--coefficient and --rotation_coefficient move no dimension that the branches tried"
+        return "" if numbers.size[tried].any() else none
     along_normal = isinstance(causal.intents.get(numbers.intent), AlongNormal)
     if along_normal and not numbers.size[0]:
         return "--coefficient=0 moves nothing"

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.brakes import LIFT, SAFE_STOP, SHRINK, SLOW_DOWN
+from mist_jax.evaluation.arms.candidates import CANDIDATES
 from mist_jax.evaluation.arms.causal import (
     ACTION_EDIT,
     FLIPPED,
@@ -30,6 +31,7 @@ ARMS = (
     LIFT,
     SHRINK,
     ACTION_EDIT,
+    CANDIDATES,
     NOISE_ARM,
     PLACEBO,
     FLIPPED,

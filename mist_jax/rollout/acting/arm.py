@@ -34,6 +34,8 @@ class PushNumbers:
         applied: how much of the push acts; 0 only tells what was wanted.
         change: float32 [A], what is wanted where the push's intent is given; executed action units
             per control step.
+        candidates: float32 [candidates, A], what is chosen among where the push's intent is
+            sampled; executed action units per control step.
         noise: float32 [S, D], the direction where the push's map is noise.
     """
 
@@ -42,6 +44,7 @@ class PushNumbers:
     )
     applied: float = 1.0
     change: np.ndarray | None = None
+    candidates: np.ndarray | None = None
     noise: np.ndarray | None = None
 
 

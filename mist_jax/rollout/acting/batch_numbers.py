@@ -16,7 +16,9 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.noise import NoiseMap
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
+from mist_jax.intervention.intent.sampled_value import SampledValue
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.steering import Steering
 from mist_jax.rollout.acting.arm import Arm, PushNumbers
@@ -94,19 +96,32 @@ def push_of(
     """
     dims = shared.transform.shape[-1]
     numbers = [row.pushes.get(name) for row in rows]
-    still, nothing = np.zeros((dims, dims), np.float32), np.zeros(dims, np.float32)
-    intent = shared.intent
-    if isinstance(intent, Given):
-        change = [nothing if one is None or one.change is None else one.change for one in numbers]
-        intent = dataclasses.replace(intent, change=_floats(change))
+    still = np.zeros((dims, dims), np.float32)
     return dataclasses.replace(
         shared,
         action_map=_map_of(shared.action_map, numbers, [row.table for row in rows], jacobian),
-        intent=intent,
+        intent=_intent_of(shared.intent, numbers),
         transform=_floats([still if one is None else one.transform for one in numbers]),
         applied=_floats([0.0 if one is None else one.applied for one in numbers]),
         gate=_gate_of(shared.gate, rows),
     )
+
+
+def _intent_of(shared: Any, numbers: Sequence[PushNumbers | None]) -> Any:
+    """What a given intent wants, and what a sampled one chooses among; zeros where a row is idle."""
+    if isinstance(shared, Braked):
+        return dataclasses.replace(shared, base=_intent_of(shared.base, numbers))
+    if isinstance(shared, Given):
+        nothing = np.zeros(shared.change.shape[1:], np.float32)
+        change = [nothing if one is None or one.change is None else one.change for one in numbers]
+        return dataclasses.replace(shared, change=_floats(change))
+    if isinstance(shared, SampledValue):
+        none = np.zeros(shared.candidates.shape[1:], np.float32)
+        drawn = [
+            none if one is None or one.candidates is None else one.candidates for one in numbers
+        ]
+        return dataclasses.replace(shared, candidates=_floats(drawn))
+    return shared
 
 
 def _map_of(
