@@ -7,6 +7,7 @@ Run again, the same command goes on where it stopped. `--interventions=none` nee
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from absl import flags
 from experiments import binary, perturbation_flags, simulation_flags, study_flags
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_arms
-from mist_jax.evaluation.arms.registry import ARMS
+from mist_jax.evaluation.arms.registry import ARMS, find_arm
 from mist_jax.evaluation.study.opening import check_opening
 from mist_jax.ids import parse_ids
 from mist_jax.output_folder import check_output
@@ -42,7 +43,9 @@ _CAUSAL_BANK = flags.DEFINE_string(
     "causal_bank", None, "Folder that extract_steering_vectors wrote: pushes by the Jacobian."
 )
 _STEERING_VECTORS = flags.DEFINE_string(
-    "steering_vectors", None, "Folder that extract_steering_vectors wrote: directions."
+    "steering_vectors",
+    None,
+    "Folder that extract_steering_vectors wrote: directions, and conceptors for the arm conceptor.",
 )
 _INTERVENTIONS = flags.DEFINE_list(
     "interventions",
@@ -145,6 +148,7 @@ def main() -> None:
         "risk": _RISK_HEAD,
         "causal": _CAUSAL_BANK,
         "directions": _STEERING_VECTORS,
+        "conceptors": _STEERING_VECTORS,
         "replay": _REPLAY_FROM,
         "oracle": _ORACLE_FROM,
     }
@@ -178,10 +182,11 @@ def main() -> None:
     if registered is not None:
         asked = registered.threshold
     policy = load_policy(simulation_flags.MODEL_NAME.value, verify=simulation_flags.VERIFY.value)
-    learnt = _learnt_parts(policy)
+    learnt = _learnt_parts(policy, arms)
     config = simulation_flags.worker_config(assets.kind, policy)
     threshold = learnt.threshold if asked is None else asked
     causal, directions = learnt.causal is not None, learnt.directions is not None
+    pushed = causal or directions or learnt.conceptors is not None
     setup = RunSetup(
         model=policy.identity,
         assets=assets.kind,
@@ -189,13 +194,14 @@ def main() -> None:
         causal_bank=learnt.causal_digest,
         intent=_INTENT.value if causal else "",
         push=_PUSH.value if causal else "",
-        coefficient=_COEFFICIENT.value if causal or directions else 0.0,
-        rotation_coefficient=_ROTATION_COEFFICIENT.value if causal or directions else 0.0,
+        coefficient=_COEFFICIENT.value if pushed else 0.0,
+        rotation_coefficient=_ROTATION_COEFFICIENT.value if pushed else 0.0,
         brake=_BRAKE.value if causal else 0.0,
-        release=_RELEASE.value if causal or directions else 0,
-        hold=_HOLD.value if causal or directions else 1.0,
+        release=_RELEASE.value if pushed else 0,
+        hold=_HOLD.value if pushed else 1.0,
         steering_vectors=learnt.directions_digest,
         method=_METHOD.value if directions else "",
+        conceptors=learnt.conceptors_digest,
         threshold=to_optional(threshold),
         equivalence_margin=_EQUIVALENCE_MARGIN.value,
         horizon=learnt.horizon,
@@ -223,12 +229,13 @@ def main() -> None:
         intent=_INTENT.value,
         form=cast("Form", _PUSH.value),
         directions=learnt.directions,
+        conceptors=learnt.conceptors,
         replays=replays,
         oracle=oracle,
     )
     made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
     check_acting(made, numbers, reader, policy.sites, policy.layers)
-    if reader is not None or causal:
+    if reader is not None or pushed:
         controller = build_controller(
             arms, reader, numbers, sites=policy.sites, batch=setup.batch_size
         )
@@ -261,14 +268,18 @@ def main() -> None:
     print("\n".join(write_report(plan.directory, results)))
 
 
-def _learnt_parts(policy: "Policy") -> "LearntParts":
+def _learnt_parts(policy: "Policy", arms: Sequence[str]) -> "LearntParts":
+    """What the flags name; of steering vectors the kinds that an arm uses, else directions."""
     from mist_jax.evaluation.learnt_parts import load_learnt_parts
 
+    needs = {need for arm in arms for need in find_arm(arm).needs}
+    vectors, soft = _folder(_STEERING_VECTORS), "conceptors" in needs
     return load_learnt_parts(
         policy,
         risk=_folder(_RISK_HEAD),
         causal=_folder(_CAUSAL_BANK),
-        directions=_folder(_STEERING_VECTORS),
+        directions=vectors if "directions" in needs or not soft else None,
+        conceptors=vectors if soft else None,
         method=_METHOD.value,
         allow_unproven=_ALLOW_UNPROVEN.value,
     )

@@ -40,8 +40,8 @@ class RunSetup:
     Attributes:
         model: name and digest of the policy.
         assets: `libero` or `lite`.
-        risk_head: digest of the risk head, "" for none; `causal_bank` and `steering_vectors`
-            likewise.
+        risk_head: digest of the risk head, "" for none; `causal_bank`, `steering_vectors`
+            and `conceptors` likewise.
         intent: of the causal bank's, what is wanted at an alarm; `push`: the form of its map.
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
@@ -79,6 +79,7 @@ class RunSetup:
     release: int = 0
     hold: float = 1.0
     steering_vectors: str = ""
+    conceptors: str = ""
     method: str = ""
     replay_from: str = ""
     oracle_from: str = ""

@@ -101,7 +101,7 @@ def test_what_an_arm_wants_is_what_mist_wants_or_its_control(acting):
     assert placebo @ WANTED < 0.99 * WANTED @ WANTED
     np.testing.assert_array_equal(acting["replayed"].wanted, THERE)
     np.testing.assert_allclose(acting["oracle"].wanted, SIZE * [0, 0, 1, 0, 0, 0, 0])
-    for name in ("none", "safe_stop", "slow_down", "lift", "shrink", "directions"):
+    for name in ("none", "safe_stop", "slow_down", "lift", "shrink", "directions", "conceptor"):
         assert not acting[name].wanted.any(), name
 
 
@@ -265,6 +265,7 @@ def test_an_oracle_acts_at_its_steps_away_along_the_normal_and_knows_its_scenes(
         (["safe_stop"], [], "give --risk_head"),
         (["mist"], ["risk"], "give --causal_bank"),
         (["directions"], ["risk"], "give --steering_vectors"),
+        (["conceptor"], ["risk"], "give --steering_vectors"),
         (["replayed"], ["risk", "causal"], "give --replay_from"),
         (["oracle"], ["risk", "causal"], "give --oracle_from"),
     ],
@@ -308,6 +309,12 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("directions", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 push no"),
         ("directions", {"directions": UNMEASURED}, "has a measured effect; extract them from"),
         ("directions", {"directions": DEAF}, "listens to any motion"),
+        (
+            "conceptor",
+            {"layer": 3},
+            r"the bank steers layers \[2, 3\].*conceptors of layers from 4 on",
+        ),
+        ("conceptor", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 push no"),
         (
             "directions",
             {"directions": DEAF_TO_X, "threshold": ONLY_X},

@@ -16,7 +16,7 @@ from tests.helpers.arm_samples import actor_of, numbers_of, turn
 from tests.helpers.rollout_samples import SMALL
 from tests.helpers.toy_reader import ToyReader
 
-GATED = ("none", "mist", "placebo", "flipped", "noise", "action_edit", "directions")
+GATED = ("none", "mist", "placebo", "flipped", "noise", "action_edit", "directions", "conceptor")
 ONE_DOSE = GATED[1:]
 QUERIES = 5
 

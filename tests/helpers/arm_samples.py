@@ -20,6 +20,8 @@ from mist_jax.rollout.episode_spec import Turn
 from mist_jax.signed import DIMENSION
 from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.effects import MotionEffect
+from mist_jax.steering.conceptors.bank import ConceptorBank
+from mist_jax.steering.conceptors.fit import Conceptors
 from mist_jax.steering.extraction import random_directions
 from mist_jax.steering.proof import Proof
 from tests.helpers.rollout_samples import SMALL, inputs_of
@@ -50,6 +52,27 @@ def directions(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
     return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers), proofs)
 
 
+def conceptors(steered: tuple[int, ...] = LAYERS) -> ConceptorBank:
+    """Random ellipsoids, one for each signed motion; each takes a tenth of the way to give SIZE."""
+    rng, count, rank = np.random.default_rng(5), len(SIGNED_MOTIONS), 3
+    shape = (count, len(steered), SMALL.width)
+    found = Conceptors(
+        method="conceptor",
+        names=tuple(SIGNED_MOTIONS),
+        basis=np.linalg.qr(rng.normal(size=(*shape, rank)))[0].astype(np.float32),
+        kept=np.full((*shape[:2], rank), 0.8, np.float32),
+        centre=rng.normal(size=shape).astype(np.float32),
+    )
+    proofs = {
+        ("conceptor", name): Proof(
+            EFFECT, float(0.1 / SIZE[DIMENSION[i]] if SIZE[DIMENSION[i]] else 0)
+        )
+        for i, name in enumerate(SIGNED_MOTIONS)
+    }
+    metadata = BankMetadata(layers=steered)
+    return ConceptorBank.join((found,), SMALL.layers, metadata, proofs)
+
+
 def turn(arm: str, state: int = 0, step: int = 8) -> Turn:
     key = EpisodeKey(*PLACE, state, 0, arm)
     inputs = inputs_of(dataclasses.replace(key, arm="none"), step)
@@ -63,6 +86,7 @@ def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
         "size": SIZE,
         "causal": bank,
         "directions": directions(),
+        "conceptors": conceptors(),
         "replays": Replays({PLACE: ((elsewhere, np.stack([THERE, 0 * THERE, THERE])),)}),
         "oracle": Oracle({(*PLACE, 0, 0): Foreseen(frozenset({8}), np.array([0, 0, 1.0]))}),
     }

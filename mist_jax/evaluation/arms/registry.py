@@ -16,9 +16,9 @@ from mist_jax.evaluation.arms.causal import (
     PERMUTED_ARM,
     PLACEBO,
 )
-from mist_jax.evaluation.arms.directions import DIRECTIONS
 from mist_jax.evaluation.arms.given_arms import ORACLE, REPLAYED
 from mist_jax.evaluation.arms.push_specs import PUSHES
+from mist_jax.evaluation.arms.rivals import CONCEPTOR, DIRECTIONS
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.unsteered import NONE
 from mist_jax.extensions import extension_rows
@@ -38,6 +38,7 @@ ARMS = (
     PERMUTED_ARM,
     REPLAYED,
     DIRECTIONS,
+    CONCEPTOR,
     MIST_ARM,
     MIST_LINEAR,
     MIST_EXACT,

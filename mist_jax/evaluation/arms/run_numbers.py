@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.arms.beforehand.replays import Replays
     from mist_jax.steering.bank import SteeringBank
     from mist_jax.steering.causal.bank import CausalBank, Form
+    from mist_jax.steering.conceptors.bank import ConceptorBank
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class RunNumbers:
         intent: of its intents, the one that says what to want.
         form: of its maps from a wanted change to a push, the one that acts.
         directions: a bank of directions; each pushes as far as was measured to give `size`.
+        conceptors: a bank of soft projections, dosed in the same way.
         replays: what an earlier evaluation's steered arm wanted.
         oracle: where unsteered episodes of the same scenes hit something.
     """
@@ -43,5 +45,6 @@ class RunNumbers:
     intent: str = "against_motion"
     form: "Form" = "table"
     directions: "SteeringBank | None" = None
+    conceptors: "ConceptorBank | None" = None
     replays: "Replays | None" = None
     oracle: "Oracle | None" = None

@@ -13,6 +13,7 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.rollout.acting.release import NEVER, Release
@@ -94,6 +95,10 @@ class Arm(Protocol):
         """Float32 [V]: the strength of each of the controller's directions; None leaves them."""
         ...
 
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32, of each of the controller's conceptors, 0 to 1; None leaves them."""
+        ...
+
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
         """By name, the controller's pushes that this query uses; all others leave it alone."""
         ...
@@ -134,6 +139,10 @@ class Unsteered:
         """Along no direction."""
         return None
 
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Into no ellipsoid."""
+        return None
+
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
         """None."""
         return NOTHING
@@ -154,6 +163,7 @@ class Controller:
         gates: float32 [V, M], 1 where a signed motion's risk may open a direction.
         risk_head: None: no risk, and gates that wait for it stay closed.
         pushes: by name, each built once for the run's batch; what differs between rows are numbers.
+        conceptor: soft projections that act beside the directions, for the run's batch.
         row: the row of a push's table that a turn's task and time have.
         exact: names of pushes whose table is the Jacobian at the query's own inputs, which
             `jacobian` gives: float32 [B, A, S, D].
@@ -165,6 +175,7 @@ class Controller:
     tokens: tuple[str, ...] | None = None
     site: str = DEFAULT_SITE
     pushes: Mapping[str, CausalPush] = field(default_factory=dict)
+    conceptor: Conceptor | None = None
     row: Callable[[Turn], int] = lambda turn: 0
     exact: frozenset[str] = frozenset()
     jacobian: "Callable[[Policy, list[PolicyInputs]], np.ndarray] | None" = None

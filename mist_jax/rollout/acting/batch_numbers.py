@@ -20,6 +20,7 @@ from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.sampled_value import SampledValue
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.steering import Steering
 from mist_jax.rollout.acting.arm import Arm, PushNumbers
 from mist_jax.rollout.acting.release import AlarmsSoFar
@@ -30,7 +31,8 @@ from mist_jax.rollout.episode_spec import Turn
 class Row:
     """What one example of a batch gets; `idle_row` leaves it alone.
 
-    `threshold` is float32 [M], `coefficient` [V] or None, `table` the row of tables of Jacobians.
+    `threshold` is float32 [M], `coefficient` [V] or None, `strength` that of each conceptor or
+    None, `table` the row of tables of Jacobians.
     """
 
     threshold: np.ndarray
@@ -38,11 +40,13 @@ class Row:
     coefficient: np.ndarray | None
     pushes: Mapping[str, PushNumbers]
     table: int
+    strength: np.ndarray | None = None
 
     @property
     def steers(self) -> bool:
         """Whether a push of any kind may act on it, once its gates are open."""
-        steered = self.coefficient is not None and bool(np.any(self.coefficient))
+        kinds = (self.coefficient, self.strength)
+        steered = any(one is not None and bool(np.any(one)) for one in kinds)
         return steered or self.shrink != 0 or bool(self.pushes)
 
 
@@ -72,7 +76,8 @@ def row_of(
             f"the arm {arm.name!r} uses a push {lacking[0]!r}; the controller has "
             f"{', '.join(names) or 'none'}"
         )
-    return Row(threshold, arm.shrink, arm.coefficient(turn, query), pushes, table)
+    coefficient, strength = arm.coefficient(turn, query), arm.strength(turn, query)
+    return Row(threshold, arm.shrink, coefficient, pushes, table, strength)
 
 
 def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:
@@ -85,6 +90,13 @@ def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:
         gate=_gate_of(shared.gate, rows),
         shrink=_floats([row.shrink for row in rows]),
     )
+
+
+def conceptor_of(shared: Conceptor, rows: Sequence[Row]) -> Conceptor:
+    """`shared` with each row's strengths and thresholds."""
+    nothing = np.zeros(shared.strength.shape[1], np.float32)
+    strength = [nothing if row.strength is None else row.strength for row in rows]
+    return dataclasses.replace(shared, strength=_floats(strength), gate=_gate_of(shared.gate, rows))
 
 
 def push_of(
@@ -108,7 +120,7 @@ def push_of(
 
 
 def _intent_of(shared: Any, numbers: Sequence[PushNumbers | None]) -> Any:
-    """What a given intent wants, and what a sampled one chooses among; zeros where a row is idle."""
+    """What a given intent wants, and what a sampled one chooses among; zeros for idle rows."""
     if isinstance(shared, Braked):
         return dataclasses.replace(shared, base=_intent_of(shared.base, numbers))
     if isinstance(shared, Given):

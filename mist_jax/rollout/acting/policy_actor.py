@@ -18,7 +18,14 @@ from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.acting.arm import Arm, Controller, Said, Unsteered
-from mist_jax.rollout.acting.batch_numbers import Row, idle_row, push_of, row_of, steering_of
+from mist_jax.rollout.acting.batch_numbers import (
+    Row,
+    conceptor_of,
+    idle_row,
+    push_of,
+    row_of,
+    steering_of,
+)
 from mist_jax.rollout.acting.kept_site import kept_site
 from mist_jax.rollout.acting.release import AlarmsSoFar
 from mist_jax.rollout.episode_spec import Turn
@@ -265,9 +272,10 @@ class PolicyActor:
         """The controller's operators with the numbers of these rows."""
         if self._controller is None or self._steering is None:
             return None
-        exact = self._controller.exact
+        exact, soft = self._controller.exact, self._controller.conceptor
         return (
             steering_of(self._steering, rows),
+            *(() if soft is None else (conceptor_of(soft, rows),)),
             *(
                 push_of(push, name, rows, jacobian if name in exact else None)
                 for name, push in self._controller.pushes.items()

@@ -66,6 +66,7 @@ CHANGES = {
     "risk_head": "fff",
     "steering_vectors": "fff",
     "method": "linear",
+    "conceptors": "fff",
     "coefficient": 0.2,
     "threshold": (0.5,) * 14,
     "causal_bank": "fff",

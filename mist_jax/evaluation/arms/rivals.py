@@ -1,4 +1,4 @@
-"""The arm of rival methods: directions of a steering bank, pushed along at alarms."""
+"""The arms of rival methods, at alarms: pushes along directions, and conceptors."""
 
 from dataclasses import dataclass, field
 
@@ -14,8 +14,8 @@ from mist_jax.rollout.episode_spec import Turn
 
 
 @dataclass(frozen=True)
-class AlongDirections(Unsteered):
-    """Pushes along each direction whose own signed motion alarms."""
+class Rival(Unsteered):
+    """Listens as the causal arms do."""
 
     numbers: RunNumbers = field(default_factory=RunNumbers)
 
@@ -29,10 +29,25 @@ class AlongDirections(Unsteered):
         """The run's."""
         return self.numbers.release
 
+
+@dataclass(frozen=True)
+class AlongDirections(Rival):
+    """Pushes along each direction whose own signed motion alarms."""
+
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
         assert self.numbers.directions is not None
         return self.numbers.directions.dosed(self.numbers.size)
+
+
+@dataclass(frozen=True)
+class IntoConceptors(Rival):
+    """Draws activations into each conceptor whose own signed motion alarms."""
+
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
+        assert self.numbers.conceptors is not None
+        return self.numbers.conceptors.dosed(self.numbers.size)
 
 
 DIRECTIONS = ArmRow(
@@ -41,6 +56,15 @@ DIRECTIONS = ArmRow(
     colour="#d97757",
     make=AlongDirections,
     needs=("risk", "directions"),
+    compared_with=(UNSTEERED, PLACEBO.name),
+    dose_of="mist",
+)
+CONCEPTOR = ArmRow(
+    name="conceptor",
+    what="at the alarm of a motion one way, activations are drawn to those that no harm followed",
+    colour="#c2884a",
+    make=IntoConceptors,
+    needs=("risk", "conceptors"),
     compared_with=(UNSTEERED, PLACEBO.name),
     dose_of="mist",
 )
