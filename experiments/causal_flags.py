@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from absl import flags
 from rich.table import Table
@@ -13,6 +13,7 @@ from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 
 if TYPE_CHECKING:
+    from mist_jax.counterfactual.fitting.search import HeldOut
     from mist_jax.policy.policy import Policy
 
 AUTO, NONE = "auto", "none"
@@ -40,6 +41,12 @@ MEASURED = flags.DEFINE_integer(
 )
 BRANCHES = flags.DEFINE_string(
     "branches", None, "Folder of collect_branches: intents are fitted to what became of branches."
+)
+HELD_OUT = flags.DEFINE_enum(
+    "branches_held_out",
+    "scene",
+    ["scene", "task"],
+    "Whether what fitted intents would have led to is told of new scenes or of new tasks.",
 )
 
 
@@ -93,7 +100,8 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
     states = gather_states(pictured, policy, limit=STATES.value, seed=seed)
     bank, findings = make_causal_bank(policy, states, config, dataset_hash(*data), say=_say)
     branches = _branches() if BRANCHES.value else None
-    bank, report = fit_intents(bank, data, branches, Search(seed=seed))
+    held_out = cast("HeldOut", HELD_OUT.value)
+    bank, report = fit_intents(bank, data, branches, Search(seed=seed), held_out)
     path = save_causal_bank(output, bank)
     save_causal_report(output, bank, findings, report)
     for form, effects in bank.effects.items():
@@ -102,7 +110,20 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
         for row in effect_rows(effects):
             table.add_row(*row)
         binary.print_table(table)
+    if branches is not None:
+        binary.print_table(_intents_table(report["held out"], held_out))
     print(f"causal bank: {path}")
+
+
+def _intents_table(report: dict[str, Any], held_out: str) -> Table:
+    from mist_jax.counterfactual.fitting.regret import avoided_rows
+
+    title = f"what was chosen where standing pat harms soon, {held_out}s held out"
+    columns = ("acts", "harm soon", "harm", "success", "of avoidable harm avoided", "regret")
+    table = Table("policy", *columns, title=title)
+    for row in avoided_rows(report, "_where_zero_harms_soon"):
+        table.add_row(*row)
+    return table
 
 
 def _branches() -> Path:
