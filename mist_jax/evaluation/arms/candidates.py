@@ -24,7 +24,7 @@ class Candidates(CausalArm):
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
         """Candidates of the scene, the seed and the query, in the dimensions of the branches."""
         assert self.numbers.causal is not None
-        tried = np.asarray(self.numbers.causal.action_value().candidates).any(axis=0)
+        tried = (np.asarray(self.numbers.causal.action_value().candidates) != 0).any(axis=0)
         rng = episode_rng(turn.key, f"candidates/{query}")
         drawn = random_changes(rng, SAMPLES, self.numbers.size, tried)
         return {self.push: PushNumbers(applied=self.applied, candidates=drawn)}
