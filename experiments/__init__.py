@@ -1,1 +1,1 @@
-"""The binaries: parse flags, call the library, exit."""
+"""Entry points: `python -m experiments.NAME FLAGS` runs the command of that name."""

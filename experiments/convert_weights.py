@@ -1,61 +1,7 @@
-"""Converts a published OpenVLA-OFT checkpoint into a policy of this project.
+"""`mist-jax convert_weights`: see mist_jax/commands/convert_weights.py."""
 
-    python -m experiments.convert_weights --output_dir=policies/spatial \
-        --hf_checkpoint=moojink/openvla-7b-oft-finetuned-libero-spatial
-
-A 7B checkpoint takes minutes and less than 6 GiB of memory; an interrupted run goes on where it
-was.
-"""
-
-from pathlib import Path
-from typing import cast
-
-from absl import flags
-
-from experiments import binary
-
-_CHECKPOINT = flags.DEFINE_string(
-    "hf_checkpoint",
-    None,
-    "Folder in the published form, or a hub id.",
-    required=True,
-)
-_OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the converted policy.", required=True)
-_DTYPE = flags.DEFINE_enum(
-    "dtype", "bfloat16", ["bfloat16", "float32"], "Type of the converted parameters."
-)
-_IMAGES = flags.DEFINE_integer(
-    "num_images",
-    None,
-    "Cameras the policy takes; default as config.json or the robot of its actions says.",
-    lower_bound=1,
-    upper_bound=2,
-)
-_CHUNK = flags.DEFINE_integer(
-    "chunk_length", None, "Actions per query; default likewise.", lower_bound=1
-)
-
-
-def main() -> None:
-    """Downloads if need be, converts, and says what it made."""
-    from mist_jax.policy.checkpoint import read_card
-    from mist_jax.weights.convert import DType, convert_checkpoint
-    from mist_jax.weights.hub import download_checkpoint
-
-    named = _CHECKPOINT.value
-    folder = Path(named).expanduser()
-    source = folder if folder.is_dir() else download_checkpoint(named)
-    output = convert_checkpoint(
-        source,
-        Path(_OUTPUT.value).expanduser(),
-        cast(DType, _DTYPE.value),
-        images=_IMAGES.value,
-        chunk=_CHUNK.value,
-        name=None if folder.is_dir() else named,
-    )
-    card = read_card(output)
-    print(f"{output}: {card.identity}, {card.model.name}, {card.dtype}")
-
+from mist_jax.commands import convert_weights
+from mist_jax.commands.start import binary
 
 if __name__ == "__main__":
-    binary.run(main)
+    binary.run(convert_weights)

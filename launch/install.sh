@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs mist_jax into .venv, which is made if absent; done before, it returns at once.
 #
-#   launch/install.sh [EXTRA ...]      extras: cuda12, cuda13, tpu, rlds, test; none: CPU
+#   launch/install.sh [EXTRA ...]      extras: cuda12, cuda13, tpu, rlds, serve, track,
+#                                  notebooks, docs, test; none: CPU
 #
 # PYTHON names the interpreter of a new .venv (default: python3.11, python3.12, python3).
 set -euo pipefail
@@ -10,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly STAMP=.venv/mist_jax.installed
 # Their dependency lists are longer than what they import, which pyproject.toml names.
 readonly SIMULATOR=(robosuite==1.4.0 bddl==1.0.1 hf-libero==0.1.4)
-readonly ORACLE=(timm==1.0.31)
+readonly ORACLES=(timm==1.0.31 openpi-client==0.1.2)
 readonly GL_CHOICES=("libosmesa6" "libegl1 libegl-mesa0 libgl1-mesa-dri")
 
 say() { printf '%s\n' "$*" >&2; }
@@ -85,8 +86,9 @@ install_gl() {
 extras=("$@")
 for extra in "${extras[@]}"; do
   case $extra in
-    cuda12 | cuda13 | tpu | rlds | test) ;;
-    *) fail "there is no extra '$extra': valid ones are cuda12, cuda13, tpu, rlds, test" ;;
+    cuda12 | cuda13 | tpu | rlds | serve | track | notebooks | docs | test) ;;
+    *) fail "there is no extra '$extra': valid ones are cuda12, cuda13, tpu, rlds, serve, track," \
+      "notebooks, docs, test" ;;
   esac
 done
 
@@ -101,9 +103,14 @@ if ! installed "$stamp" "${extras[@]}"; then
   say "install: installing mist_jax${list:+[$list]} and what it needs into .venv (some minutes)"
   pip install --quiet --use-pep517 --constraint launch/constraints.txt --editable ".${list:+[$list]}"
   alone=("${SIMULATOR[@]}")
-  [[ ,$list, == *,test,* ]] && alone+=("${ORACLE[@]}")
+  [[ ,$list, == *,test,* ]] && alone+=("${ORACLES[@]}")
   pip install --quiet --use-pep517 --no-deps "${alone[@]}"
   { printf '%s\n' "$stamp" "${extras[@]}"; } >"$STAMP.new"
   mv "$STAMP.new" "$STAMP"
 fi
 can_render || install_gl
+# Tests look at the report in a browser, where there is one.
+if [[ " ${extras[*]} " == *" test "* ]] && ! command -v chromium >/dev/null; then
+  apt_install "chromium fonts-dejavu-core" ||
+    say "install: without Chromium the tests of the report's pages are skipped: sudo apt-get install -y chromium"
+fi

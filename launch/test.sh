@@ -17,7 +17,8 @@ check() {
 check ruff format --check --quiet .
 check ruff check --quiet .
 check pyright --warnings
-check python -m pytest -q "$@"
+# Two processes, each with whole files: tests of a file share what is compiled.
+check python -m pytest -q -n 2 --dist loadfile "$@"
 
 if ((${#failed[@]})); then
   printf 'failed: %s\n' "${failed[@]}"

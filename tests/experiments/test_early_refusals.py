@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # The binary as it is, but where reading parameters, reading episodes or starting workers is fatal.
 _RUN = """
 import importlib, sys
-from experiments import binary
+from mist_jax.commands.start import binary
 import mist_jax.episodes.reader, mist_jax.loading, mist_jax.rollout.fleet
 
 def late(*_, **__):
@@ -23,12 +23,12 @@ def late(*_, **__):
 
 mist_jax.loading.load_policy = mist_jax.loading.restore_parameters = late
 mist_jax.episodes.reader.read_episodes = mist_jax.rollout.fleet.Fleet.__init__ = late
-binary.run(importlib.import_module(sys.argv[0]).main)
+binary.run(importlib.import_module(sys.argv[0]))
 """
 
 
 def refusal(name, *flags, **environment):
-    code = f"import sys; sys.argv[0] = 'experiments.{name}'\n{_RUN}"
+    code = f"import sys; sys.argv[0] = 'mist_jax.commands.{name}'\n{_RUN}"
     result = subprocess.run(
         [sys.executable, "-c", code, *flags],
         cwd=ROOT,

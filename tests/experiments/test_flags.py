@@ -17,23 +17,23 @@ BINARIES = sorted(
 _PROBE = """
 import contextlib, importlib, io, sys
 from absl import flags
-from experiments import binary
-importlib.import_module(f"experiments.{sys.argv[1]}")
+from mist_jax.commands.start import binary
+command = importlib.import_module(f"mist_jax.commands.{sys.argv[1]}")
 FLAGS = flags.FLAGS
-given = [f"--{f.name}=x" for f in FLAGS.get_key_flags_for_module(f"experiments.{sys.argv[1]}")
+given = [f"--{f.name}=x" for f in FLAGS.get_key_flags_for_module(command)
          if f.name in ("data_dir", "output_dir", "save_dir", "risk_head", "hf_checkpoint")]
 checked = 0
 for name in list(FLAGS):
     if FLAGS[name].flag_type() not in ("float", "comma separated list of strings"):
         continue
     module = FLAGS.find_module_defining_flag(name)
-    if not module.startswith("experiments"):
+    if not module.startswith("mist_jax.commands"):
         continue
     for value in ("nan", "NaN", "inf", "-inf", "1e999"):
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):
-                binary._parse_flags([sys.argv[1], *given, f"--{name}={value}"])
+                binary.parse_flags(command, [sys.argv[1], *given, f"--{name}={value}"])
             print(f"ACCEPTED --{name}={value}")
         except SystemExit as ended:
             text = said.getvalue()
@@ -70,7 +70,7 @@ CONFIGS = {
     "dict.py": "def get_config():\n    return {'batch_size': 3}\n",
     "empty.py": "from ml_collections import ConfigDict\nget_config = ConfigDict\n",
     "raises.py": "def get_config():\n    raise KeyError('a')\n",
-    "nan.py": "from experiments.configs import clone\n"
+    "nan.py": "from mist_jax.training.recipes import clone\n"
     "def get_config():\n    c = clone.get_config()\n    c.average = float('nan')\n    return c\n",
 }
 

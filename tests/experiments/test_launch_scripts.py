@@ -36,9 +36,9 @@ with (pathlib.Path(__file__).parent / "asked.jsonl").open("a") as file:
 """
 _PARSE = """
 import importlib, sys
-from experiments import binary
-importlib.import_module(sys.argv[1])
-binary._parse_flags(sys.argv[1:])
+from mist_jax.commands.start import binary
+command = importlib.import_module(f"mist_jax.commands.{sys.argv[1]}")
+binary.parse_flags(command, sys.argv[1:])
 """
 
 
@@ -85,7 +85,7 @@ def test_a_step_s_flags_are_flags_of_its_binary(commands):
     _, steps = commands
     tried = {(name, tuple(flag.split("=")[0] for flag in flags)): flags for name, flags in steps}
     for (name, _), flags in tried.items():
-        command = [sys.executable, "-c", _PARSE, f"experiments.{name}", *flags]
+        command = [sys.executable, "-c", _PARSE, name, *flags]
         parsed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert parsed.returncode == 0, parsed.stderr
 

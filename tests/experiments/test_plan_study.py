@@ -179,7 +179,8 @@ def test_the_sample_size_needs_no_evaluation(made):
 _TYPED = """
 import sys
 from absl import flags
-from experiments import run_evaluation, study_flags
+from mist_jax.commands import run_evaluation
+from mist_jax.commands.flags import study_flags
 from mist_jax.errors import UserError
 for flag in sys.argv[2:]:
     flags.FLAGS.unparse_flags()

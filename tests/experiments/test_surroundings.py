@@ -60,8 +60,9 @@ def test_a_message_about_any_name_is_one_line_in_any_locale(utf8, argument):
 
 def test_the_command_that_a_dataset_keeps_can_be_written_whatever_was_typed():
     code = (
-        "import json, sys; from experiments import binary; sys.argv[0] = 'x/collect.py'; "
-        "json.dumps(binary.command(), ensure_ascii=False).encode(); print(ascii(binary.command()))"
+        "import json, sys; from mist_jax.commands.start import binary; "
+        "sys.argv[0] = 'x/collect.py'; typed = binary.command_line(); "
+        "json.dumps(typed, ensure_ascii=False).encode(); print(ascii(typed))"
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = subprocess.run(

@@ -73,7 +73,7 @@ def test_a_neighbour_with_a_longer_prompt_changes_nothing(policy):
 _ASK = """
 import sys
 from absl import flags
-from experiments import simulation_flags
+from mist_jax.commands.flags import simulation_flags
 flags.FLAGS(sys.argv)
 print(simulation_flags.batch_size())
 """

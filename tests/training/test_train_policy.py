@@ -32,7 +32,7 @@ INFO = DatasetInfo(
     model="expert", assets="lite", suites=("libero_spatial",), images="step", camera_res=32
 )
 CONFIG = dataclasses.replace(TINY, vocab_size=528, prompt_capacity=36)
-RECIPE = "experiments/configs/mist_nano.py"
+RECIPE = "mist_jax/training/recipes/mist_nano.py"
 SPEC = SampleSpec(image_size=28, chunk=8)
 
 

@@ -1,6 +1,7 @@
-"""How every binary starts and ends: one clear line for the user, a traceback for a bug only."""
+"""How every command starts and ends: one clear line for the user, a traceback for a bug only."""
 
 import errno
+import functools
 import io
 import logging
 import math
@@ -8,8 +9,9 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from absl import app, flags
@@ -17,10 +19,8 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
-from mist_jax.episodes.dataset_info import load_info
+from mist_jax.commands.start.help import ASKED, help_text
 from mist_jax.errors import UserError
-from mist_jax.ids import parse_ids
-from mist_jax.intervention.site import DEFAULT_SITE
 
 INTERRUPTED = 130
 _DISK_ERRORS = (
@@ -31,8 +31,8 @@ _DISK_ERRORS = (
 )
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags, calls `main()` and exits.
+def run(command: ModuleType) -> None:
+    """Parses the flags of a module, calls its `main()` and exits.
 
     Status 0 on success, 1 after one line for bad input (`UserError`, a bad flag, a disk that
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
@@ -41,74 +41,27 @@ def run(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+    app.run(lambda _: _guarded(command.main), flags_parser=functools.partial(parse_flags, command))
 
 
-def command() -> str:
+def command_line() -> str:
     """The command line of this process, as a user would type it again."""
     given = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *given])
-
-
-def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
-    """The folders of a `--data_dir`, comma separated as typed.
-
-    Raises:
-        UserError: one is not there.
-    """
-    folders = tuple(Path(value).expanduser() for value in values)
-    absent = [folder for folder in folders if not folder.is_dir()]
-    if absent:
-        raise UserError(f"--data_dir: there is no folder {absent[0]}")
-    return folders
-
-
-def sites_to_read(folders: Sequence[Path], asked: Sequence[str]) -> tuple[str, ...]:
-    """The sites `asked` for, or all that every one of the datasets keeps, the default one first.
-
-    Raises:
-        UserError: there is no dataset, or one lacks a site that is asked for or keeps none.
-    """
-    for site in asked:
-        check_stored(folders, site)
-    if asked:
-        return tuple(dict.fromkeys(asked))
-    kept = [list(load_info(folder).sites) for folder in folders]
-    common = [site for site in kept[0] if all(site in sites for sites in kept)]
-    if not common:
-        check_stored(folders, DEFAULT_SITE)  # says what is there
-        raise UserError("--data_dir: the datasets keep no site in common; name --sites")
-    return tuple(sorted(common, key=lambda site: site != DEFAULT_SITE))
-
-
-def check_stored(folders: Sequence[Path], site: str, layers: str = "all") -> None:
-    """Makes sure that datasets keep activations of these layers, before an episode is read.
-
-    Raises:
-        UserError: there is no dataset, it keeps other sites, or other layers.
-    """
-    for data in folders:
-        _check_stored(data, site, layers)
-
-
-def _check_stored(data: Path, site: str, layers: str) -> None:
-    sites = load_info(data).sites
-    if site not in sites:
-        kept = ", ".join(sites) or "none"
-        raise UserError(f"--site: {data} keeps no activations of {site!r}; stored sites: {kept}")
-    stored = sites[site].layers
-    asked = stored if layers == "all" else parse_ids(layers, max(stored, default=-1) + 1, "layer")
-    missing = [layer for layer in asked if layer not in stored]
-    if missing:
-        raise UserError(
-            f"--layers: layers {missing} of {site} are not in {data}, which holds {list(stored)}"
-        )
+    return shlex.join([*_program(), *given])
 
 
 def print_table(table: Table) -> None:
     """Prints a table as wide as the terminal, or wide enough where there is none."""
     console = Console()
     console.print(table, width=None if console.is_terminal else 130)
+
+
+def _program() -> list[str]:
+    """The words that started this command: its file under experiments/, or its name."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is not None and spec.name.startswith("experiments."):
+        return ["python", "-m", spec.name]
+    return ["mist-jax", Path(sys.argv[0]).stem]
 
 
 def _guarded(main: Callable[[], None]) -> None:
@@ -128,7 +81,14 @@ def _guarded(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(command: ModuleType, argv: list[str]) -> list[str]:
+    """The words of a command line that are no flags; the flags get their values.
+
+    Exits with status 0 where help is asked for, with 1 and one line where a flag is bad.
+    """
+    if ASKED & set(argv[1:]):
+        print(help_text(command, " ".join(_program())), end="")
+        sys.exit(0)
     try:
         left = flags.FLAGS(argv)
     except flags.Error as error:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 from absl import flags
 from rich.table import Table
 
-from experiments import binary
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -74,8 +73,15 @@ def check(data: Sequence[Path]) -> bool:
     return wanted
 
 
-def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> None:
-    """Makes the bank, writes it beside what is there, and prints what it does to the action."""
+def make(
+    data: Sequence[Path], policy: "Policy", output: Path, seed: int
+) -> tuple[Path, list[Table]]:
+    """Makes the bank and writes it beside what is there.
+
+    Returns:
+        Where it is, what each form of its pushes does to the action, and, with branches, what the
+        intents chose.
+    """
     from mist_jax.counterfactual.fitting.search import Search
     from mist_jax.episodes.index import dataset_hash
     from mist_jax.episodes.reader import read_episodes
@@ -104,15 +110,16 @@ def make(data: Sequence[Path], policy: "Policy", output: Path, seed: int) -> Non
     bank, report = fit_intents(bank, data, branches, Search(seed=seed), held_out)
     path = save_causal_bank(output, bank)
     save_causal_report(output, bank, findings, report)
+    tables = []
     for form, effects in bank.effects.items():
         title = f"{form} push at layer {bank.metadata.layer}, {effects.states} held-out states"
         table = Table("motion", "sign right", "realised / wanted", "cross-talk", "", title=title)
         for row in effect_rows(effects):
             table.add_row(*row)
-        binary.print_table(table)
+        tables.append(table)
     if branches is not None:
-        binary.print_table(_intents_table(report["held out"], held_out))
-    print(f"causal bank: {path}")
+        tables.append(_intents_table(report["held out"], held_out))
+    return path, tables
 
 
 def _intents_table(report: dict[str, Any], held_out: str) -> Table:

@@ -1,4 +1,4 @@
-"""The flags of a perturbation, for the binaries that disturb episodes."""
+"""Flags of a perturbation that disturbs episodes."""
 
 from typing import Any
 

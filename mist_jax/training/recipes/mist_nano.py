@@ -9,9 +9,8 @@
     collect libero-exact --assets=libero --initial_states=20-29 --n_episodes=10
     collect lite-noisy --assets=lite --initial_states=0-29 --n_episodes=30 --render=fast $noise
     collect lite-fast --assets=lite --initial_states=0-29 --n_episodes=15 --render=fast
-    python -m experiments.train_policy --config=experiments/configs/mist_nano.py --steps=1593 \
-      --data_dir=$(ls -d data/li* | paste -sd,) \
-      --output_dir=runs/mist-nano
+    python -m experiments.train_policy --config=mist_jax/training/recipes/mist_nano.py \
+      --steps=1593 --data_dir=$(ls -d data/li* | paste -sd,) --output_dir=runs/mist-nano
 
 What it took and what it reached: mist_jax/checkpoints/mist-nano/README.md.
 """
@@ -20,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.configs import clone
+from mist_jax.training.recipes import clone
 
 
 def get_config() -> ConfigDict:

@@ -1,4 +1,4 @@
-"""The flags of every binary that simulates, declared once."""
+"""Flags of every command that simulates."""
 
 import dataclasses
 import os
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
-from experiments import extension_flags
+from mist_jax.commands.flags import extension_flags
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 from mist_jax.simulator.libero.initial_state_choice import choose_initial_states

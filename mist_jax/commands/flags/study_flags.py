@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments import perturbation_flags, simulation_flags
+from mist_jax.commands.flags import perturbation_flags, simulation_flags
 from mist_jax.errors import UserError
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 

@@ -1,4 +1,4 @@
-"""The flag of every binary that looks rows up by name: modules that add some."""
+"""Modules that add rows to the tables that names are looked up in."""
 
 import os
 

@@ -6,7 +6,7 @@
       --perturbation_onset=3,70 --perturbation_length=4,14 --perturbation_strength=0.3,1.0
     collect fast --initial_states=0-29 --n_episodes=20 --render=fast
     collect exact --initial_states=15-29 --n_episodes=15
-    python -m experiments.train_policy --config=experiments/configs/mist_nano_object.py \
+    python -m experiments.train_policy --config=mist_jax/training/recipes/mist_nano_object.py \
       --name=mist-nano-object --steps=1600 --data_dir=data/noisy,data/fast,data/exact \
       --output_dir=runs/mist-nano-object
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.configs import mist_nano
+from mist_jax.training.recipes import mist_nano
 
 
 def get_config() -> ConfigDict:
