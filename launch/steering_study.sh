@@ -1,77 +1,100 @@
 #!/usr/bin/env bash
-# The study of causal steering: two policies among obstacles, pushed off what they are about to hit.
-# Jacobians from pictures of 30 episodes, branches of risky states, what to want, a choice on tuning
-# scenes; then, registered before, the study scenes, once. Goes on from launch/risk_study.sh, whose
-# episodes it learns alarms from. Simulators are the limit, so give it cores.
+# The registered study of causal steering, of one suite: the choice on tuning scenes, its plan and
+# preregistration, then the study scenes, once; each prints its summary. Needs a risk head and a bank
+# of pushes (launch/steering_banks.sh makes them). Simulators are the limit, so give it cores.
 #
-#   launch/steering_study.sh [FLAG ...]     flags for every step that simulates, each as --NAME=VALUE:
-#                                           those of launch/risk_study.sh, such as --assets=lite
-#                                           --num_workers=16 --batch_size=16
+#   launch/steering_study.sh [--help] [--dry_run] [FLAG ...]
 #
-# Run again, it goes on where it stopped; what is learnt or registered is not made twice. Delete its
-# folder in runs/steering-study to make it anew.
+# FLAGs are for the steps that simulate, each as --NAME=VALUE, such as --assets=lite --num_workers=16
+# --batch_size=16. --dry_run prints the commands. Variables of the environment:
+#
+#   SUITE=spatial          or object: libero_SUITE_cluttered, and its policy
+#   RUN=runs/steering-study                   folder of all results
+#   HEAD=RUN/SUITE-risk    the risk head      BANK=RUN/SUITE-bank    the pushes, and what to want
+#   NAME=SUITE             of this choice: RUN/NAME-tuning, RUN/NAME-plan, RUN/NAME-study
+#   INTENT=against_motion  what is wanted     PUSH=linear            the form of the pushes
+#   COEFFICIENT=0.1        metres a chunk     ROTATION=0             radians a chunk
+#   BRAKE=0                share of the own motion against it that is taken away as well
+#   GATE=0.1               risk from which a motion alarms; empty: as the head was calibrated
+#   RELEASE=0 HOLD=1       alarms in a row after which a push lets go (0: never), and the share of
+#                          GATE that risk must fall to for an alarm to end
+#   TUNING=1200-1209       tuning scenes of each task, which neither head nor bank has met: a range,
+#                          or as many of the pool as tuning:20 says
+#   ARMS=none,action_edit,placebo,flipped,mist              on tuning scenes
+#   STUDY_ARMS=none,action_edit,placebo,flipped,mist        registered for the study scenes
+#   FIRST=none,placebo,mist                   of these, those that are run before the others
+#   STUDY_FLAGS=           more flags for the study alone, such as --save_video=all
+#   STEPS="tune plan study"                   which of them; to try a choice: STEPS=tune
+#   PYTHON=.venv/bin/python
+#
+# Run again, it goes on where it stopped, and what is registered stays so: a study that differs from
+# its plan is refused. A tuning that is to be another one needs another NAME.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly RISK=runs/risk-study RUN=runs/steering-study
-# What opens gates (risk is read up to one layer), the layer after it that pushes, and what is wanted
-# at an alarm: intent, metres and radians over a chunk, from which risk on (default: as calibrated).
-# Chosen on tuning scenes.
-readonly DETECTOR="head" READ_UP_TO=2 PUSH_AT=3
-readonly SPATIAL=(--intent=against_motion --push=linear --coefficient=0.1
-  --rotation_coefficient=0 --risk_threshold=0.1)
-readonly OBJECT=("${SPATIAL[@]}")
-readonly ARMS=none,placebo,mist
-readonly STUDY_ARMS=none,action_edit,noise,placebo,flipped,mist
+if [[ ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit; fi
+. launch/dry_run.sh
 
-run() { .venv/bin/python -m "experiments.$1" "${@:2}"; }
-# once RESULT NAME FLAG ...: unless the result is there.
-once() { [[ -e $RUN/$1 ]] || run "${@:2}"; }
-# learn NAME MODEL SUITE FLAG ...: pictures for the Jacobians, and the risk head that opens gates
-learn() {
-  run collect_failure_data --model_name="$2" --env="$3" --initial_states=tuning:3 --n_success=3 \
-    --n_failure=3 --max_attempts_per_task=3 --images=query --render=fast --layers=2-3,5 \
-    --sites=llm.resid,llm.resid:image,llm.resid:proprio --activation_dtype=float16 \
-    --save_dir="$RUN/$1-pictures" "${@:4}"
-  once "$1-risk/risk_head" train_risk_predictor --data_dir="$RISK/$1" --detector="$DETECTOR" \
-    --detectors="clock,task x clock,state + action + task + motion" --max_layer=$READ_UP_TO \
-    --output_dir="$RUN/$1-risk"
-}
-# bank NAME MODEL FLAG ...: the pushes, what they do, and what to want
-bank() {
-  once "$1-bank/causal_bank" extract_steering_vectors --model_name="$2" --methods= \
-    --data_dir="$RUN/$1-pictures,$RISK/$1" --causal_layers=$PUSH_AT \
-    --output_dir="$RUN/$1-bank" "${@:3}"
-}
-# evaluate NAME MODEL FOLDER FLAG ...: arms by the head and the bank
+SUITE=${SUITE:-spatial}
+case $SUITE in
+  spatial) MODEL=mist-nano ;;
+  object) MODEL=mist-nano-object ;;
+  *) echo "steering_study: SUITE is spatial or object, not $SUITE" >&2; exit 1 ;;
+esac
+RUN=${RUN:-runs/steering-study} NAME=${NAME:-$SUITE} PYTHON=${PYTHON:-.venv/bin/python}
+HEAD=${HEAD:-$RUN/$SUITE-risk} BANK=${BANK:-$RUN/$SUITE-bank}
+ARMS=${ARMS:-none,action_edit,placebo,flipped,mist}
+STUDY_ARMS=${STUDY_ARMS:-none,action_edit,placebo,flipped,mist}
+PLAN=$RUN/$NAME-plan
+CHOICE=(--intent="${INTENT:-against_motion}" --push="${PUSH:-linear}"
+  --coefficient="${COEFFICIENT:-0.1}" --rotation_coefficient="${ROTATION:-0}"
+  --brake="${BRAKE:-0}" --release="${RELEASE:-0}" --hold="${HOLD:-1}")
+GATE=${GATE-0.1}
+if [[ $GATE ]]; then CHOICE+=(--risk_threshold="$GATE"); fi
+TUNING=${TUNING:-1200-1209}
+if [[ $TUNING =~ ^([0-9]+)-([0-9]+)$ ]]; then
+  SCENES=$((BASH_REMATCH[2] - BASH_REMATCH[1] + 1))
+elif [[ $TUNING =~ ^tuning:([0-9]+)$ ]]; then
+  SCENES=${BASH_REMATCH[1]}
+else
+  echo "steering_study: TUNING is as 1200-1209 or tuning:20, not $TUNING" >&2
+  exit 1
+fi
+for step in ${STEPS:=tune plan study}; do
+  [[ $step == @(tune|plan|study) ]] ||
+    { echo "steering_study: STEPS are tune, plan and study, not $step" >&2; exit 1; }
+done
+
+# evaluate FOLDER FLAG ...: arms by the head and the bank
 evaluate() {
-  run run_evaluation --model_name="$2" --risk_head="$RUN/$1-risk" --causal_bank="$RUN/$1-bank" \
-    --output_dir="$RUN/$3" "${@:4}"
+  run "$PYTHON" -m experiments.run_evaluation --model_name="$MODEL" --risk_head="$HEAD" \
+    --causal_bank="$BANK" --output_dir="$RUN/$NAME-$1" "${@:2}"
 }
-# study NAME MODEL FLAG ...: registers what was tuned, and runs that on scenes that nothing has met
+tune() {
+  evaluate tuning --env="libero_${SUITE}_cluttered" --interventions="$ARMS" --render=fast \
+    --initial_states="$TUNING" --n_episodes="$SCENES" --sites= "${CHOICE[@]}" "$@"
+}
+plan() {
+  [[ -e $PLAN/preregistration.json ]] ||
+    run "$PYTHON" -m experiments.plan_study --tuning="$RUN/$NAME-tuning" \
+      --interventions="$STUDY_ARMS" --output_dir="$PLAN"
+}
 study() {
-  local flags=() flag plan="$1-plan/preregistration.json"
-  once "$plan" plan_study --tuning="$RUN/$1-tuning" --interventions="$STUDY_ARMS" \
-    --output_dir="$RUN/$1-plan"
-  for flag in "${@:3}"; do  # the batch size is registered
+  local arms flag flags=() more
+  for flag; do  # the batch size is registered
     [[ $flag == --batch_size=* ]] || flags+=("$flag")
   done
-  evaluate "$1" "$2" "$1-study" --preregistration="$RUN/$plan" "${flags[@]}"
+  read -ra more <<<"${STUDY_FLAGS:-}"
+  for arms in "${FIRST-none,placebo,mist}" "$STUDY_ARMS"; do
+    [[ -z $arms ]] || evaluate study --preregistration="$PLAN/preregistration.json" --sites= \
+      --interventions="$arms" "${flags[@]}" "${more[@]}"
+  done
+  $dry_run || printf 'Report: %s\n' "$RUN/$NAME-study/report.html"
 }
 
-learn spatial mist-nano libero_spatial_cluttered "$@"
-run collect_branches --data_dir="$RISK/spatial" --model_name=mist-nano --forks_per_episode=2 \
-  --max_forks=300 --offset_size=0.1 --branch_queries=2 --render=fast --layers=2-3,5 \
-  --activation_dtype=float16 --save_dir="$RUN/spatial-branches" "$@"
-bank spatial mist-nano --branches="$RUN/spatial-branches"
-evaluate spatial mist-nano spatial-tuning --env=libero_spatial_cluttered --interventions="$ARMS" \
-  --initial_states=tuning:20 --n_episodes=20 --render=fast "${SPATIAL[@]}" "$@"
-study spatial mist-nano "$@"
-
-learn object mist-nano-object libero_object_cluttered "$@"
-bank object mist-nano-object
-evaluate object mist-nano-object object-tuning --env=libero_object_cluttered \
-  --interventions="$ARMS" --initial_states=tuning:20 --n_episodes=20 --render=fast \
-  "${OBJECT[@]}" "$@"
-study object mist-nano-object "$@"
-printf 'Reports: %s\n' "$RUN"/*-study/report.html
+for step in $STEPS; do
+  case $step in
+    plan) plan ;;
+    *) "$step" "$@" ;;
+  esac
+done

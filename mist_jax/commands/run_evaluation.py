@@ -108,10 +108,11 @@ def main() -> None:
 
     asked = arm_flags.asked_threshold() if registered is None else registered.threshold
     policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
-    learnt = arm_flags.learnt_parts(policy)
+    learnt = arm_flags.learnt_parts(policy, arms)
     config = simulation_flags.worker_config(assets.kind, policy)
     threshold = learnt.threshold if asked is None else asked
     causal, directions = learnt.causal is not None, learnt.directions is not None
+    release = arm_flags.release(learnt)
     setup = RunSetup(
         model=policy.identity,
         assets=assets.kind,
@@ -119,11 +120,14 @@ def main() -> None:
         causal_bank=learnt.causal_digest,
         intent=arm_flags.INTENT.value if causal else "",
         push=arm_flags.PUSH.value if causal else "",
-        coefficient=arm_flags.COEFFICIENT.value if causal or directions else 0.0,
-        rotation_coefficient=arm_flags.ROTATION_COEFFICIENT.value if causal or directions else 0.0,
+        coefficient=arm_flags.COEFFICIENT.value if learnt.pushes else 0.0,
+        rotation_coefficient=arm_flags.ROTATION_COEFFICIENT.value if learnt.pushes else 0.0,
         brake=arm_flags.BRAKE.value if causal else 0.0,
+        release=release.queries,
+        hold=release.hold,
         steering_vectors=learnt.directions_digest,
         method=arm_flags.METHOD.value if directions else "",
+        conceptors=learnt.conceptors_digest,
         threshold=to_optional(threshold),
         equivalence_margin=_EQUIVALENCE_MARGIN.value,
         horizon=learnt.horizon,
@@ -145,7 +149,7 @@ def main() -> None:
     numbers = arm_flags.run_numbers(learnt, threshold, config.chunk, replays=replays, oracle=oracle)
     made, reader, controller = build_arms(arms, numbers), learnt.risk_head, None
     check_acting(made, numbers, reader, policy.sites, policy.layers)
-    if reader is not None or causal:
+    if reader is not None or learnt.pushes:
         controller = build_controller(
             arms, reader, numbers, sites=policy.sites, batch=setup.batch_size
         )

@@ -91,7 +91,7 @@ def main() -> None:
 
     asked = arm_flags.asked_threshold()
     policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
-    learnt = arm_flags.learnt_parts(policy)
+    learnt = arm_flags.learnt_parts(policy, [arm])
     threshold = learnt.threshold if asked is None else asked
     served = ServedPolicy.of(
         policy,

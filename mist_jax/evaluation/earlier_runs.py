@@ -20,6 +20,8 @@ _SAME_DOSE = (
     "coefficient",
     "rotation_coefficient",
     "brake",
+    "release",
+    "hold",
 )
 
 

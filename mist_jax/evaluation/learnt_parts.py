@@ -18,6 +18,9 @@ from mist_jax.steering.bank import BankMetadata, SteeringBank
 from mist_jax.steering.causal.bank import CausalBank
 from mist_jax.steering.causal.checkpoint import restore_causal_bank
 from mist_jax.steering.checkpoint import restore_bank
+from mist_jax.steering.conceptors.bank import ConceptorBank
+from mist_jax.steering.conceptors.checkpoint import restore_conceptors
+from mist_jax.steering.study.registry import CONCEPTOR
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,13 @@ class LearntParts:
     causal_digest: str
     directions: SteeringBank | None
     directions_digest: str
+    conceptors: ConceptorBank | None = None
+    conceptors_digest: str = ""
+
+    @property
+    def pushes(self) -> bool:
+        """Whether there is anything to push with."""
+        return any(bank is not None for bank in (self.causal, self.directions, self.conceptors))
 
 
 def load_learnt_parts(
@@ -47,9 +57,12 @@ def load_learnt_parts(
     causal: Path | None = None,
     directions: Path | None = None,
     method: str = "",
+    conceptors: Path | None = None,
     allow_unproven: bool = False,
 ) -> LearntParts:
     """Restores what is named by its folder; of `directions` only those of `method`.
+
+    `conceptors` is the folder of such a bank; those that safe states taught are taken.
 
     Raises:
         UserError: a folder holds no such thing, it was made from another model or at a site that
@@ -83,6 +96,17 @@ def load_learnt_parts(
         bank = whole.method(method)
         bank = bank if allow_unproven else bank.proven()
         bank_digest = digest(bank)
+    soft, soft_digest = None, ""
+    if conceptors is not None:
+        every = restore_conceptors(conceptors)
+        where = f"the conceptor bank in {conceptors}"
+        _check_model(every.metadata.model, policy, where, "extract")
+        _check_site(every.metadata.site, policy, where)
+        if risk is not None:
+            _check_labels(every.metadata, conceptors, horizon, share)
+        soft = every.method(CONCEPTOR)
+        soft = soft if allow_unproven else soft.proven()
+        soft_digest = digest(soft)
     return LearntParts(
         risk_head=head,
         risk_digest=head_digest,
@@ -94,6 +118,8 @@ def load_learnt_parts(
         causal_digest=pushes_digest,
         directions=bank,
         directions_digest=bank_digest,
+        conceptors=soft,
+        conceptors_digest=soft_digest,
     )
 
 

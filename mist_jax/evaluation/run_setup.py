@@ -41,12 +41,14 @@ class RunSetup:
     Attributes:
         model: name and digest of the policy.
         assets: `libero` or `lite`.
-        risk_head: digest of the risk head, "" for none; `causal_bank` and `steering_vectors`
-            likewise.
+        risk_head: digest of the risk head, "" for none; `causal_bank`, `steering_vectors`
+            and `conceptors` likewise.
         intent: of the causal bank's, what is wanted at an alarm; `push`: the form of its map.
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
         brake: share of the policy's own motion against a wanted change that is taken away too.
+        release: alarms in a row after which a push lets go until they are over; 0 never.
+        hold: share of its threshold that a motion's risk must fall to for its alarm to end.
         method: which of the steering vectors push.
         replay_from: hash of the evaluation whose changes are replayed, "" for none; `oracle_from`
             likewise of the unsteered episodes that an oracle knows.
@@ -75,7 +77,10 @@ class RunSetup:
     coefficient: float = 0.0
     rotation_coefficient: float = 0.0
     brake: float = 0.0
+    release: int = 0
+    hold: float = 1.0
     steering_vectors: str = ""
+    conceptors: str = ""
     method: str = ""
     replay_from: str = ""
     oracle_from: str = ""

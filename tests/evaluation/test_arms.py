@@ -9,114 +9,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mist_jax.action_units import to_units
-from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.acting import check_acting
 from mist_jax.evaluation.arms.beforehand.draws import random_turn
-from mist_jax.evaluation.arms.beforehand.oracle import Foreseen, Oracle
 from mist_jax.evaluation.arms.beforehand.replays import Replays
-from mist_jax.evaluation.arms.brakes import RELEASE
-from mist_jax.evaluation.arms.build import build_arms, build_controller
+from mist_jax.evaluation.arms.build import build_arms
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
-from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.intervention.intent.against_motion import AgainstMotion
-from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite
-from mist_jax.loading import load_policy
 from mist_jax.policy.forward import forward
-from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.acting.arm import Said, Unsteered
+from mist_jax.rollout.acting.arm import Unsteered
 from mist_jax.rollout.acting.policy_actor import PolicyActor
-from mist_jax.rollout.episode_spec import Turn
-from mist_jax.signed import DIMENSION
-from mist_jax.steering.bank import BankMetadata, SteeringBank
-from mist_jax.steering.causal.effects import MotionEffect
-from mist_jax.steering.extraction import random_directions
 from mist_jax.steering.proof import Proof
-from tests.helpers.causal_samples import LAYER, tiny_causal_bank
-from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
-
-LAYERS = (2, 3)
-NAMES = tuple(row.name for row in ARMS)
-DANGER = ("x+", "z-", "roll+")
-ALARMS = np.array([-1.0 if name in DANGER else np.inf for name in SIGNED_MOTIONS], np.float32)
-NEVER = np.full(14, np.inf, np.float32)
-SIZE = to_units(0.004, 0.04, 8)  # 0.01 of an action, so that a first-order push holds
-EFFECT = MotionEffect("x+", 9, 9, (1.0, 1.0, 1.0), (1.0,), (0.0, 0.0, 0.0), flips=0, push=0.1)
-PLACE = ("libero_spatial", 0)
-WANTED = SIZE * np.array([-1, 0, 1, -1, 0, 0, 0], np.float32)  # against DANGER
-THERE = np.array([0.01, 0, -0.01, 0, 0, 0, 0], np.float32)
-
-
-def directions(layers: tuple[int, ...] = LAYERS) -> SteeringBank:
-    found = random_directions(SIGNED_MOTIONS, len(layers), SMALL.width, seed=3)
-    found = dataclasses.replace(found, method="contrast")
-    norms = np.linspace(2.0, 3.0, len(layers)).astype(np.float32)
-    # As if a tenth of the activations' norm moved every dimension by SIZE.
-    proofs = {
-        ("contrast", name): Proof(
-            EFFECT, float(0.1 / SIZE[DIMENSION[i]] if SIZE[DIMENSION[i]] else 0)
-        )
-        for i, name in enumerate(SIGNED_MOTIONS)
-    }
-    return SteeringBank.join([found], norms, SMALL.layers, BankMetadata(layers=layers), proofs)
-
-
-def turn(arm: str, state: int = 0, step: int = 8) -> Turn:
-    key = EpisodeKey(*PLACE, state, 0, arm)
-    inputs = inputs_of(dataclasses.replace(key, arm="none"), step)
-    return Turn(key, step, inputs=inputs, instruction="pick up the bowl", max_steps=220)
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("arms") / "policy"
-    save_tiny_policy(folder)
-    return load_policy(folder)
-
-
-@pytest.fixture(scope="module")
-def bank(policy):
-    made = tiny_causal_bank(policy)
-    # A permuted intent of the simple kind: what matters here is that the arm finds it.
-    normal = AlongNormal.of(made.projection, np.ones((2, 3)), np.ones(3), 0.01)
-    intents = {"permuted": AgainstMotion.of(SIZE), "along_normal": normal}
-    return dataclasses.replace(made, intents=intents)
-
-
-def numbers_of(bank, threshold=ALARMS, **changes) -> RunNumbers:
-    elsewhere = EpisodeKey(*PLACE, 77, 0, "mist")
-    given = {
-        "alarm_threshold": np.asarray(threshold, np.float32),
-        "size": SIZE,
-        "causal": bank,
-        "directions": directions(),
-        "replays": Replays({PLACE: ((elsewhere, np.stack([THERE, 0 * THERE, THERE])),)}),
-        "oracle": Oracle({(*PLACE, 0, 0): Foreseen(frozenset({8}), np.array([0, 0, 1.0]))}),
-    }
-    return RunNumbers(**{**given, **changes})  # pyright: ignore[reportArgumentType]
-
-
-def actor_of(policy, numbers: RunNumbers, names=NAMES, batch: int = 0, layer: int = 0):
-    batch = batch or len(names)
-    head = RiskHead.initial(
-        jax.random.key(0), sites={"llm.resid": SMALL.width}, hidden=8, layer=layer
-    )
-    controller = build_controller(names, head, numbers, sites=sites_of(SMALL), batch=batch)
-    return PolicyActor(policy, batch, controller=controller, arms=build_arms(names, numbers))
-
-
-def answers(policy, numbers, names=NAMES, query: int = 0, layer: int = 0):
-    actor = actor_of(policy, numbers, names, layer=layer)
-    turns = [turn(name) for name in names]
-    for before in range(query):
-        actor.answer(turns, [before] * len(turns))
-    said = actor.answer(turns, [query] * len(turns))
-    return dict(zip(names, said, strict=True))
+from tests.helpers.arm_samples import (
+    NAMES,
+    NEVER,
+    PLACE,
+    SIZE,
+    THERE,
+    WANTED,
+    actor_of,
+    answers,
+    directions,
+    numbers_of,
+    turn,
+)  # fmt: skip
+from tests.helpers.causal_samples import LAYER
+from tests.helpers.rollout_samples import SMALL
 
 
 @settings(max_examples=30)
@@ -151,7 +72,7 @@ def test_all_arms_share_one_batch_and_only_those_asked_to_act_do(policy, bank, a
     plain = PolicyActor(policy, len(NAMES), arms={name: Unsteered() for name in NAMES})
     untouched = plain.answer([turn(name) for name in NAMES], [0] * len(NAMES))[0]
     foreknown = ("replayed", "oracle")  # wait for no alarm
-    edits = ("safe_stop", "slow_down", "lift", "action_edit")
+    edits = ("safe_stop", "slow_down", "lift", "action_edit", "candidates")
     for name in set(NAMES) - set(foreknown):
         np.testing.assert_array_equal(silent[name].chunk, untouched.chunk)
         np.testing.assert_array_equal(silent[name].raw_actions, untouched.raw_actions)
@@ -180,7 +101,7 @@ def test_what_an_arm_wants_is_what_mist_wants_or_its_control(acting):
     assert placebo @ WANTED < 0.99 * WANTED @ WANTED
     np.testing.assert_array_equal(acting["replayed"].wanted, THERE)
     np.testing.assert_allclose(acting["oracle"].wanted, SIZE * [0, 0, 1, 0, 0, 0, 0])
-    for name in ("none", "safe_stop", "slow_down", "lift", "shrink", "directions"):
+    for name in ("none", "safe_stop", "slow_down", "lift", "shrink", "directions", "conceptor"):
         assert not acting[name].wanted.any(), name
 
 
@@ -305,23 +226,6 @@ def test_brakes_keep_the_gripper_and_scale_the_rest(acting):
         )
 
 
-def test_a_stop_lets_go_after_some_alarms_in_a_row_until_the_alarm_has_fallen(policy, bank):
-    arm = build_arms(("safe_stop",), numbers_of(bank))["safe_stop"]
-    chunk, rng, one = np.ones((8, 7), np.float32), np.random.default_rng(0), turn("safe_stop")
-
-    def stops(alarms: int) -> bool:
-        said = Said(np.zeros(14, np.float32), np.zeros(7, np.float32), alarms)
-        return not arm.edit(chunk, said, one, rng)[:, :6].any()
-
-    assert [stops(n) for n in range(RELEASE + 3)] == [False] + [True] * RELEASE + [False] * 2
-    # The actor counts: the risk of these inputs alarms at every query.
-    actor = actor_of(policy, numbers_of(bank), ("safe_stop", "none"))
-    turns = [turn("safe_stop"), turn("none")]
-    told = [actor.answer(turns, [query] * 2)[0].edited for query in range(RELEASE + 2)]
-    assert told == [True] * RELEASE + [False] * 2
-    assert actor.answer(turns, [0] * 2)[0].edited, "an episode that begins anew counts anew"
-
-
 def test_replayed_takes_another_scene_of_the_task_query_by_query():
     keys = [EpisodeKey(*PLACE, state, 0, "mist") for state in range(6)]
     told = {key.initial_state: np.full((3, 7), key.initial_state, "f") for key in keys}
@@ -361,6 +265,7 @@ def test_an_oracle_acts_at_its_steps_away_along_the_normal_and_knows_its_scenes(
         (["safe_stop"], [], "give --risk_head"),
         (["mist"], ["risk"], "give --causal_bank"),
         (["directions"], ["risk"], "give --steering_vectors"),
+        (["conceptor"], ["risk"], "give --steering_vectors"),
         (["replayed"], ["risk", "causal"], "give --replay_from"),
         (["oracle"], ["risk", "causal"], "give --oracle_from"),
     ],
@@ -396,12 +301,20 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         ("mist", {"threshold": ONLY_X, "size": SIZE * (np.arange(7) > 2)}, "no motion that alarms"),
         ("mist", {"size": 0 * SIZE, "intent": "along_normal"}, "--coefficient=0 moves nothing"),
         ("oracle", {"size": 0 * SIZE}, "--coefficient=0 moves nothing"),
+        ("candidates", {"size": SIZE * (np.arange(7) > 2)}, "no dimension that the branches tried"),
+        ("candidates", {"layer": 3}, "the causal bank pushes at layer 2, before risk"),
         ("shrink", {"layer": 3}, "no later layer to act at"),
         ("safe_stop", {"threshold": NEVER}, "never alarms of any motion"),
         ("directions", {"layer": 3}, r"the bank steers layers \[2, 3\].*layers from 4 on"),
         ("directions", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 push no"),
         ("directions", {"directions": UNMEASURED}, "has a measured effect; extract them from"),
         ("directions", {"directions": DEAF}, "listens to any motion"),
+        (
+            "conceptor",
+            {"layer": 3},
+            r"the bank steers layers \[2, 3\].*conceptors of layers from 4 on",
+        ),
+        ("conceptor", {"size": 0 * SIZE}, "--coefficient=0 and --rotation_coefficient=0 push no"),
         (
             "directions",
             {"directions": DEAF_TO_X, "threshold": ONLY_X},

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.intervention.features import Projection
+from mist_jax.intervention.intent.action_value import ActionValue, OutcomeModel
 from mist_jax.policy.policy import Policy
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.steering.causal.bank import CausalBank, CausalMetadata
@@ -41,4 +42,25 @@ def tiny_causal_bank(policy: Policy, layer: int = LAYER, states: int = 4, **chan
         intents={},
         effects={},
         metadata=CausalMetadata(**{**vars(metadata), **changes}),
+    )
+
+
+def tiny_action_value(bank: CausalBank, size: np.ndarray, margin: float = 0.0) -> ActionValue:
+    """Less harm the further up, and by what the activations say along x and y; success is flat."""
+    rng = np.random.default_rng(11)
+    dims = len(size)
+    offset, interaction = np.zeros(2 * dims), np.zeros((2, 2 * dims))
+    offset[2], offset[dims : dims + 3] = -4.0, 0.5
+    interaction[:, :2] = rng.normal(size=(2, 2))
+    nothing = OutcomeModel.of(0.0, np.zeros(2), np.zeros(2 * dims), np.zeros((2, 2 * dims)))
+    tried = np.concatenate([np.diag(size)[:3], -np.diag(size)[:3]])
+    return ActionValue.of(
+        bank.projection,
+        tried,
+        np.where(size > 0, size, 1),
+        OutcomeModel.of(0.3, np.zeros(2), offset, interaction),
+        nothing,
+        price=0.01,
+        weight=0.5,
+        margin=margin,
     )

@@ -1,5 +1,6 @@
 """Flags of what arms are made of: risk head, banks, sizes of what is wanted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.arms.run_numbers import RunNumbers
     from mist_jax.evaluation.learnt_parts import LearntParts
     from mist_jax.policy.policy import Policy
+    from mist_jax.rollout.acting.release import Release
     from mist_jax.steering.causal.bank import Form
 
 RISK_HEAD = flags.DEFINE_string("risk_head", None, "Folder that train_risk_predictor wrote.")
@@ -22,7 +24,9 @@ CAUSAL_BANK = flags.DEFINE_string(
     "causal_bank", None, "Folder that extract_steering_vectors wrote: pushes by the Jacobian."
 )
 STEERING_VECTORS = flags.DEFINE_string(
-    "steering_vectors", None, "Folder that extract_steering_vectors wrote: directions."
+    "steering_vectors",
+    None,
+    "Folder that extract_steering_vectors wrote: directions, and conceptors for the arm conceptor.",
 )
 INTENT = flags.DEFINE_string(
     "intent",
@@ -58,6 +62,20 @@ BRAKE = flags.DEFINE_float(
     0.0,
     1.0,
 )
+RELEASE = flags.DEFINE_integer(
+    "release",
+    0,
+    "Alarms in a row after which a push lets go until no motion alarms any more; 0: never.",
+    0,
+)
+HOLD = flags.DEFINE_float(
+    "hold",
+    1.0,
+    "Share of its threshold that the risk of a motion that alarms must fall to for its alarm to "
+    "end: below 1 a push does not flicker.",
+    0.01,
+    1.0,
+)
 METHOD = flags.DEFINE_string("method", "contrast", "Which of the steering vectors push.")
 ALLOW_UNPROVEN = flags.DEFINE_bool(
     "allow_unproven",
@@ -74,18 +92,30 @@ RISK_THRESHOLD = flags.DEFINE_list(
 
 def parts() -> "dict[Need, FlagHolder[Any]]":
     """The flag that gives what an arm may need."""
-    return {"risk": RISK_HEAD, "causal": CAUSAL_BANK, "directions": STEERING_VECTORS}
+    return {
+        "risk": RISK_HEAD,
+        "causal": CAUSAL_BANK,
+        "directions": STEERING_VECTORS,
+        "conceptors": STEERING_VECTORS,
+    }
 
 
-def learnt_parts(policy: "Policy") -> "LearntParts":
-    """What the flags name, restored and checked against the policy."""
+def learnt_parts(policy: "Policy", arms: Sequence[str]) -> "LearntParts":
+    """What the flags name, restored and checked against the policy.
+
+    Of steering vectors the kinds that an arm uses are taken, directions where none uses any.
+    """
+    from mist_jax.evaluation.arms.registry import find_arm
     from mist_jax.evaluation.learnt_parts import load_learnt_parts
 
+    needs = {need for arm in arms for need in find_arm(arm).needs}
+    vectors, soft = folder(STEERING_VECTORS), "conceptors" in needs
     return load_learnt_parts(
         policy,
         risk=folder(RISK_HEAD),
         causal=folder(CAUSAL_BANK),
-        directions=folder(STEERING_VECTORS),
+        directions=vectors if "directions" in needs or not soft else None,
+        conceptors=vectors if soft else None,
         method=METHOD.value,
         allow_unproven=ALLOW_UNPROVEN.value,
     )
@@ -112,19 +142,27 @@ def run_numbers(
     from mist_jax.action_units import to_units
     from mist_jax.evaluation.arms.run_numbers import RunNumbers
 
-    pushes = learnt.causal is not None or learnt.directions is not None
-    lengths = (COEFFICIENT.value, ROTATION_COEFFICIENT.value) if pushes else (0.0, 0.0)
+    lengths = (COEFFICIENT.value, ROTATION_COEFFICIENT.value) if learnt.pushes else (0.0, 0.0)
     return RunNumbers(
         alarm_threshold=np.asarray(threshold, np.float32),
         size=to_units(*lengths, chunk),
         brake=BRAKE.value if learnt.causal is not None else 0.0,
+        release=release(learnt),
         causal=learnt.causal,
         intent=INTENT.value,
         form=cast("Form", PUSH.value),
         directions=learnt.directions,
+        conceptors=learnt.conceptors,
         replays=replays,
         oracle=oracle,
     )
+
+
+def release(learnt: "LearntParts") -> "Release":
+    """When pushes let go; never where nothing pushes."""
+    from mist_jax.rollout.acting.release import Release
+
+    return Release(RELEASE.value, HOLD.value) if learnt.pushes else Release()
 
 
 def folder(flag: "FlagHolder[Any]") -> Path | None:

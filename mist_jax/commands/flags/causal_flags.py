@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from absl import flags
 from rich.table import Table
@@ -12,6 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
 
 if TYPE_CHECKING:
+    from mist_jax.counterfactual.fitting.search import HeldOut
     from mist_jax.policy.policy import Policy
 
 AUTO, NONE = "auto", "none"
@@ -39,6 +40,12 @@ MEASURED = flags.DEFINE_integer(
 )
 BRANCHES = flags.DEFINE_string(
     "branches", None, "Folder of collect_branches: intents are fitted to what became of branches."
+)
+HELD_OUT = flags.DEFINE_enum(
+    "branches_held_out",
+    "scene",
+    ["scene", "task"],
+    "Whether what fitted intents would have led to is told of new scenes or of new tasks.",
 )
 
 
@@ -72,7 +79,8 @@ def make(
     """Makes the bank and writes it beside what is there.
 
     Returns:
-        Where it is, and what each form of its pushes does to the action.
+        Where it is, what each form of its pushes does to the action, and, with branches, what the
+        intents chose.
     """
     from mist_jax.counterfactual.fitting.search import Search
     from mist_jax.episodes.index import dataset_hash
@@ -98,7 +106,8 @@ def make(
     states = gather_states(pictured, policy, limit=STATES.value, seed=seed)
     bank, findings = make_causal_bank(policy, states, config, dataset_hash(*data), say=_say)
     branches = _branches() if BRANCHES.value else None
-    bank, report = fit_intents(bank, data, branches, Search(seed=seed))
+    held_out = cast("HeldOut", HELD_OUT.value)
+    bank, report = fit_intents(bank, data, branches, Search(seed=seed), held_out)
     path = save_causal_bank(output, bank)
     save_causal_report(output, bank, findings, report)
     tables = []
@@ -108,7 +117,20 @@ def make(
         for row in effect_rows(effects):
             table.add_row(*row)
         tables.append(table)
+    if branches is not None:
+        tables.append(_intents_table(report["held out"], held_out))
     return path, tables
+
+
+def _intents_table(report: dict[str, Any], held_out: str) -> Table:
+    from mist_jax.counterfactual.fitting.regret import avoided_rows
+
+    title = f"what was chosen where standing pat harms soon, {held_out}s held out"
+    columns = ("acts", "harm soon", "harm", "success", "of avoidable harm avoided", "regret")
+    table = Table("policy", *columns, title=title)
+    for row in avoided_rows(report, "_where_zero_harms_soon"):
+        table.add_row(*row)
+    return table
 
 
 def _branches() -> Path:

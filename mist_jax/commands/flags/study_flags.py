@@ -21,7 +21,8 @@ PREREGISTRATION = flags.DEFINE_string(
 
 # Flags that are called as what a run's setup keeps of them.
 _OF_THE_SETUP = (
-    *("coefficient", "rotation_coefficient", "brake", "intent", "push", "method"),
+    *("coefficient", "rotation_coefficient", "brake", "release", "hold"),
+    *("intent", "push", "method"),
     *("equivalence_margin", "min_force", "camera_res", "render", "batch_size"),
 )
 _OF_THE_SCENES = ("env", "task_ids", "initial_states", "n_episodes", "seed")

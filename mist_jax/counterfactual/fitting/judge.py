@@ -29,7 +29,8 @@ from mist_jax.counterfactual.fitting.policies import (
     random_where,
     values,
 )
-from mist_jax.counterfactual.fitting.search import Search, scene_folds
+from mist_jax.counterfactual.fitting.regret import regrets
+from mist_jax.counterfactual.fitting.search import HeldOut, Search, scene_folds
 from mist_jax.counterfactual.fitting.table import BranchTable
 from mist_jax.risk.judging.metrics import auroc, calibration_error, cluster_weights
 
@@ -39,18 +40,19 @@ NORMAL, RANDOM = "along the learned normal", "random where the action value acts
 ORDER = (ZERO, VALUE, PLACEBO, RANDOM, FIXED, NORMAL, KNOWN_MOTION, KNOWN_NORMAL, CEILING)
 
 
-def judge(table: BranchTable, search: Search) -> dict[str, Any]:
-    """A report, of plain numbers, for a summary.
+def judge(table: BranchTable, search: Search, held_out: HeldOut = "scene") -> dict[str, Any]:
+    """A report, of plain numbers, for a summary; whole scenes, or whole tasks, are held out.
 
     `policies` tells of each what its branches led to and the gain over the zero offset, with
     intervals by scenes; those that know the zero branch's contact or the outcomes are bounds, not
-    rivals. `within` is the AUROC among the branches of one fork (0.5: nothing is known of what
-    offsets do), `calibration` the expected calibration error, both of the held-out forecasts.
+    rivals. `avoided` tells of each how much of the avoidable harm it avoids (`regret.py`).
+    `within` is the AUROC among the branches of one fork (0.5: nothing is known of what offsets do),
+    `calibration` the expected calibration error, both of the held-out forecasts.
 
     Raises:
-        UserError: too few scenes.
+        UserError: too few scenes, or a single task to hold out.
     """
-    folds = scene_folds(table, search.folds, search.seed)
+    folds = scene_folds(table, search.folds, search.seed, held_out)
     shape = (len(table), len(table.offsets))
     weights = {name: np.zeros(shape) for name in (VALUE, PLACEBO, FIXED, NORMAL)}
     chances = np.zeros((2, *shape))
@@ -101,6 +103,8 @@ def judge(table: BranchTable, search: Search) -> dict[str, Any]:
         "policies": values(policies, draws, search.failure, everywhere),
         "policies_where_zero_harms_soon": values(policies, draws, search.failure, risky),
         "policies_elsewhere": values(policies, draws, search.failure, ~risky),
+        "avoided_where_zero_harms_soon": regrets(policies, table, draws, search.failure, risky),
+        "avoided": regrets(policies, table, draws, search.failure, everywhere),
     }
 
 

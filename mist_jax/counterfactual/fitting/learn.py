@@ -16,7 +16,7 @@ from mist_jax.counterfactual.fitting.normal import (
     normals_of_branches,
 )
 from mist_jax.counterfactual.fitting.placebo import acting_as_often, permuted
-from mist_jax.counterfactual.fitting.search import Search
+from mist_jax.counterfactual.fitting.search import HeldOut, Search
 from mist_jax.counterfactual.fitting.table import BranchTable, gather_branches
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.episodes.reader import read_episodes
@@ -128,6 +128,9 @@ def learn_intents(
     )
 
 
-def report(table: BranchTable, learnt: LearntIntents, search: Search) -> dict[str, Any]:
-    """The report for a summary: what was chosen, and the held-out values of policies."""
-    return {"chosen": learnt.as_json(), "held out": judge(table, search)}
+def report(
+    table: BranchTable, learnt: LearntIntents, search: Search, held_out: HeldOut = "scene"
+) -> dict[str, Any]:
+    """The report for a summary: what was chosen, and the values of policies on what is held out."""
+    judged = judge(table, search, held_out)
+    return {"chosen": learnt.as_json(), "held out": {"unit": held_out, **judged}}

@@ -1,6 +1,7 @@
 """What is chosen among when an action value is fitted, and the yardstick it is chosen by."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from mist_jax.counterfactual.fitting.table import BranchTable, Harm
 from mist_jax.errors import UserError
 from mist_jax.risk.splits import deal_groups
 
+HeldOut = Literal["scene", "task"]
 MIN_SCENES = 10  # two folds in a fold in a fold would hold a scene or two
 
 
@@ -32,18 +34,24 @@ class Search:
     seed: int = 0
 
 
-def scene_folds(table: BranchTable, count: int, seed: int) -> np.ndarray:
+def scene_folds(table: BranchTable, count: int, seed: int, unit: HeldOut = "scene") -> np.ndarray:
     """Fold int [forks]: whole scenes, dealt so that folds are alike in harm, success and size.
 
+    With `unit` "task" whole tasks.
+
     Raises:
-        UserError: too few scenes.
+        UserError: too few scenes, or a single task.
     """
-    scenes, number = np.unique(table.scene, return_inverse=True)
-    if len(scenes) < MIN_SCENES:
+    found = len(np.unique(table.scene))
+    if found < MIN_SCENES:
         raise UserError(
-            f"the branches come from {len(scenes)} scenes; it takes at least {MIN_SCENES}: "
+            f"the branches come from {found} scenes; it takes at least {MIN_SCENES}: "
             "fork more episodes"
         )
+    of = table.scene if unit == "scene" else table.task
+    scenes, number = np.unique(of, return_inverse=True)
+    if len(scenes) < 2:
+        raise UserError("the branches come from one task: there is none to hold out")
     kinds = np.stack([table.later.mean(1), 1 - table.success.mean(1)], axis=1)
     brings = np.stack([np.bincount(number, one, len(scenes)) for one in kinds.T], axis=1)
     sizes = np.bincount(number, minlength=len(scenes)).astype(float)

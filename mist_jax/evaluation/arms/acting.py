@@ -6,7 +6,7 @@ import numpy as np
 
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
-from mist_jax.evaluation.arms.push_specs import PUSHES
+from mist_jax.evaluation.arms.push_specs import CANDIDATES, PUSHES
 from mist_jax.evaluation.arms.registry import find_arm
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
@@ -15,7 +15,9 @@ from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.acting.arm import Arm
 from mist_jax.signed import DIMENSION
+from mist_jax.steering.bank import SteeringBank
 from mist_jax.steering.causal.bank import AGAINST_MOTION
+from mist_jax.steering.conceptors.bank import ConceptorBank
 
 
 def check_acting(
@@ -47,7 +49,13 @@ def check_acting(
             why = "the risk head never alarms of any motion; train it on more contacts, or give "
             why += "--risk_threshold"
         elif "directions" in row.needs:
-            why = _idle_directions(numbers, first)
+            assert numbers.directions is not None
+            steered = np.flatnonzero(np.asarray(numbers.directions.vectors).any(axis=(0, 2)))
+            why = _idle_rival("direction", numbers.directions, steered, numbers, first)
+        elif "conceptors" in row.needs:
+            assert numbers.conceptors is not None
+            steered = np.asarray(numbers.conceptors.metadata.layers)
+            why = _idle_rival("conceptor", numbers.conceptors, steered, numbers, first)
         elif "causal" in row.needs:
             why = _idle_push(row, numbers, first)
         elif arm.shrink > 0 and first >= depth:
@@ -81,6 +89,10 @@ def _idle_push(row: ArmRow, numbers: RunNumbers, first: int) -> str:
     if not waits:
         needs_size = "oracle" in row.needs
         return "--coefficient=0 moves nothing" if needs_size and not numbers.size[:3].any() else ""
+    if CANDIDATES in row.pushes:
+        tried = np.asarray(causal.action_value().candidates).any(axis=0)
+        none = "--coefficient and --rotation_coefficient move no dimension that the branches tried"
+        return "" if numbers.size[tried].any() else none
     along_normal = isinstance(causal.intents.get(numbers.intent), AlongNormal)
     if along_normal and not numbers.size[0]:
         return "--coefficient=0 moves nothing"
@@ -100,28 +112,31 @@ def _moved(numbers: RunNumbers) -> np.ndarray:
     return np.isfinite(numbers.alarm_threshold) & (numbers.size[DIMENSION] != 0)
 
 
-def _idle_directions(numbers: RunNumbers, first: int) -> str:
-    """Why no direction of the bank can push, or nothing."""
-    bank = numbers.directions
-    assert bank is not None
-    steered = np.flatnonzero(np.asarray(bank.vectors).any(axis=(0, 2)))
+def _idle_rival(
+    what: str,
+    bank: SteeringBank | ConceptorBank,
+    steered: np.ndarray,
+    numbers: RunNumbers,
+    first: int,
+) -> str:
+    """Why no direction or conceptor of the bank can act, or nothing; `steered` are its layers."""
     gates = np.asarray(bank.gates) > 0  # [V, M]
     if not numbers.size.any():
         return "--coefficient=0 and --rotation_coefficient=0 push nothing"
     dosed = bank.dosed(numbers.size) != 0  # [V]
     if not dosed.any():
         return (
-            "no direction of a dimension that --coefficient or --rotation_coefficient moves has a "
+            f"no {what} of a dimension that --coefficient or --rotation_coefficient moves has a "
             "measured effect; extract them from episodes with pictures (--images=query)"
         )
     if not (steered >= first).any():
         return (
             f"the bank steers layers {steered.tolist()}, all of them before risk can open a push; "
-            f"extract directions of layers from {first} on, or train the risk head with a lower "
+            f"extract {what}s of layers from {first} on, or train the risk head with a lower "
             "--max_layer"
         )
     if not gates.any():
-        return "no direction of the bank listens to any motion; extract the bank again"
+        return f"no {what} of the bank listens to any motion; extract the bank again"
     if not gates[dosed][:, np.isfinite(numbers.alarm_threshold)].any():
-        return "no direction of the bank listens to a motion that alarms; extract more of them"
+        return f"no {what} of the bank listens to a motion that alarms; extract more of them"
     return ""

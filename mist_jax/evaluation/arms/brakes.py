@@ -9,6 +9,7 @@ from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.rollout.acting.arm import Said, Unsteered
+from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
 GRIPPER = ACTION_DIMENSIONS.index("gripper")
@@ -25,14 +26,14 @@ class Brake(Unsteered):
         keep: factor on translation and rotation.
         add: float32 [6], added to what was kept.
         shrink_by: part of the residual stream that is taken away, at the layers after the alarm.
-        release: alarms in a row after which it lets go; None never does.
+        at_most: alarms in a row after which it lets go; 0: never.
     """
 
     numbers: RunNumbers = field(default_factory=RunNumbers)
     keep: float = 1.0
     add: np.ndarray | None = None
     shrink_by: float = 0.0
-    release: int | None = None
+    at_most: int = 0
 
     @property
     def shrink(self) -> float:
@@ -44,12 +45,16 @@ class Brake(Unsteered):
         """Float32 [M], of an alarm."""
         return self.numbers.alarm_threshold
 
+    @property
+    def release(self) -> Release:
+        """After `at_most` alarms in a row."""
+        return Release(self.at_most)
+
     def edit(
         self, actions: np.ndarray, said: Said, turn: Turn, rng: np.random.Generator
     ) -> np.ndarray:
         """Scales and moves translation and rotation; the gripper goes on."""
-        released = self.release is not None and said.alarms > self.release
-        if not said.alarms or released or (self.keep == 1.0 and self.add is None):
+        if not said.alarms or said.released or (self.keep == 1.0 and self.add is None):
             return actions
         edited = actions.copy()
         edited[:, :GRIPPER] *= self.keep
@@ -62,7 +67,7 @@ SAFE_STOP = ArmRow(
     name="safe_stop",
     what=f"at an alarm the arm stands still for the chunk, {RELEASE} in a row at most",
     colour="#b45309",
-    make=partial(Brake, keep=0.0, release=RELEASE),
+    make=partial(Brake, keep=0.0, at_most=RELEASE),
     needs=("risk",),
 )
 SLOW_DOWN = ArmRow(

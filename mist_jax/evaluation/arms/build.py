@@ -30,7 +30,7 @@ def build_controller(
     sites: Mapping[str, ModelSite],
     batch: int,
 ) -> Controller:
-    """What all arms share: the bank's directions, and the pushes that any of them draws from.
+    """What all arms share: directions, conceptors, and the pushes that any of them draws from.
 
     Without directions there is one of zeros, at the first of the model's `sites` that can be
     steered. Pushes are for batches of `batch`.
@@ -38,7 +38,7 @@ def build_controller(
     Raises:
         UserError: the causal bank lacks an intent that an arm needs.
     """
-    causal, directions = numbers.causal, numbers.directions
+    causal, directions, soft = numbers.causal, numbers.directions, numbers.conceptors
     if directions is None:
         site, there = next((name, site) for name, site in sites.items() if site.steerable)
         vectors = np.zeros((1, there.layers, there.width), np.float32)
@@ -46,8 +46,11 @@ def build_controller(
     else:
         site = directions.metadata.site
         vectors, gates = np.asarray(directions.vectors), np.asarray(directions.gates)
+    conceptor = None
+    if soft is not None:
+        conceptor = soft.operator(np.zeros((batch, len(soft.names))), threshold=np.inf)
     if causal is None:
-        return Controller(vectors, gates, risk_head, site=site)
+        return Controller(vectors, gates, risk_head, site=site, conceptor=conceptor)
     used = dict.fromkeys(push for name in names for push in find_arm(name).pushes)
 
     def row(turn: Turn) -> int:
@@ -58,6 +61,7 @@ def build_controller(
         gates,
         risk_head,
         site=site,
+        conceptor=conceptor,
         pushes={name: _push(name, causal, numbers, batch) for name in used},
         row=row,
         exact=frozenset(name for name in used if (PUSHES[name].form or numbers.form) == "exact"),

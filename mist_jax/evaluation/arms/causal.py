@@ -16,6 +16,7 @@ from mist_jax.evaluation.arms.row import ArmRow, Control
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED, EpisodeKey
 from mist_jax.rollout.acting.arm import PushNumbers, Said, Unsteered
+from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
 Turning = Callable[[EpisodeKey], np.ndarray]
@@ -58,6 +59,11 @@ class CausalArm(Unsteered):
     def threshold(self) -> np.ndarray:
         """Float32 [M], of an alarm."""
         return self.numbers.alarm_threshold
+
+    @property
+    def release(self) -> Release:
+        """The run's: all causal arms let go by one rule."""
+        return self.numbers.release
 
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
         """One push, whatever the query: its gate waits for alarms."""

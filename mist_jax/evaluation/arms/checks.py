@@ -10,6 +10,7 @@ _LACKING: dict[Need, str] = {
     "risk": "listens to alarms: give --risk_head",
     "causal": "pushes for a wanted change of the action: give --causal_bank",
     "directions": "pushes along directions: give --steering_vectors",
+    "conceptors": "draws activations into conceptors: give --steering_vectors",
     "replay": "replays what mist wanted: give --replay_from, an earlier evaluation with mist",
     "oracle": "knows where the unsteered policy hits something: give --oracle_from, unsteered "
     "episodes of the same scenes and seeds",

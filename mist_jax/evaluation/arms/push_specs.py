@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-MIST, LINEAR, EXACT, NOISE, PERMUTED, GIVEN = (
+MIST, LINEAR, EXACT, NOISE, PERMUTED, GIVEN, CANDIDATES = (
     "mist",
     "linear",
     "exact",
     "noise",
     "permuted",
     "given",
+    "candidates",
 )
 
 
@@ -37,4 +38,5 @@ PUSHES = {
     NOISE: PushSpec(noise=True),
     PERMUTED: PushSpec(intent="permuted"),
     GIVEN: PushSpec(intent="given", waits=False),
+    CANDIDATES: PushSpec(intent="sampled"),
 }

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.brakes import LIFT, SAFE_STOP, SHRINK, SLOW_DOWN
+from mist_jax.evaluation.arms.candidates import CANDIDATES
 from mist_jax.evaluation.arms.causal import (
     ACTION_EDIT,
     FLIPPED,
@@ -15,9 +16,9 @@ from mist_jax.evaluation.arms.causal import (
     PERMUTED_ARM,
     PLACEBO,
 )
-from mist_jax.evaluation.arms.directions import DIRECTIONS
 from mist_jax.evaluation.arms.given_arms import ORACLE, REPLAYED
 from mist_jax.evaluation.arms.push_specs import PUSHES
+from mist_jax.evaluation.arms.rivals import CONCEPTOR, DIRECTIONS
 from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.unsteered import NONE
 from mist_jax.extensions import extension_rows
@@ -30,12 +31,14 @@ ARMS = (
     LIFT,
     SHRINK,
     ACTION_EDIT,
+    CANDIDATES,
     NOISE_ARM,
     PLACEBO,
     FLIPPED,
     PERMUTED_ARM,
     REPLAYED,
     DIRECTIONS,
+    CONCEPTOR,
     MIST_ARM,
     MIST_LINEAR,
     MIST_EXACT,

@@ -10,9 +10,9 @@ from mist_jax.record.episode import UNSTEERED
 if TYPE_CHECKING:
     from mist_jax.rollout.acting.arm import Arm
 
-# What a run must be given: a risk head, a bank of causal pushes, a bank of directions, an earlier
-# evaluation, unsteered episodes of the same scenes.
-Need = Literal["risk", "causal", "directions", "replay", "oracle"]
+# What a run must be given: a risk head, a bank of causal pushes, one of directions, one of
+# conceptors, an earlier evaluation, unsteered episodes of the same scenes.
+Need = Literal["risk", "causal", "directions", "conceptors", "replay", "oracle"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
+from mist_jax.intervention.intent.sampled_value import SampledValue
 
 INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
     {
@@ -16,6 +17,7 @@ INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
         "against_motion": AgainstMotion,
         "along_normal": AlongNormal,
         "action_value": ActionValue,
+        "sampled_value": SampledValue,
         "braked": Braked,
     }
 )

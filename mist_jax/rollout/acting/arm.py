@@ -13,8 +13,10 @@ import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE
+from mist_jax.rollout.acting.release import NEVER, Release
 from mist_jax.rollout.episode_spec import Turn
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class PushNumbers:
         applied: how much of the push acts; 0 only tells what was wanted.
         change: float32 [A], what is wanted where the push's intent is given; executed action units
             per control step.
+        candidates: float32 [candidates, A], what is chosen among where the push's intent is
+            sampled; executed action units per control step.
         noise: float32 [S, D], the direction where the push's map is noise.
     """
 
@@ -41,6 +45,7 @@ class PushNumbers:
     )
     applied: float = 1.0
     change: np.ndarray | None = None
+    candidates: np.ndarray | None = None
     noise: np.ndarray | None = None
 
 
@@ -53,12 +58,14 @@ class Said:
         wanted: float32 [A], the change that the arm's push wanted, acting or told only; executed
             action units per control step.
         alarms: queries in a row, this one the last, at which any motion was above the arm's
-            threshold.
+            threshold (while it alarms, above what its `release` makes of that).
+        released: the arm has let go: this query is to be left alone.
     """
 
     risk: np.ndarray
     wanted: np.ndarray
     alarms: int = 0
+    released: bool = False
 
 
 class Arm(Protocol):
@@ -79,8 +86,17 @@ class Arm(Protocol):
         """Float32 [M]: the risk above which a motion's gate opens; -inf always, +inf never."""
         ...
 
+    @property
+    def release(self) -> Release:
+        """When what an alarm opened lets go: then its pushes, directions and shrinkage are off."""
+        ...
+
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Float32 [V]: the strength of each of the controller's directions; None leaves them."""
+        ...
+
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32, of each of the controller's conceptors, 0 to 1; None leaves them."""
         ...
 
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
@@ -114,8 +130,17 @@ class Unsteered:
         """Never opens a gate."""
         return np.full(len(SIGNED_MOTIONS), np.inf, np.float32)
 
+    @property
+    def release(self) -> Release:
+        """Never lets go."""
+        return NEVER
+
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Along no direction."""
+        return None
+
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Into no ellipsoid."""
         return None
 
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
@@ -138,6 +163,7 @@ class Controller:
         gates: float32 [V, M], 1 where a signed motion's risk may open a direction.
         risk_head: None: no risk, and gates that wait for it stay closed.
         pushes: by name, each built once for the run's batch; what differs between rows are numbers.
+        conceptor: soft projections that act beside the directions, for the run's batch.
         row: the row of a push's table that a turn's task and time have.
         exact: names of pushes whose table is the Jacobian at the query's own inputs, which
             `jacobian` gives: float32 [B, A, S, D].
@@ -149,6 +175,7 @@ class Controller:
     tokens: tuple[str, ...] | None = None
     site: str = DEFAULT_SITE
     pushes: Mapping[str, CausalPush] = field(default_factory=dict)
+    conceptor: Conceptor | None = None
     row: Callable[[Turn], int] = lambda turn: 0
     exact: frozenset[str] = frozenset()
     jacobian: "Callable[[Policy, list[PolicyInputs]], np.ndarray] | None" = None

@@ -16,10 +16,14 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.noise import NoiseMap
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.gate import ThresholdGate
+from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
+from mist_jax.intervention.intent.sampled_value import SampledValue
 from mist_jax.intervention.operators.causal_push import CausalPush
+from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.intervention.steering import Steering
 from mist_jax.rollout.acting.arm import Arm, PushNumbers
+from mist_jax.rollout.acting.release import AlarmsSoFar
 from mist_jax.rollout.episode_spec import Turn
 
 
@@ -27,7 +31,8 @@ from mist_jax.rollout.episode_spec import Turn
 class Row:
     """What one example of a batch gets; `idle_row` leaves it alone.
 
-    `threshold` is float32 [M], `coefficient` [V] or None, `table` the row of tables of Jacobians.
+    `threshold` is float32 [M], `coefficient` [V] or None, `strength` that of each conceptor or
+    None, `table` the row of tables of Jacobians.
     """
 
     threshold: np.ndarray
@@ -35,11 +40,13 @@ class Row:
     coefficient: np.ndarray | None
     pushes: Mapping[str, PushNumbers]
     table: int
+    strength: np.ndarray | None = None
 
     @property
     def steers(self) -> bool:
         """Whether a push of any kind may act on it, once its gates are open."""
-        steered = self.coefficient is not None and bool(np.any(self.coefficient))
+        kinds = (self.coefficient, self.strength)
+        steered = any(one is not None and bool(np.any(one)) for one in kinds)
         return steered or self.shrink != 0 or bool(self.pushes)
 
 
@@ -48,12 +55,20 @@ def idle_row() -> Row:
     return Row(np.full(len(SIGNED_MOTIONS), np.inf, np.float32), 0.0, None, {}, 0)
 
 
-def row_of(arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any]) -> Row:
+def row_of(
+    arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any], so_far: AlarmsSoFar
+) -> Row:
     """What `arm` does to this query; `names` are the pushes that there are.
+
+    `so_far` are the alarms of the episode's queries before. Where the arm has let go, only its
+    threshold is left, by which the end of the alarm is known.
 
     Raises:
         UserError: the arm uses a push that the controller does not have.
     """
+    threshold = arm.release.threshold(arm.threshold, so_far)
+    if arm.release.lets_go(so_far):
+        return dataclasses.replace(idle_row(), threshold=threshold)
     pushes = arm.pushes(turn, query)
     lacking = [name for name in pushes if name not in names]
     if lacking:
@@ -61,7 +76,8 @@ def row_of(arm: Arm, turn: Turn, query: int, table: int, names: Mapping[str, Any
             f"the arm {arm.name!r} uses a push {lacking[0]!r}; the controller has "
             f"{', '.join(names) or 'none'}"
         )
-    return Row(arm.threshold, arm.shrink, arm.coefficient(turn, query), pushes, table)
+    coefficient, strength = arm.coefficient(turn, query), arm.strength(turn, query)
+    return Row(threshold, arm.shrink, coefficient, pushes, table, strength)
 
 
 def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:
@@ -76,6 +92,13 @@ def steering_of(shared: Steering, rows: Sequence[Row]) -> Steering:
     )
 
 
+def conceptor_of(shared: Conceptor, rows: Sequence[Row]) -> Conceptor:
+    """`shared` with each row's strengths and thresholds."""
+    nothing = np.zeros(shared.strength.shape[1], np.float32)
+    strength = [nothing if row.strength is None else row.strength for row in rows]
+    return dataclasses.replace(shared, strength=_floats(strength), gate=_gate_of(shared.gate, rows))
+
+
 def push_of(
     shared: CausalPush, name: str, rows: Sequence[Row], jacobian: np.ndarray | None = None
 ) -> CausalPush:
@@ -85,19 +108,32 @@ def push_of(
     """
     dims = shared.transform.shape[-1]
     numbers = [row.pushes.get(name) for row in rows]
-    still, nothing = np.zeros((dims, dims), np.float32), np.zeros(dims, np.float32)
-    intent = shared.intent
-    if isinstance(intent, Given):
-        change = [nothing if one is None or one.change is None else one.change for one in numbers]
-        intent = dataclasses.replace(intent, change=_floats(change))
+    still = np.zeros((dims, dims), np.float32)
     return dataclasses.replace(
         shared,
         action_map=_map_of(shared.action_map, numbers, [row.table for row in rows], jacobian),
-        intent=intent,
+        intent=_intent_of(shared.intent, numbers),
         transform=_floats([still if one is None else one.transform for one in numbers]),
         applied=_floats([0.0 if one is None else one.applied for one in numbers]),
         gate=_gate_of(shared.gate, rows),
     )
+
+
+def _intent_of(shared: Any, numbers: Sequence[PushNumbers | None]) -> Any:
+    """What a given intent wants, and what a sampled one chooses among; zeros for idle rows."""
+    if isinstance(shared, Braked):
+        return dataclasses.replace(shared, base=_intent_of(shared.base, numbers))
+    if isinstance(shared, Given):
+        nothing = np.zeros(shared.change.shape[1:], np.float32)
+        change = [nothing if one is None or one.change is None else one.change for one in numbers]
+        return dataclasses.replace(shared, change=_floats(change))
+    if isinstance(shared, SampledValue):
+        none = np.zeros(shared.candidates.shape[1:], np.float32)
+        drawn = [
+            none if one is None or one.candidates is None else one.candidates for one in numbers
+        ]
+        return dataclasses.replace(shared, candidates=_floats(drawn))
+    return shared
 
 
 def _map_of(

@@ -18,8 +18,16 @@ from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.acting.arm import Arm, Controller, Said, Unsteered
-from mist_jax.rollout.acting.batch_numbers import Row, idle_row, push_of, row_of, steering_of
+from mist_jax.rollout.acting.batch_numbers import (
+    Row,
+    conceptor_of,
+    idle_row,
+    push_of,
+    row_of,
+    steering_of,
+)
 from mist_jax.rollout.acting.kept_site import kept_site
+from mist_jax.rollout.acting.release import AlarmsSoFar
 from mist_jax.rollout.episode_spec import Turn
 
 
@@ -50,11 +58,11 @@ class PolicyAnswer:
 
 
 class _Past(NamedTuple):
-    """Of a running episode: the next query's index, the memory for it, alarms in a row so far."""
+    """Of a running episode: the next query's index, the memory for it, the alarms before it."""
 
     due: int
     memory: Any
-    alarms: int
+    alarms: AlarmsSoFar
 
 
 Value = TypeVar("Value")
@@ -151,7 +159,11 @@ class PolicyActor:
         inputs += inputs[:1] * empty
         seeds = [_seed(turn.key, query) for turn, query in asked]
         pasts = [self._past(turn.key, query) for turn, query in asked]
-        rows = [self._row(turn, query) for turn, query in asked] + [idle_row()] * empty
+        rows = [
+            self._row(turn, query, past.alarms)
+            for (turn, query), past in zip(asked, pasts, strict=True)
+        ]
+        rows += [idle_row()] * empty
         jacobian, exactly = self._jacobian(inputs, rows, shapes)
         memory = self._batch_memory(pasts)
 
@@ -174,8 +186,8 @@ class PolicyActor:
         for row, (turn, query) in enumerate(asked):
             chunk, risk = np.array(prediction.actions[row]), np.array(prediction.signed_risk[row])
             wanted = np.array(prediction.wanted[row], np.float32)
-            alarmed = bool((risk > rows[row].threshold).any())
-            alarms = pasts[row].alarms + 1 if alarmed else 0
+            before = pasts[row].alarms
+            alarms = before.after(risk, rows[row].threshold)
             if prediction.memory is not None:
                 kept = jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), prediction.memory)
                 after[turn.key] = _Past(query + 1, kept, alarms)
@@ -186,11 +198,12 @@ class PolicyActor:
             }
             error, edited = _not_finite(turn, raw_actions=raw, risk=risk, **activations), chunk
             if not error:
-                said, rng = Said(risk, wanted, alarms), np.random.default_rng(seeds[row])
-                edited = self._arm(turn.key).edit(chunk, said, turn, rng).astype(np.float32)
+                arm, rng = self._arm(turn.key), np.random.default_rng(seeds[row])
+                said = Said(risk, wanted, alarms.row, arm.release.lets_go(before))
+                edited = arm.edit(chunk, said, turn, rng).astype(np.float32)
                 error = _not_finite(turn, **{f"actions as arm {turn.key.arm!r} edits them": edited})
             pushed = bool(prediction.gate[row].any())
-            before = plain[row] if pushed else chunk
+            unsteered = plain[row] if pushed else chunk
             slow = self._needs_jacobian(rows[row])
             answers.append(
                 PolicyAnswer(
@@ -202,7 +215,7 @@ class PolicyActor:
                     risk=risk,
                     gate=np.array(prediction.gate[row]),
                     wanted=wanted,
-                    realised=(edited - before).mean(axis=0, dtype=np.float64).astype(np.float32),
+                    realised=(edited - unsteered).mean(axis=0, dtype=np.float64).astype(np.float32),
                     latency=seconds + exactly * slow,
                     error=error,
                 )
@@ -257,12 +270,13 @@ class PolicyActor:
             raise UserError(f"there is no arm {key.arm!r}: valid ones are {', '.join(self._arms)}")
         return self._arms[key.arm]
 
-    def _row(self, turn: Turn, query: int) -> Row:
+    def _row(self, turn: Turn, query: int, so_far: AlarmsSoFar) -> Row:
         """What the turn's arm does to it; without a controller it can edit actions alone."""
         arm = self._arm(turn.key)
         if self._controller is None:
             return idle_row()
-        return row_of(arm, turn, query, self._controller.row(turn), self._controller.pushes)
+        table, pushes = self._controller.row(turn), self._controller.pushes
+        return row_of(arm, turn, query, table, pushes, so_far)
 
     def _operators(
         self, rows: Sequence[Row], jacobian: np.ndarray | None
@@ -270,9 +284,10 @@ class PolicyActor:
         """The controller's operators with the numbers of these rows."""
         if self._controller is None or self._steering is None:
             return None
-        exact = self._controller.exact
+        exact, soft = self._controller.exact, self._controller.conceptor
         return (
             steering_of(self._steering, rows),
+            *(() if soft is None else (conceptor_of(soft, rows),)),
             *(
                 push_of(push, name, rows, jacobian if name in exact else None)
                 for name, push in self._controller.pushes.items()
@@ -301,7 +316,7 @@ class PolicyActor:
 
     def _past(self, key: EpisodeKey, query: int) -> _Past:
         """What is known of the episode's queries before."""
-        first = _Past(0, self._nothing, 0)
+        first = _Past(0, self._nothing, AlarmsSoFar.none())
         if self._risk_head is None:
             return first
         past = self._pasts.get(key, first) if query else first

@@ -14,17 +14,20 @@ from flax import struct
 from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS, Array, Float
+from mist_jax.counterfactual.fitting.learn import ACTION_VALUE
 from mist_jax.errors import UserError
 from mist_jax.intervention.action_map.linear import LinearMap
 from mist_jax.intervention.action_map.noise import NoiseMap
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import Gate, ThresholdGate
+from mist_jax.intervention.intent.action_value import ActionValue
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.intent.braked import Braked, OwnMotion
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
+from mist_jax.intervention.intent.sampled_value import SAMPLES, SampledValue
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.policy.policy import Policy
@@ -34,6 +37,7 @@ from mist_jax.steering.causal.effects import Effects
 Form = Literal["table", "linear", "exact"]
 FORMS: tuple[Form, ...] = get_args(Form)
 AGAINST_MOTION, GIVEN = "against_motion", "given"  # intents that need no fit
+SAMPLED = "sampled"  # of drawn changes the best one, by the value of actions
 _A = len(ACTION_DIMENSIONS)
 
 
@@ -147,7 +151,8 @@ class CausalBank:
     def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> ActionIntent:
         """An intent by name; `size` [A], in units, is how far those go that do not say themselves.
 
-        Along the normal its first number counts; the value of actions has its own candidates.
+        Along the normal its first number counts; the value of actions has its own candidates, and
+        `sampled` those that are drawn for each query (until then they are zero).
 
         Raises:
             UserError: the bank has no such intent.
@@ -157,6 +162,8 @@ class CausalBank:
             return AgainstMotion.of(sizes)
         if name == GIVEN:
             return Given.of(np.zeros((batch, _A), np.float32))
+        if name == SAMPLED:
+            return SampledValue.of(self.action_value(), np.zeros((batch, SAMPLES, _A)))
         if name not in self.intents:
             known = ", ".join((AGAINST_MOTION, GIVEN, *self.intents))
             raise UserError(
@@ -166,6 +173,20 @@ class CausalBank:
         found = self.intents[name]
         if isinstance(found, AlongNormal) and size is not None:
             return replace(found, size=jnp.asarray(sizes[0]))
+        return found
+
+    def action_value(self) -> ActionValue:
+        """The value of actions that branches taught.
+
+        Raises:
+            UserError: none was fitted.
+        """
+        found = self.intents.get(ACTION_VALUE)
+        if not isinstance(found, ActionValue):
+            raise UserError(
+                "the causal bank has no value of actions to judge candidates by; extract it with "
+                "--branches"
+            )
         return found
 
     def braked(self, intent: ActionIntent, share: ArrayLike) -> Braked:

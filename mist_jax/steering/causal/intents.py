@@ -16,7 +16,7 @@ from mist_jax.counterfactual.fitting.learn import (
     report,
 )
 from mist_jax.counterfactual.fitting.normal import NormalTable, fit_normal, gather_normals
-from mist_jax.counterfactual.fitting.search import Search
+from mist_jax.counterfactual.fitting.search import HeldOut, Search
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
@@ -29,13 +29,15 @@ def fit_intents(
     data: Sequence[Path],
     branches: Path | None = None,
     search: Search | None = None,
+    held_out: HeldOut = "scene",
 ) -> tuple[CausalBank, dict[str, Any]]:
     """The bank with its intents, and what is known of them, JSON-ready.
 
     The normal is learnt from the harmful contacts of the unsteered episodes of `data` (or of the
     branches, where there are more of them); without enough of them, or without the activations, it
     is left out and the report says why. The value of actions and its placebo come from `branches`,
-    by `search` (default: its own defaults).
+    by `search` (default: its own defaults); what they lead to is told of scenes, or tasks, that
+    were `held_out`.
 
     Raises:
         UserError: branches of another model, without the bank's activations, or too few.
@@ -56,7 +58,7 @@ def fit_intents(
         learnt = learn_intents(table, search, normals)
         made = replace(made, branches_hash=dataset_hash(branches))
         bank = replace(bank, intents=learnt.intents(), metadata=made)
-        return bank, _finite(report(table, learnt, search))
+        return bank, _finite(report(table, learnt, search, held_out))
     if normals is not None:
         try:
             normal = fit_normal(normals, search.seed)

@@ -15,7 +15,7 @@ from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.operators.conceptor import Conceptor
 from mist_jax.steering.bank import BankMetadata, gate_of
 from mist_jax.steering.conceptors.fit import Conceptors
-from mist_jax.steering.proof import Proof
+from mist_jax.steering.proof import Proof, doses, proven_rows
 
 
 @struct.dataclass
@@ -82,6 +82,9 @@ class ConceptorBank:
                 f"the conceptor bank has no {name!r}; it has "
                 f"{', '.join(dict.fromkeys(self.methods))}"
             )
+        return self._of_rows(rows)
+
+    def _of_rows(self, rows: list[int]) -> Self:
         at = np.asarray(rows)
         arrays = {one: getattr(self, one)[at] for one in ("basis", "kept", "centre", "gates")}
         told = {
@@ -89,6 +92,23 @@ class ConceptorBank:
             for one in ("names", "methods", "proofs")
         }
         return replace(self, **arrays, **told)
+
+    def proven(self) -> Self:
+        """The conceptors alone that were measured to act as their names say (`steering.proof`).
+
+        Raises:
+            UserError: none was.
+        """
+        methods = ", ".join(dict.fromkeys(self.methods))
+        return self._of_rows(proven_rows(methods, self.names, self.proofs))
+
+    def dosed(self, size: ArrayLike) -> np.ndarray:
+        """Float32 [V]: strengths that move each one's dimension by `size` [A], as measured.
+
+        In executed action units a control step; 1 at most, the whole projection, and 0 for those
+        that were not measured.
+        """
+        return np.minimum(doses(self.names, self.proofs, np.asarray(size)), 1.0)
 
     def operator(
         self,

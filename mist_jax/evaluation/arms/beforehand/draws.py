@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mist_jax.axes import ACTION_DIMENSIONS, Float
+from mist_jax.axes import ACTION_DIMENSIONS, Bool, Float
 from mist_jax.record.episode import EpisodeKey
 
 
@@ -24,3 +24,24 @@ def random_turn(rng: np.random.Generator) -> Float[np.ndarray, "A A"]:
     # A normalised Gaussian quaternion is a uniform rotation.
     turn[:3, :3], turn[3:6, 3:6] = Rotation.from_quat(rng.standard_normal((2, 4))).as_matrix()
     return turn
+
+
+def random_changes(
+    rng: np.random.Generator,
+    count: int,
+    size: Float[np.ndarray, "A"],
+    dimensions: Bool[np.ndarray, "A"],
+) -> Float[np.ndarray, "candidates A"]:
+    """`count` changes, uniform in the ball of translations and in that of rotations, float32.
+
+    Of `dimensions` alone; nothing is longer than `size` [A] says (the same for a ball's three).
+    """
+    drawn = np.zeros((count, len(ACTION_DIMENSIONS)))
+    for first in (0, 3):
+        among = first + np.flatnonzero(dimensions[first : first + 3])
+        way = rng.standard_normal((count, len(among)))
+        norm = np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-12)
+        # The radius of a point of a ball of n dimensions is the n-th root of a uniform number.
+        radius = rng.random((count, 1)) ** (1 / max(len(among), 1))
+        drawn[:, among] = way / norm * radius * size[among]
+    return drawn.astype(np.float32)

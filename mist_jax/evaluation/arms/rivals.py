@@ -1,4 +1,4 @@
-"""The arm of rival methods: directions of a steering bank, pushed along at alarms."""
+"""The arms of rival methods, at alarms: pushes along directions, and conceptors."""
 
 from dataclasses import dataclass, field
 
@@ -9,12 +9,13 @@ from mist_jax.evaluation.arms.row import ArmRow
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.rollout.acting.arm import Unsteered
+from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
 
 @dataclass(frozen=True)
-class AlongDirections(Unsteered):
-    """Pushes along each direction whose own signed motion alarms."""
+class Rival(Unsteered):
+    """Listens as the causal arms do."""
 
     numbers: RunNumbers = field(default_factory=RunNumbers)
 
@@ -23,10 +24,30 @@ class AlongDirections(Unsteered):
         """Float32 [M], of an alarm."""
         return self.numbers.alarm_threshold
 
+    @property
+    def release(self) -> Release:
+        """The run's."""
+        return self.numbers.release
+
+
+@dataclass(frozen=True)
+class AlongDirections(Rival):
+    """Pushes along each direction whose own signed motion alarms."""
+
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
         """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
         assert self.numbers.directions is not None
         return self.numbers.directions.dosed(self.numbers.size)
+
+
+@dataclass(frozen=True)
+class IntoConceptors(Rival):
+    """Draws activations into each conceptor whose own signed motion alarms."""
+
+    def strength(self, turn: Turn, query: int) -> np.ndarray | None:
+        """Float32 [V]: as far as was measured to move each one's dimension by the run's size."""
+        assert self.numbers.conceptors is not None
+        return self.numbers.conceptors.dosed(self.numbers.size)
 
 
 DIRECTIONS = ArmRow(
@@ -35,6 +56,15 @@ DIRECTIONS = ArmRow(
     colour="#d97757",
     make=AlongDirections,
     needs=("risk", "directions"),
+    compared_with=(UNSTEERED, PLACEBO.name),
+    dose_of="mist",
+)
+CONCEPTOR = ArmRow(
+    name="conceptor",
+    what="at the alarm of a motion one way, activations are drawn to those that no harm followed",
+    colour="#c2884a",
+    make=IntoConceptors,
+    needs=("risk", "conceptors"),
     compared_with=(UNSTEERED, PLACEBO.name),
     dose_of="mist",
 )
