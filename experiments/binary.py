@@ -17,6 +17,7 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
+from mist_jax.compiled_programs import keep_compiled_programs
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -38,6 +39,7 @@ def run(main: Callable[[], None]) -> None:
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     _quieten()
+    keep_compiled_programs()
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
