@@ -110,7 +110,9 @@ def _check_stored(data: Path, site: str, layers: str) -> None:
 def print_table(table: Table) -> None:
     """Prints a table as wide as the terminal, or wide enough where there is none."""
     console = Console()
-    console.print(table, width=None if console.is_terminal else 130)
+    if not console.is_terminal:
+        console = Console(width=130)
+    console.print(table)
 
 
 def _guarded(main: Callable[[], None]) -> None:

@@ -1,8 +1,9 @@
 """Where the time of a compiled program goes on its devices, from XLA's own profile."""
 
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +13,19 @@ from jax.profiler import ProfileData
 
 _DEVICE = "/device:"
 _OPERATION = "hlo_op"
+# `%fusion.3 = (bf16[8,64]{1,0}, s8[4]{0}) fusion(...), metadata={op_name="jit(f)/dot_general" ...}`
+_LINE = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = \(?([a-z0-9]+\[[\d,]*\])", re.MULTILINE)
+_WRITTEN = re.compile(r'op_name="([^"]*)"')
+_MOST = 10  # operations that are kept
+_NUMBER = re.compile(r"[.\d]+$")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of the compiled program, by XLA's name of it."""
+    """What XLA made of one operation of the source: all those of one name and result together."""
 
-    name: str
+    name: str  # such as `dot_general bf16[608,4096]`
+    calls: float  # in one query
     ms: float  # of one query; of all devices together, without what runs within it
     share: float  # of the time of all operations
 
@@ -41,29 +48,44 @@ class _Span(NamedTuple):
     name: str
 
 
-def profiled(query: Callable[[], Any], repeats: int, most: int = 10) -> Profile | None:
+def profiled(query: Callable[[], Any], repeats: int, program: str) -> Profile | None:
     """Runs a warm program under the profiler; None where the profile names no operation.
 
     Args:
         query: asks once, and waits for the answer.
         repeats: how often; figures are averages.
-        most: operations that are kept.
+        program: its text (HLO), which tells what was written in the source.
     """
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # Python's calls say nothing here, and take their time
     with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
+        with jax.profiler.trace(folder, profiler_options=options):
             for _ in range(repeats):
                 query()
         [path] = Path(folder).rglob("*.xplane.pb")
-        return read_profile(ProfileData.from_file(str(path)), repeats, most)
+        data = ProfileData.from_file(str(path))
+        return read_profile(data, repeats, names_of(program))
 
 
-def read_profile(data: Any, repeats: int, most: int = 10) -> Profile | None:
+def names_of(program: str) -> dict[str, str]:
+    """What operations of a compiled program are in the source, with their (first) result."""
+    names = {}
+    for found in _LINE.finditer(program):
+        end = program.find("\n", found.end())
+        written = _WRITTEN.search(program, found.end(), end if end >= 0 else len(program))
+        name = written[1].rpartition("/")[2] if written else ""
+        names[found[1]] = f"{name or _NUMBER.sub('', found[1])} {found[2]}"
+    return names
+
+
+def read_profile(data: Any, repeats: int, names: Mapping[str, str]) -> Profile | None:
     """What a profile of `repeats` queries says.
 
     An accelerator's operations lie on the streams of its own plane; a CPU's are told from other
     events of its threads by their name in the program.
     """
-    busy, spent = [0.0], Counter()
+    busy, calls = [0.0], Counter()
+    spent: Counter[str] = Counter()
     planes = list(data.planes)
     devices = [plane for plane in planes if plane.name.startswith(_DEVICE)]
     for plane in devices or planes:
@@ -71,12 +93,15 @@ def read_profile(data: Any, repeats: int, most: int = 10) -> Profile | None:
         spans = [_spans(line, named=not devices) for line in lines]
         busy.append(_union(span for line in spans for span in line))
         for line in spans:
-            spent.update(_own_times(line))
+            for name, ns in _own_times(line).items():
+                spent[names.get(name, name)] += ns
+            calls.update(names.get(span.name, span.name) for span in line)
     total = sum(spent.values())
     if not total:
         return None
     largest = tuple(
-        Operation(name, ns / 1e6 / repeats, ns / total) for name, ns in spent.most_common(most)
+        Operation(name, calls[name] / repeats, ns / 1e6 / repeats, ns / total)
+        for name, ns in spent.most_common(_MOST)
     )
     return Profile(max(busy) / 1e6 / repeats, largest)
 

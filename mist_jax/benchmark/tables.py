@@ -11,11 +11,13 @@ _LONGEST_NAME = 60
 
 
 def timing_table(title: str, timings: Sequence[Timing]) -> Table:
-    """One row each. `least` is the roofline's time, `share` how much of it is reached."""
+    """One row each. `least` is the roofline's time, `share` how much of it is reached; `kept`
+    programs were not compiled but found in JAX's cache.
+    """
     table = Table(box=None, title=title, padding=(0, 1, 0, 0), pad_edge=False)
     words = ("devices", "steering")
-    headings = ("batch", *words, "ms", "90%", "device ms", "ms each", "over none", "least ms")
-    for heading in (*headings, "share", "queries/s", "speedup", "TFLOP/s", "GB", "compile s"):
+    headings = ("batch", *words, "ms", "device ms", "ms each", "over none", "least ms", "share")
+    for heading in (*headings, "queries/s", "speedup", "GB", "compile s"):
         table.add_column(heading, justify="left" if heading in words else "right")
     for each in timings:
         table.add_row(
@@ -23,7 +25,6 @@ def timing_table(title: str, timings: Sequence[Timing]) -> Table:
             each.layout,
             each.steering,
             f"{each.median_ms:.1f}",
-            f"{each.p90_ms:.1f}",
             _number(each.device_ms, "{:.1f}"),
             f"{each.median_ms / each.batch:.2f}",
             _number(over_none(each, timings), "{:.3f}"),
@@ -31,9 +32,8 @@ def timing_table(title: str, timings: Sequence[Timing]) -> Table:
             _number(each.share, "{:.0%}"),
             f"{each.queries_per_s:.1f}",
             _number(speedup(each, timings), "{:.2f}"),
-            f"{each.tflops_per_s:.3g}",
             _number(each.memory_gb, "{:.3g}"),
-            f"{each.compile_s:.1f}",
+            f"{each.compile_s:.1f}{' (kept)' * each.kept}",
         )
     return table
 
@@ -41,12 +41,15 @@ def timing_table(title: str, timings: Sequence[Timing]) -> Table:
 def operations_table(timing: Timing) -> Table:
     """The largest operations of one row."""
     what = f"batch {timing.batch}, devices {timing.layout}, steering {timing.steering}"
-    table = Table(box=None, title=f"largest operations: {what}", padding=(0, 1, 0, 0))
+    title = f"largest operations: {what}"
+    table = Table(box=None, title=title, padding=(0, 1, 0, 0), min_width=len(title) + 1)
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
+    table.add_column("calls", justify="right")
     table.add_column("operation")
     for one in timing.operations:
-        table.add_row(f"{one.ms:.3f}", f"{one.share:.1%}", one.name[:_LONGEST_NAME])
+        calls = f"{one.calls:.0f}"
+        table.add_row(f"{one.ms:.3f}", f"{one.share:.1%}", calls, one.name[:_LONGEST_NAME])
     return table
 
 

@@ -1,7 +1,8 @@
 """Times the compiled policy: latency, throughput and memory of one query, and what limits it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ class Timing:
     layout: str
     steering: SteeringMode
     compile_s: float
+    kept: bool  # the program was found in JAX's persistent cache
     median_ms: float
     p90_ms: float
     device_ms: float | None
@@ -92,16 +94,17 @@ def measure(
     sites = (place,) if steering in ("off", "on") else ()
     try:
         began = time.perf_counter()
-        compiled = forward.lower(
-            model, parameters, layout.place(inputs), intervention, sites=sites
-        ).compile()
+        with _cache_hits() as hits:
+            compiled = forward.lower(
+                model, parameters, layout.place(inputs), intervention, sites=sites
+            ).compile()
         compile_s = time.perf_counter() - began
 
         def query() -> Any:
             return jax.device_get(compiled(parameters, layout.place(inputs), intervention))
 
         seconds = _times(query, repeats)
-        profile = profiled(query, min(repeats, _PROFILED))
+        profile = profiled(query, min(repeats, _PROFILED), compiled.as_text() or "")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -115,6 +118,7 @@ def measure(
         layout=layout.name,
         steering=steering,
         compile_s=compile_s,
+        kept=bool(hits),
         median_ms=1e3 * float(np.median(seconds)),
         p90_ms=1e3 * float(np.quantile(seconds, 0.9)),
         device_ms=None if profile is None else profile.device_ms,
@@ -123,6 +127,22 @@ def measure(
         flops=flops,
         operations=() if profile is None else profile.operations,
     )
+
+
+@contextmanager
+def _cache_hits() -> Iterator[list[str]]:
+    """Within it, programs that JAX finds in its persistent cache are noted in the list."""
+    hits: list[str] = []
+
+    def note(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(note)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(note)
 
 
 def _planned_gb(memory: Any) -> float | None:

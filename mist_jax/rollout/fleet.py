@@ -227,7 +227,9 @@ class Fleet:
         slot.call = None
         if slot.starting:
             slot.starting = False
-            if slot.spec is not None:
+            if slot.spec is None:
+                self.wake()  # it can begin an episode
+            else:
                 self._submit(slot, slot.actor.start.remote(slot.spec))
             return None
         turn: Turn = pickle.loads(answer)
