@@ -1,53 +1,49 @@
-"""Times the compiled policy at random weights: latency, throughput and memory per batch size."""
+"""Times the compiled policy: latency, throughput and memory of one query, and what limits it."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
-from jax.sharding import Mesh
-from rich.table import Table
 
-from mist_jax.errors import UserError
-from mist_jax.intervention.action_map.table import TableMap
-from mist_jax.intervention.gate import ThresholdGate
-from mist_jax.intervention.intent.against_motion import AgainstMotion
-from mist_jax.intervention.intervention import Intervention
-from mist_jax.intervention.operators.causal_push import CausalPush
-from mist_jax.intervention.risk_head import RiskHead
-from mist_jax.intervention.steering import Steering
+from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.modes import SteeringMode, intervention_of
+from mist_jax.benchmark.profile import Operation, profiled
+from mist_jax.benchmark.roofline import Roofline
 from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
-from mist_jax.signed import MOTIONS
 
-SteeringMode = Literal["none", "read", "off", "on", "causal"]
-READ = ("llm.resid", "llm.resid:image", "llm.resid:steps", "llm.lens")
-_MEMBERS = 5  # of the heads that are timed: an ensemble over five folds
 _WARM_UP = 3
-_JACOBIANS = 40  # ten tasks, four phases
+_PROFILED = 5  # queries at most
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One batch size under one mode.
+    """One batch size under one mode, over the devices of one layout.
 
-    Milliseconds are from inputs on the host to actions (and activations) on the host; the images'
-    preprocessing is not in them. `memory_gb` is what XLA plans for on each device: parameters,
-    inputs, outputs and the largest set of intermediate arrays (None where it does not say).
+    `median_ms` and `p90_ms` are from inputs on the host to actions (and activations) on the host;
+    the images' preprocessing is not in them. `device_ms` is how long the busiest device computes
+    for it, from XLA's profile of the same program (None where that names no operation).
+    `roofline_ms` is the least that the device could take. `memory_gb` is what XLA plans for on each
+    device: parameters, inputs, outputs and the largest set of intermediate arrays (None where it
+    does not say).
     """
 
-    batch: int
+    batch: int  # examples in the query, over all devices
+    layout: str
     steering: SteeringMode
     compile_s: float
+    kept: bool  # the program was found in JAX's persistent cache
     median_ms: float
     p90_ms: float
+    device_ms: float | None
+    roofline_ms: float | None
     memory_gb: float | None
     flops: float  # of the matrix products
+    operations: tuple[Operation, ...] = ()  # the largest, of the device's time
 
     @property
     def queries_per_s(self) -> float:
@@ -59,31 +55,12 @@ class Timing:
         """Arithmetic achieved, over all devices."""
         return self.flops / self.median_ms / 1e9
 
-
-def random_parameters(model: PolicyModel, dtype: Any, mesh: Mesh) -> dict[str, Any]:
-    """Random weights of a sane scale, made on the devices one array at a time.
-
-    Raises:
-        UserError: they do not fit.
-    """
-    abstract: Any = traverse_util.flatten_dict(model.abstract_parameters(), sep="/")
-    shapes = {path: tuple(leaf.shape) for path, leaf in abstract.items()}
-    shardings = {path: model.parameter_sharding(mesh, path, s) for path, s in shapes.items()}
-    size = sum(
-        int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(dtype).itemsize
-        for path, shape in shapes.items()
-    )
-    if size > (limit := _memory_of(mesh.devices.flat[0])):
-        raise UserError(
-            f"the parameters take {size / 1e9:.1f} GB in {jnp.dtype(dtype).name}, a device has "
-            f"{limit / 1e9:.1f} GB: choose --dtype=bfloat16, more --devices or a smaller --preset"
-        )
-    made = {}
-    for index, (path, shape) in enumerate(sorted(shapes.items())):
-        fan_in = shape[-2] if path.endswith("/kernel") else shape[-1]
-        drawn = jax.random.normal(jax.random.key(index), shape, dtype)
-        made[path] = jax.device_put(drawn * jnp.asarray(fan_in**-0.5, dtype), shardings[path])
-    return traverse_util.unflatten_dict(made, sep="/")
+    @property
+    def share(self) -> float | None:
+        """Of the roofline that is reached: 1 where the device could not be faster."""
+        if self.roofline_ms is None:
+            return None
+        return self.roofline_ms / (self.median_ms if self.device_ms is None else self.device_ms)
 
 
 def measure(
@@ -93,68 +70,82 @@ def measure(
     batch: int,
     steering: SteeringMode,
     repeats: int,
+    layout: Layout,
+    roofline: Roofline | None = None,
+    dtype: str = "",
 ) -> Timing | None:
     """Compiles and times one batch size; None where it needs more memory than there is.
 
     Args:
         model: the architecture.
-        parameters: its weights, wherever they lie.
-        batch: examples in one query.
-        steering: `none` is the model alone; `read` also has a risk head forecast from all of
-            `READ` that the model has; `off` returns the activations of every layer and takes
-            steering that is zero; `on` also reads the risk and steers every example at every layer;
-            `causal` reads the risk at one site and pushes every example at one layer, each token
-            its own way, by Jacobians of ten tasks in four phases.
+        parameters: its weights, as `layout` lays them.
+        batch: examples in one query, of each device where the layout is `data`.
+        steering: see `intervention_of`; all but `none`, `read` and `causal` also return the
+            activations of every layer.
         repeats: queries timed, after a few that are not.
+        layout: the devices.
+        roofline: what one of them can do; None: it is not compared.
+        dtype: of the products, as the roofline knows them.
     """
+    batch = layout.examples(batch)
     inputs = model.example_inputs(batch)
     place = next(name for name, site in model.sites.items() if site.steerable)
-    intervention = _intervention(model, place, batch, steering)
+    intervention = intervention_of(model, place, batch, steering)
     sites = (place,) if steering in ("off", "on") else ()
     try:
         began = time.perf_counter()
-        compiled = forward.lower(model, parameters, inputs, intervention, sites=sites).compile()
+        with _cache_hits() as hits:
+            compiled = forward.lower(
+                model, parameters, layout.place(inputs), intervention, sites=sites
+            ).compile()
         compile_s = time.perf_counter() - began
-        seconds = _times(
-            lambda: jax.device_get(compiled(parameters, inputs, intervention)), repeats
-        )
+
+        def query() -> Any:
+            return jax.device_get(compiled(parameters, layout.place(inputs), intervention))
+
+        seconds = _times(query, repeats)
+        profile = profiled(query, min(repeats, _PROFILED), compiled.as_text() or "")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return None
+    memory, flops, least = compiled.memory_analysis(), model.flops(batch), None
+    if roofline is not None:
+        moved = 0 if memory is None else memory.argument_size_in_bytes
+        least = roofline.least_ms(flops, moved, dtype, len(layout.devices))
     return Timing(
         batch=batch,
+        layout=layout.name,
         steering=steering,
         compile_s=compile_s,
+        kept=bool(hits),
         median_ms=1e3 * float(np.median(seconds)),
         p90_ms=1e3 * float(np.quantile(seconds, 0.9)),
-        memory_gb=_planned_gb(compiled),
-        flops=model.flops(batch),
+        device_ms=None if profile is None else profile.device_ms,
+        roofline_ms=least,
+        memory_gb=_planned_gb(memory),
+        flops=flops,
+        operations=() if profile is None else profile.operations,
     )
 
 
-def timing_table(title: str, timings: Sequence[Timing]) -> Table:
-    """The timings as a table for the terminal."""
-    table = Table(box=None, title=title, padding=(0, 1, 0, 0), pad_edge=False)
-    headings = ("batch", "steering", "ms", "90% ms", "queries/s", "TFLOP/s", "GB", "compile s")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "steering" else "right")
-    for each in timings:
-        table.add_row(
-            str(each.batch),
-            each.steering,
-            f"{each.median_ms:.1f}",
-            f"{each.p90_ms:.1f}",
-            f"{each.queries_per_s:.1f}",
-            f"{each.tflops_per_s:.3g}",
-            "-" if each.memory_gb is None else f"{each.memory_gb:.3g}",
-            f"{each.compile_s:.1f}",
-        )
-    return table
+@contextmanager
+def _cache_hits() -> Iterator[list[str]]:
+    """Within it, programs that JAX finds in its persistent cache are noted in the list."""
+    hits: list[str] = []
+
+    def note(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(note)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(note)
 
 
-def _planned_gb(compiled: Any) -> float | None:
-    memory = compiled.memory_analysis()
+def _planned_gb(memory: Any) -> float | None:
     if memory is None:
         return None
     arrays = memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -169,51 +160,3 @@ def _times(query: Callable[[], Any], repeats: int) -> list[float]:
         if index >= _WARM_UP:
             seconds.append(time.perf_counter() - began)
     return seconds
-
-
-def _intervention(
-    model: PolicyModel, place: str, batch: int, steering: SteeringMode
-) -> Intervention | None:
-    layers, width = model.sites[place].layers, model.sites[place].width
-    if steering == "none":
-        return None
-    names = [name for name in READ if name in model.sites] if steering == "read" else []
-    read = {name: model.sites[name].width for name in names or (place,)}
-    head = RiskHead.initial(
-        jax.random.key(0), sites=read, layer=layers // 3, layers=layers // 3 + 1, members=_MEMBERS
-    )
-    if steering == "read":
-        return Intervention.of(head, memory=head.no_memory(batch))
-    if steering == "off":
-        zero = Steering.of(np.zeros((1, layers, width)), np.zeros((batch, 1)), site=place)
-        return Intervention.of(head.switched_off(), zero, memory=head.no_memory(batch))
-    if steering == "causal":
-        return Intervention.of(
-            head, _causal_push(model, place, batch), memory=head.no_memory(batch)
-        )
-    vectors = np.random.default_rng(1).standard_normal((1, layers, width)) * width**-0.5
-    push = Steering.of(vectors, np.ones((batch, 1)), site=place)
-    return Intervention.of(head, push, memory=head.no_memory(batch))
-
-
-def _causal_push(model: PolicyModel, place: str, batch: int) -> CausalPush:
-    """Against every second motion, at the layer after the one at which the risk is known."""
-    layers, width, dims = model.sites[place].layers, model.sites[place].width, model.action_dim
-    shape = (_JACOBIANS, dims, model.chunk * dims, width)
-    table = np.random.default_rng(1).standard_normal(shape, np.float32)
-    return CausalPush.of(
-        TableMap.of(table, np.arange(batch) % _JACOBIANS),
-        AgainstMotion.of(np.full(dims, 0.1)),
-        np.broadcast_to(np.eye(dims), (batch, dims, dims)),
-        np.eye(layers)[min(layers // 3 + 1, layers - 1)],
-        gate=ThresholdGate.of(np.where(np.arange(MOTIONS) % 2, 2.0, -1.0), np.eye(MOTIONS), batch),
-        site=place,
-    )
-
-
-def _memory_of(device: Any) -> int:
-    """Bytes that `device` may hold."""
-    stats = device.memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

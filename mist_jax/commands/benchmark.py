@@ -1,6 +1,9 @@
 """Times one query of a policy of either size at random weights, on whatever device there is.
 
 python -m experiments.benchmark --preset=openvla-oft-7b --batch_sizes=1,8 --steering=none,on
+
+Every row stands beside what a large product and a copy reach in the same run, and its largest
+operations are named. On two GPUs: --devices=1,2 --parallel=tensor,data.
 """
 
 import dataclasses
@@ -16,7 +19,11 @@ from mist_jax.errors import UserError
 _PRESET: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "preset", "mist-nano", ("mist-nano", "openvla-oft-7b"), "Architecture."
 )
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "2", "4", "8"], "Examples in one query.")
+_BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes",
+    ["1", "2", "4", "8"],
+    "Examples in one query; of each device with --parallel=data.",
+)
 _STEERING = flags.DEFINE_list(
     "steering",
     ["none", "read", "off", "on", "causal"],
@@ -27,75 +34,111 @@ _STEERING = flags.DEFINE_list(
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."
 )
-_DEVICES = flags.DEFINE_integer("devices", 1, "Devices to spread the parameters over.", 1)
+_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to spread a query over.")
+_PARALLEL = flags.DEFINE_list(
+    "parallel",
+    ["tensor"],
+    "What several devices share: tensor: the weights, for one query's latency; data: the examples, "
+    "each device having all weights.",
+)
 _REPEATS = flags.DEFINE_integer("repeats", 20, "Queries timed per line of the table.", 1)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where benchmark.json goes; optional.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Where benchmark.json and benchmark.png go; optional."
+)
 
 
 def main() -> None:
-    """Measures every case, prints the table, and keeps it where asked to."""
-    batch_sizes, modes = _batch_sizes(), _modes()
+    """Measures every case, prints the tables, and keeps them where asked to."""
+    batch_sizes = _numbers("batch_sizes", _BATCH_SIZES.value, "1,8")
+    counts = _numbers("devices", _DEVICES.value, "1,2")
+    modes = _words("steering", _STEERING.value, ("none", "read", "off", "on", "causal"))
+    parallels = _words("parallel", _PARALLEL.value, ("tensor", "data"))
 
     import jax
 
-    from mist_jax.benchmark.timing import Timing, measure, random_parameters, timing_table
+    from mist_jax.benchmark.figure import timing_figure
+    from mist_jax.benchmark.layout import Layout
+    from mist_jax.benchmark.random_weights import random_parameters
+    from mist_jax.benchmark.roofline import measure_roofline
+    from mist_jax.benchmark.tables import operations_table, roofline_line, timing_table
+    from mist_jax.benchmark.timing import Timing, measure
     from mist_jax.checkpoint import code_version
     from mist_jax.disk import replace_file
+    from mist_jax.figures import save_figures
     from mist_jax.policy.architectures import PRESETS
-    from mist_jax.policy.mesh import policy_mesh
     from mist_jax.progress import progress_bar
 
     devices = jax.devices()
-    if _DEVICES.value > len(devices):
-        raise UserError(f"--devices={_DEVICES.value}: there are {len(devices)} here")
+    if max(counts) > len(devices):
+        raise UserError(f"--devices={max(counts)}: there are {len(devices)} here")
     dtype = _DTYPE.value or ("float32" if devices[0].platform == "cpu" else "bfloat16")
     model = PRESETS[_PRESET.value]
-    parameters = random_parameters(model, dtype, policy_mesh(devices[: _DEVICES.value]))
-    cases = [(batch, mode) for batch in batch_sizes for mode in modes]
+    layouts = dict.fromkeys(
+        Layout.of(devices[:count], parallel) for count in counts for parallel in parallels
+    )
+    roofline = measure_roofline(devices[0], dtype)
     timings: list[Timing] = []
     failed: list[str] = []
-    with progress_bar("benchmarking", len(cases), "case") as bar:
-        for batch, mode in cases:
-            timing = measure(model, parameters, batch=batch, steering=mode, repeats=_REPEATS.value)
-            if timing is None:
-                failed.append(f"batch {batch}, steering {mode}: out of memory")
-            else:
-                timings.append(timing)
-            bar.advance()
-    what = f"{_PRESET.value}, {dtype}, {_DEVICES.value} x {devices[0].device_kind}"
+    rows = len(layouts) * len(batch_sizes) * len(modes)
+    with progress_bar("benchmarking", rows, "case") as bar:
+        for layout in layouts:
+            parameters = random_parameters(model, dtype, layout)
+            for batch, mode in [(batch, mode) for batch in batch_sizes for mode in modes]:
+                timing = measure(
+                    model,
+                    parameters,
+                    batch=batch,
+                    steering=mode,
+                    repeats=_REPEATS.value,
+                    layout=layout,
+                    roofline=roofline,
+                    dtype=dtype,
+                )
+                if timing is None:
+                    failed.append(
+                        f"batch {batch}, devices {layout.name}, steering {mode}: out of memory"
+                    )
+                else:
+                    timings.append(timing)
+                bar.advance()
+            del parameters  # the next layout's take their place
+    what = f"{_PRESET.value}, {dtype}, {devices[0].device_kind}"
     binary.print_table(timing_table(what, timings))
+    print(roofline_line(roofline))
+    for timing in timings:
+        if timing.operations:
+            binary.print_table(operations_table(timing))
     print("\n".join(failed), end="\n" if failed else "")
     if _OUTPUT_DIR.value:
-        path = Path(_OUTPUT_DIR.value) / "benchmark.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(_OUTPUT_DIR.value)
+        folder.mkdir(parents=True, exist_ok=True)
         kept = {
             "what": what,
             "jax": jax.__version__,
             "command": binary.command_line(),
             "code_version": code_version(),
+            "roofline": dataclasses.asdict(roofline),
             "timings": [dataclasses.asdict(timing) for timing in timings],
             "failed": failed,
         }
+        path = folder / "benchmark.json"
         replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
-        print(f"kept: {path}")
+        [picture] = save_figures(folder, {"benchmark": timing_figure(what, timings)})
+        print(f"kept: {path}; picture: {picture}")
 
 
-def _batch_sizes() -> list[int]:
+def _numbers(flag: str, given: list[str], example: str) -> list[int]:
     try:
-        values = [int(value) for value in _BATCH_SIZES.value]
+        values = [int(value) for value in given]
     except ValueError:
         values = []
     if not values or min(values) < 1:
-        given = ",".join(_BATCH_SIZES.value)
-        raise UserError(f"--batch_sizes={given}: give numbers from 1 up, such as 1,8")
+        said = ",".join(given)
+        raise UserError(f"--{flag}={said}: give numbers from 1 up, such as {example}")
     return values
 
 
-def _modes() -> list[Any]:
-    known = ("none", "read", "off", "on", "causal")
-    unknown = [mode for mode in _STEERING.value if mode not in known]
-    if unknown or not _STEERING.value:
-        raise UserError(
-            f"--steering={','.join(_STEERING.value)}: valid ones are {', '.join(known)}"
-        )
-    return list(dict.fromkeys(_STEERING.value))
+def _words(flag: str, given: list[str], known: tuple[str, ...]) -> list[Any]:
+    if not given or not set(given) <= set(known):
+        raise UserError(f"--{flag}={','.join(given)}: valid ones are {', '.join(known)}")
+    return list(dict.fromkeys(given))

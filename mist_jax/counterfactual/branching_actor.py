@@ -23,11 +23,6 @@ class BranchingActor:
         self.batch_size = actor.batch_size
         self._actor, self._branches, self._queries = actor, branches, queries
 
-    @property
-    def latency(self) -> float:
-        """Seconds of the last batch."""
-        return self._actor.latency
-
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` count from the fork's on."""
         branches = [self._branches[turn.key] for turn in turns]

@@ -1,12 +1,12 @@
 """Which branches a dataset still lacks, in an order that lets workers keep a fork's state."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mist_jax.counterfactual.branch import Branch, fork_and_offset
 from mist_jax.episodes.index import EpisodeEntry
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.episode_spec import EpisodeSpec, ImageRate
+from mist_jax.rollout.episode_spec import EpisodeSpec, ImageRate, TaskName
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
 ForkName = tuple[EpisodeKey, int]
@@ -54,19 +54,21 @@ class BranchSource:
         self._freed.append(_name(episode.key))
         return episode
 
-    def __iter__(self) -> Iterator[EpisodeSpec]:
-        while any(self._waiting.values()):
-            fork = self._choose()
-            self._begun.add(fork)
-            branches = self._waiting[fork]
-            branch = branches.pop(next(iter(branches)))
-            self._running += 1
-            yield EpisodeSpec(
-                branch.key,
-                perturbation=self._perturbation,
-                images=self._images,
-                prefix=branch.fork.prefix,
-            )
+    def draw(self, loaded: TaskName | None) -> EpisodeSpec | None:
+        """The next branch; that of the fork that was freed last says more than what is loaded."""
+        if not any(self._waiting.values()):
+            return None
+        fork = self._choose()
+        self._begun.add(fork)
+        branches = self._waiting[fork]
+        branch = branches.pop(next(iter(branches)))
+        self._running += 1
+        return EpisodeSpec(
+            branch.key,
+            perturbation=self._perturbation,
+            images=self._images,
+            prefix=branch.fork.prefix,
+        )
 
     def _choose(self) -> ForkName:
         left = {fork: len(branches) for fork, branches in self._waiting.items() if branches}

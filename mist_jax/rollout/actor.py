@@ -35,11 +35,6 @@ class Actor(Protocol):
         """Most turns that one call of `answer` takes."""
         ...
 
-    @property
-    def latency(self) -> float:
-        """Seconds of the last batch: as long is a question worth waiting for company."""
-        ...
-
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> Sequence[Answer]:
         """One answer per turn; `queries` are their indices in the episodes."""
         ...

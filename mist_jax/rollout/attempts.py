@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mist_jax.episodes.index import EpisodeEntry
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.episode_spec import EpisodeSpec
+from mist_jax.rollout.episode_spec import EpisodeSpec, TaskName
+from mist_jax.rollout.source import choose_task
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class _TaskState:
 class Attempts:
     """An `EpisodeSource` that tries until the quotas are met.
 
-    `initial_states` are those of each task, by task id. Yields None where every missing episode may
-    be among those that are running now. No task has more episodes running than are missing, which
+    `initial_states` are those of each task, by task id. Draws None where every missing episode may
+    be among those that are running now: no task has more episodes running than are missing, which
     keeps the surplus small.
     """
 
@@ -92,23 +93,23 @@ class Attempts:
             for task in self._tasks.values()
         )
 
-    def __iter__(self) -> Iterator[EpisodeSpec | None]:
-        while any(self._may_begin(task, ahead=0) for task in self._tasks.values()):
-            ready = (
-                task_id
-                for task_id, task in self._tasks.items()
-                if self._may_begin(task, ahead=task.running)
-            )
-            task_id = next(ready, None)
-            yield None if task_id is None else self._draw(task_id)
+    def draw(self, loaded: TaskName | None) -> EpisodeSpec | None:
+        """A new attempt at a task that lacks more than run now."""
+        left = {
+            (self._suite, task_id): count
+            for task_id, task in self._tasks.items()
+            if (count := min(self._left(task), self._quotas.missing(task.outcomes) - task.running))
+            > 0
+        }
+        if not left:
+            return None
+        running = {(self._suite, task_id): task.running for task_id, task in self._tasks.items()}
+        return self._attempt(choose_task(left, running, loaded)[1])
 
     def _left(self, task: _TaskState) -> int:
         return max(self._quotas.max_attempts - task.outcomes.total() - task.running, 0)
 
-    def _may_begin(self, task: _TaskState, ahead: int) -> bool:
-        return self._left(task) > 0 and self._quotas.missing(task.outcomes) > ahead
-
-    def _draw(self, task_id: int) -> EpisodeSpec:
+    def _attempt(self, task_id: int) -> EpisodeSpec:
         task = self._tasks[task_id]
         state = min(task.initial_states, key=lambda state: (task.draws[state], state))
         seed = self._seed

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Acting = Literal["policy", "expert"]
 ImageRate = Literal["none", "query", "step"]
+TaskName = tuple[str, int]  # suite, task id
 PROBES = (
     "overlap",
     "variance",
@@ -45,6 +46,11 @@ class EpisodeSpec:
     images: ImageRate = "none"
     label: bool = False
     prefix: np.ndarray | None = None
+
+    @property
+    def task(self) -> TaskName:
+        """Whose scene it is run in."""
+        return self.key.suite, self.key.task_id
 
     @property
     def begins(self) -> int:

@@ -1,10 +1,12 @@
 """A fleet of simulator processes: Ray actors, here or on a cluster, that may die or hang."""
 
-import copy
 import os
+import pickle
+import queue
 import socket
 import time
 from collections.abc import Hashable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +15,7 @@ import numpy as np
 from mist_jax.errors import UserError
 from mist_jax.extensions import VARIABLE, named_modules
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
+from mist_jax.rollout.episode_spec import EpisodeSpec, TaskName, Turn, WorkerConfig
 from mist_jax.rollout.recording import Recording
 from mist_jax.rollout.worker import Worker, no_queries
 from mist_jax.scratch import Scratch
@@ -45,8 +47,26 @@ class _Slot:
     starting: bool = False
     call: Any = None
     deadline: float = 0.0
-    task: tuple[str, int] | None = None
+    task: TaskName | None = None
     fork: Hashable = None
+
+
+class _Process:
+    """A worker behind Ray. Its turns travel as bytes: Ray's arrays would be read-only views of its
+    store, which they would keep full.
+    """
+
+    def __init__(self, worker_class: type, config: WorkerConfig):
+        self._worker = worker_class(config)
+
+    def ready(self) -> bool:
+        return self._worker.ready()
+
+    def start(self, spec: EpisodeSpec) -> bytes:
+        return pickle.dumps(self._worker.start(spec), pickle.HIGHEST_PROTOCOL)
+
+    def act(self, chunk: np.ndarray | None) -> bytes:
+        return pickle.dumps(self._worker.act(chunk), pickle.HIGHEST_PROTOCOL)
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,8 @@ class Fleet:
         self._connection = _connect(ray_address, num_workers)
         import ray
 
-        self._actor_class = ray.remote(worker_class)
+        self._actor_class, self._worker_class = ray.remote(_Process), worker_class
+        self._arrived: queue.SimpleQueue[tuple[Any, Future] | None] = queue.SimpleQueue()
         self._slots: list[_Slot] = []
         try:
             self._slots = [_Slot(self._new_actor()) for _ in range(num_workers)]
@@ -104,14 +125,9 @@ class Fleet:
         self.close()
 
     @property
-    def idle(self) -> int:
-        """How many workers could begin an episode."""
-        return sum(slot.spec is None and slot.call is None for slot in self._slots)
-
-    @property
-    def computing(self) -> int:
-        """How many workers are simulating now."""
-        return sum(slot.call is not None for slot in self._slots)
+    def idle_tasks(self) -> list[TaskName | None]:
+        """Of each worker that could begin an episode, the task that it has loaded."""
+        return [slot.task for slot in self._slots if slot.spec is None and slot.call is None]
 
     def start(self, spec: EpisodeSpec) -> None:
         """Begins an episode on an idle worker.
@@ -119,12 +135,11 @@ class Fleet:
         It is one that keeps the state after the episode's prefix, or has its task loaded, where
         there is.
         """
-        task = (spec.key.suite, spec.key.task_id)
         slot = min(
             (slot for slot in self._slots if slot.spec is None and slot.call is None),
-            key=lambda slot: (slot.fork != spec.fork, slot.task != task, slot.task is not None),
+            key=lambda slot: (slot.fork != spec.fork, slot.task != spec.task, bool(slot.task)),
         )
-        slot.spec, slot.tries, slot.task, slot.fork = spec, 1, task, spec.fork
+        slot.spec, slot.tries, slot.task, slot.fork = spec, 1, spec.task, spec.fork
         self._submit(slot, slot.actor.start.remote(spec))
 
     def act(self, key: EpisodeKey, chunk: np.ndarray | None) -> None:
@@ -144,25 +159,41 @@ class Fleet:
         slot.spec = None
         return self._crashed(spec, error)
 
-    def wait(self, timeout: float | None = None) -> list[Turn]:
-        """The turns that have come in: at least one, or none after `timeout` seconds."""
-        import ray
-
-        end = np.inf if timeout is None else time.monotonic() + timeout
+    def wait(self) -> list[Turn]:
+        """The turns that have come in: at least one, or perhaps none after `wake`."""
         while True:
+            deadlines = [slot.deadline for slot in self._slots if slot.call is not None]
+            arrived = self._take(min(deadlines, default=np.inf))
             slots = {slot.call: slot for slot in self._slots if slot.call is not None}
-            if not slots:
-                return []
-            until = min(end, min(slot.deadline for slot in slots.values()))
-            left = max(until - time.monotonic(), 0.0)
-            if ray.wait(list(slots), num_returns=1, timeout=left)[0] or left == 0.0:
-                ready, _ = ray.wait(list(slots), num_returns=len(slots), timeout=0)
-                turns = [self._collect(slots[call]) for call in ready]
-                late = (slots[call] for call in slots if call not in set(ready))
-                turns += [self._expire(slot) for slot in late if slot.deadline <= time.monotonic()]
-                came = [turn for turn in turns if turn is not None]
-                if came or time.monotonic() >= end:
-                    return came
+            turns = [
+                self._collect(slots[one[0]], one[1])
+                for one in arrived
+                if one is not None and one[0] in slots  # else its worker was replaced since
+            ]
+            late = [
+                slot
+                for slot in self._slots
+                if slot.call is not None and slot.deadline <= time.monotonic()
+            ]
+            turns += [self._expire(slot) for slot in late]
+            came = [turn for turn in turns if turn is not None]
+            if came or None in arrived:
+                return came
+
+    def wake(self) -> None:
+        """Lets a `wait`, this or the next, return at once; other threads may call it."""
+        self._arrived.put(None)
+
+    def _take(self, until: float) -> list[tuple[Any, Future] | None]:
+        """What has arrived by `until` on the monotonic clock: it waits for the first alone."""
+        left = None if until == np.inf else max(until - time.monotonic(), 0.0)
+        arrived = []
+        try:
+            arrived.append(self._arrived.get(timeout=left))
+            while True:
+                arrived.append(self._arrived.get_nowait())
+        except queue.Empty:
+            return arrived
 
     def close(self) -> None:
         """Ends the workers, and the connection to Ray if this fleet made it."""
@@ -179,14 +210,13 @@ class Fleet:
     def _submit(self, slot: _Slot, call: Any, timeout: float | None = None) -> None:
         slot.call = call
         slot.deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        call.future().add_done_callback(lambda done: self._arrived.put((call, done)))
 
-    def _collect(self, slot: _Slot) -> Turn | None:
-        import ray
+    def _collect(self, slot: _Slot, done: Future) -> Turn | None:
         from ray.exceptions import RayActorError, RayTaskError
 
         try:
-            # Ray's arrays are read-only views of its store, which they would keep full.
-            turn: Any = copy.deepcopy(ray.get(slot.call))
+            answer = done.result()
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, UserError):
@@ -197,9 +227,12 @@ class Fleet:
         slot.call = None
         if slot.starting:
             slot.starting = False
-            if slot.spec is not None:
+            if slot.spec is None:
+                self.wake()  # it can begin an episode
+            else:
                 self._submit(slot, slot.actor.start.remote(slot.spec))
             return None
+        turn: Turn = pickle.loads(answer)
         if turn.episode is not None:
             slot.spec = None
         return turn
@@ -254,7 +287,9 @@ class Fleet:
             # A worker that is killed leaves its temporary files: they go with this folder.
             environment["TMPDIR"] = str(self._connection.scratch.path)
         runtime = {"env_vars": environment}
-        return self._actor_class.options(**options, runtime_env=runtime).remote(self._config)
+        return self._actor_class.options(**options, runtime_env=runtime).remote(
+            self._worker_class, self._config
+        )
 
     def _await_workers(self) -> None:
         import ray

@@ -1,18 +1,15 @@
 """The one loop: gathers the workers' questions, asks the actor, hands episodes to the sinks."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.actor import Actor, Answer
+from mist_jax.rollout.answering import Answering
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.sinks.sink import Sink
 from mist_jax.rollout.source import EpisodeSource
-
-# A question waits for others to share its batch, but not longer than this.
-_LONGEST_WAIT = 0.25  # s
 
 
 @dataclass
@@ -30,76 +27,62 @@ def run(source: EpisodeSource, fleet: Fleet, actor: Actor, sinks: Sequence[Sink]
         UserError: bad input that a worker met, or what a sink refuses; crashes of a simulator are
             episodes instead.
     """
-    for ended in run_episodes(source, fleet, actor):
-        episode = source.settle(ended)
+    for episode in run_episodes(source, fleet, actor):
         for sink in sinks:
             sink.put(episode)
 
 
-def run_episodes(
-    specs: Iterable[EpisodeSpec | None], fleet: Fleet, actor: Actor
-) -> Iterator[Episode]:
-    """Yields every episode as it ends, in no fixed order.
+def run_episodes(source: EpisodeSource, fleet: Fleet, actor: Actor) -> Iterator[Episode]:
+    """Yields every episode as it ends, settled, in no fixed order.
 
-    An episode depends on its own spec and the actor alone, not on what runs beside it.
+    An episode depends on its own spec and the actor alone, not on what runs beside it. While the
+    actor computes, and while an episode that was yielded is dealt with, the simulators go on; what
+    they ask meanwhile is the next batch.
 
     Args:
-        specs: what to run, drawn one by one as workers fall idle. None means "nothing before
-            another episode has ended".
+        source: what to run, drawn one by one as workers fall idle.
         fleet: the simulators.
-        actor: who acts.
+        actor: who acts; asked in a thread of its own, one batch at a time.
 
     Raises:
         UserError: bad input that a worker met; crashes of a simulator, and a policy whose actions
             are not numbers, are episodes instead.
     """
-    source = iter(specs)
     running: dict[EpisodeKey, _Running] = {}
     questions: list[Turn] = []
-    asked_at = 0.0
-    exhausted = False
-    while True:
-        while fleet.idle and not exhausted:
-            try:
-                spec = next(source)
-            except StopIteration:
-                exhausted = True
-                break
-            if spec is None:
-                break
-            running[spec.key] = _Running(spec)
-            fleet.start(spec)
-        if not running:
-            if exhausted:
-                return
-            if fleet.idle:
-                raise ValueError("the specs wait for an episode to end, and none is running")
-            # Else the workers of the episodes that have crashed are being replaced.
-        patience = None
-        if questions:
-            due = asked_at + min(actor.latency, _LONGEST_WAIT)
-            patience = max(due - time.monotonic(), 0.0)
-        for turn in fleet.wait(patience):
-            if turn.episode is not None:
-                yield actor.finish(turn.episode, running.pop(turn.key).answers)
-                continue
-            if turn.step == running[turn.key].spec.begins:
-                running[turn.key].answers.clear()
-            if not questions:
-                asked_at = time.monotonic()
-            questions.append(turn)
-        if not questions:
-            continue
-        waited = time.monotonic() - asked_at >= min(actor.latency, _LONGEST_WAIT)
-        if waited or not fleet.computing or len(questions) >= actor.batch_size:
-            batch, questions = questions[: actor.batch_size], questions[actor.batch_size :]
-            indices = [len(running[turn.key].answers) for turn in batch]
-            failed: list[Episode] = []
-            for turn, answer in zip(batch, actor.answer(batch, indices), strict=True):
+    ended: list[Episode] = []
+
+    def end(episode: Episode) -> None:
+        answers = running.pop(episode.key).answers
+        ended.append(source.settle(actor.finish(episode, answers)))
+
+    with Answering(actor, fleet.wake) as answering:
+        while True:
+            while (idle := fleet.idle_tasks) and (spec := source.draw(idle[0])) is not None:
+                running[spec.key] = _Running(spec)
+                fleet.start(spec)
+            yield from ended
+            ended.clear()
+            if not running:
+                if not source.missing:
+                    return
+                if fleet.idle_tasks:
+                    raise ValueError("the source waits for an episode to end, and none is running")
+                # Else the workers of the episodes that have crashed are being replaced.
+            for turn in fleet.wait():
+                if turn.episode is not None:
+                    end(turn.episode)
+                    continue
+                if turn.step == running[turn.key].spec.begins:
+                    running[turn.key].answers.clear()
+                questions.append(turn)
+            for turn, answer in answering.take():
                 if answer.error:
-                    failed.append(fleet.give_up(turn.key, answer.error))
+                    end(fleet.give_up(turn.key, answer.error))
                     continue
                 running[turn.key].answers.append(answer)
                 fleet.act(turn.key, answer.chunk)
-            for episode in failed:
-                yield actor.finish(episode, running.pop(episode.key).answers)
+            if questions and not answering.busy:
+                # Waiting for others to fill the batch never paid: PERFORMANCE.md.
+                batch, questions = questions[: actor.batch_size], questions[actor.batch_size :]
+                answering.ask(batch, [len(running[turn.key].answers) for turn in batch])

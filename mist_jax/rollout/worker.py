@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
     from mist_jax.simulator.contacts.monitor import ContactMonitor
     from mist_jax.simulator.environment.environment import Environment
+    from mist_jax.simulator.libero.assets import Assets
     from mist_jax.simulator.variation.scene import VariedScene
 
 _STILL = np.zeros(len(ACTION_DIMENSIONS))
@@ -35,6 +36,7 @@ class Worker:
     def __init__(self, config: WorkerConfig):
         self._config = config
         self._environment: Environment | None = None
+        self._assets: Assets | None = None
         self._forked: ForkedState | None = None
 
     def ready(self) -> bool:
@@ -171,9 +173,11 @@ class Worker:
         if self._environment is None or (task, renders) != self._built:
             if self._environment is not None:
                 self._environment.close()
+            if self._assets is None:  # looking through their files takes a while
+                self._assets = find_assets(self._config.assets, allow_download=False)
             self._environment = Environment(
                 task,
-                find_assets(self._config.assets, allow_download=False),
+                self._assets,
                 camera_res=self._config.camera_res,
                 render=self._config.render if renders else "none",
             )

@@ -32,12 +32,12 @@ def entry(key) -> EpisodeEntry:
 
 def drive(source: BranchSource, order, workers: int, stop_after: int | None = None):
     """Runs as the loop does; what each worker ran, `order` says which of them ends next."""
-    specs, held = iter(source), {}
+    held = {}
     ran = {worker: [] for worker in range(workers)}
     ended = []
     idle = list(range(workers))
     while len(ended) != stop_after:
-        while idle and (spec := next(specs, None)) is not None:
+        while idle and (spec := source.draw(None)) is not None:
             # As the fleet: a worker that keeps the fork, if one is idle.
             keeps = [one for one in idle if ran[one] and ran[one][-1].fork == spec.fork]
             worker = (keeps or idle)[0]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -53,9 +54,9 @@ class InlineFleet:
     """A fleet without processes; the person at the keyboard stops it after some episodes."""
 
     def __init__(self, folder: Path, model: str, workers: int = 3, stop_after: int = 1000):
-        self.num_workers, self.replaced, self.computing = workers, 0, 0
+        self.num_workers, self.replaced = workers, 0
         self._folder, self._model, self._left = folder, model, stop_after
-        self._workers, self._turns = {}, []
+        self._workers, self._turns, self._awake = {}, [], threading.Event()
 
     def __enter__(self):
         return self
@@ -64,8 +65,11 @@ class InlineFleet:
         return None
 
     @property
-    def idle(self):
-        return self.num_workers - len(self._workers)
+    def idle_tasks(self):
+        return [None] * (self.num_workers - len(self._workers))
+
+    def wake(self):
+        self._awake.set()
 
     def start(self, spec):
         worker = ScriptedWorker(WorkerConfig(assets="lite", model=str(self._folder)))
@@ -77,7 +81,10 @@ class InlineFleet:
         moved = np.asarray(chunk).mean(axis=0)
         self._turns.append(dataclasses.replace(self._workers[key].act(chunk), motion=moved))
 
-    def wait(self, timeout=None):
+    def wait(self):
+        if not self._turns:
+            self._awake.wait()
+        self._awake.clear()
         turns, self._turns = [self._of_the_model(turn) for turn in self._turns], []
         for turn in turns:
             if turn.episode is not None:

@@ -14,6 +14,7 @@ from mist_jax.rollout.acting.policy_actor import PolicyActor, default_batch_size
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run_episodes
+from mist_jax.rollout.source import Listed
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
     LONG_PROMPT,
@@ -34,7 +35,7 @@ def episodes_of(policy, folder, states, workers, batch_size):
     actor = PolicyActor(policy, batch_size, sites=(SITE,))
     specs = [spec(state=state) for state in states]
     with Fleet(config, workers, worker_class=ScriptedWorker) as fleet:
-        found = {one.key.initial_state: one for one in run_episodes(specs, fleet, actor)}
+        found = {one.key.initial_state: one for one in run_episodes(Listed(specs), fleet, actor)}
         assert fleet.replaced == 0
     return found
 

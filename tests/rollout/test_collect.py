@@ -34,9 +34,9 @@ def ended(key: EpisodeKey, outcome: str):
 
 def run(one, outcome_of, workers=1, stop_after=None):
     """Runs the attempts like the driver does; the ended episodes as (key, outcome, surplus)."""
-    source, running, done = iter(one), [], []
+    running, done = [], []
     while True:
-        while len(running) < workers and (spec := next(source, None)) is not None:
+        while len(running) < workers and (spec := one.draw(None)) is not None:
             running.append(spec.key)
         if not running or len(done) == stop_after:
             return done

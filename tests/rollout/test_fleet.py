@@ -59,7 +59,7 @@ def starts(tmp_path, one):
 def test_every_episode_is_run_once_when_nothing_fails(tmp_path):
     specs = [spec(WELL, state) for state in range(7)]
     with fleet(tmp_path, workers=3) as workers:
-        episodes = list(run_episodes(specs, workers, ExpertActor()))
+        episodes = list(run_episodes(Listed(specs), workers, ExpertActor()))
     assert {episode.key for episode in episodes} == {one.key for one in specs}
     assert len(episodes) == 7
     assert workers.replaced == 0
@@ -68,7 +68,9 @@ def test_every_episode_is_run_once_when_nothing_fails(tmp_path):
 @pytest.mark.parametrize("failure", [DIES_ONCE, RAISES_ONCE])
 def test_a_lost_worker_is_replaced_and_its_episode_run_again(tmp_path, failure):
     with fleet(tmp_path) as workers:
-        episodes = list(run_episodes([spec(failure), spec(WELL, 1)], workers, ExpertActor()))
+        episodes = list(
+            run_episodes(Listed([spec(failure), spec(WELL, 1)]), workers, ExpertActor())
+        )
         assert workers.replaced == 1
     assert [episode.outcome for episode in episodes] == ["failure", "failure"]
     first, second = starts(tmp_path, spec(failure))
@@ -78,7 +80,9 @@ def test_a_lost_worker_is_replaced_and_its_episode_run_again(tmp_path, failure):
 def test_a_hanging_worker_is_replaced_after_the_timeout(tmp_path):
     with fleet(tmp_path, timeout=4.0) as workers:
         began = time.monotonic()
-        episodes = list(run_episodes([spec(HANGS_ONCE), spec(WELL, 1)], workers, ExpertActor()))
+        episodes = list(
+            run_episodes(Listed([spec(HANGS_ONCE), spec(WELL, 1)]), workers, ExpertActor())
+        )
         assert time.monotonic() - began < 60
         assert workers.replaced == 1
     assert {episode.outcome for episode in episodes} == {"failure"}
@@ -86,7 +90,7 @@ def test_a_hanging_worker_is_replaced_after_the_timeout(tmp_path):
 
 def test_an_episode_that_always_raises_ends_as_crashed_with_the_error(tmp_path):
     with fleet(tmp_path) as workers:
-        episodes = list(run_episodes([spec(RAISES), spec(WELL, 1)], workers, ExpertActor()))
+        episodes = list(run_episodes(Listed([spec(RAISES), spec(WELL, 1)]), workers, ExpertActor()))
     by_seed = {episode.key.seed: episode for episode in episodes}
     assert by_seed[WELL].outcome == "failure"
     crashed = by_seed[RAISES]
@@ -128,7 +132,7 @@ def test_with_one_worker_a_crashed_episode_does_not_end_the_run(tmp_path, source
 
 def test_bad_input_met_by_a_worker_reaches_the_user_at_once(tmp_path):
     with fleet(tmp_path) as workers, pytest.raises(UserError, match="no such thing"):
-        list(run_episodes([spec(USER_ERROR)], workers, ExpertActor()))
+        list(run_episodes(Listed([spec(USER_ERROR)]), workers, ExpertActor()))
 
 
 def test_a_fleet_that_does_not_fit_the_cluster_says_so(tmp_path):

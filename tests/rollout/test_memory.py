@@ -11,6 +11,7 @@ from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run_episodes
+from mist_jax.rollout.source import Listed
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
     DIES_ONCE,
@@ -46,7 +47,7 @@ def test_risk_is_that_of_the_episodes_own_past_whoever_is_lost_and_whoever_is_be
         actor = actor_of(policy, 2)
         config = WorkerConfig(assets="lite", model=str(folder))
         with Fleet(config, workers, worker_class=ScriptedWorker) as fleet:
-            runs.append({one.key: one for one in run_episodes(specs, fleet, actor)})
+            runs.append({one.key: one for one in run_episodes(Listed(specs), fleet, actor)})
             assert fleet.replaced == 1
         assert not actor._pasts, "what has ended is forgotten"  # pyright: ignore
     for key, episode in runs[0].items():

@@ -12,6 +12,7 @@ from mist_jax.rollout.acting.expert_actor import ExpertActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run_episodes
+from mist_jax.rollout.source import Listed
 from mist_jax.rollout.worker import Worker
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 from tests.helpers import rollout_samples
@@ -146,7 +147,7 @@ def test_a_branch_whose_worker_dies_forgets_the_answers_of_the_first_try(tmp_pat
     actor, prefix = Counting(), np.zeros((16, 7), np.float32)
     specs = [dataclasses.replace(spec(seed), prefix=prefix) for seed in (DIES_ONCE, 0)]
     with Fleet(config, 2, worker_class=ScriptedWorker) as fleet:
-        episodes = list(run_episodes(specs, fleet, actor))
+        episodes = list(run_episodes(Listed(specs), fleet, actor))
         assert fleet.replaced == 1
     cloudpickle.unregister_pickle_by_value(rollout_samples)
     assert {episode.outcome for episode in episodes} == {"failure"}

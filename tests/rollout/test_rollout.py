@@ -15,6 +15,7 @@ from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run_episodes
+from mist_jax.rollout.source import Listed
 from mist_jax.rollout.worker import Worker
 from tests.helpers import rollout_samples
 from tests.helpers.rollout_samples import (
@@ -123,7 +124,7 @@ def test_scheduling_does_not_change_an_episode(policy, tmp_path):
         specs = [spec(state=state) for state in range(4)] + [spec(DIES_ONCE, 5)]
         actor = PolicyActor(policy, 3, sites=(SITE,), layers=(1, 2))
         with Fleet(config, workers, worker_class=ScriptedWorker) as fleet:
-            runs.append({one.key: one for one in run_episodes(specs, fleet, actor)})
+            runs.append({one.key: one for one in run_episodes(Listed(specs), fleet, actor)})
             assert fleet.replaced == 1
     assert runs[0].keys() == runs[1].keys()
     for key, one in runs[0].items():

@@ -56,7 +56,7 @@ class InstantFleet:
     """Ends its episodes in some order, as `how_of` their keys; stops the run after a number."""
 
     def __init__(self, how_of, workers=1, newest_first=False, stop_after=1000):
-        self.num_workers, self.replaced, self.computing = workers, 0, 0
+        self.num_workers, self.replaced = workers, 0
         self._how_of, self._at, self._left = how_of, -1 if newest_first else 0, stop_after
         self._specs: list[EpisodeSpec] = []
         self.ran: list[EpisodeKey] = []
@@ -68,8 +68,11 @@ class InstantFleet:
         return None
 
     @property
-    def idle(self):
-        return self.num_workers - len(self._specs)
+    def idle_tasks(self):
+        return [None] * (self.num_workers - len(self._specs))
+
+    def wake(self):
+        return None
 
     def start(self, spec):
         assert spec.acting == "expert"
@@ -77,7 +80,7 @@ class InstantFleet:
         assert spec.images == "none"
         self._specs.append(spec)
 
-    def wait(self, timeout=None):
+    def wait(self):
         if not self._left:
             raise KeyboardInterrupt
         self._left -= 1
@@ -187,9 +190,9 @@ def test_accepted_are_the_first_good_ones_in_any_order_also_after_a_stop(
         trials = SceneTrials("s", (4,), range(1000, 1010), wanted, 0, EpisodeSpec, known)
         for entry in stored:
             trials.recall(entry)
-        source, running = iter(trials), []
+        running = []
         for _ in range(limit):
-            while len(running) < workers and (spec := next(source, None)) is not None:
+            while len(running) < workers and (spec := trials.draw(None)) is not None:
                 running.append(spec)
             if not running:
                 break

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mist_jax.commands.start.help import ASKED, help_text
+from mist_jax.compiled_programs import keep_compiled_programs
 from mist_jax.errors import UserError
 
 INTERRUPTED = 130
@@ -38,6 +39,7 @@ def run(command: ModuleType) -> None:
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     _quieten()
+    keep_compiled_programs()
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -53,7 +55,9 @@ def command_line() -> str:
 def print_table(table: Table) -> None:
     """Prints a table as wide as the terminal, or wide enough where there is none."""
     console = Console()
-    console.print(table, width=None if console.is_terminal else 130)
+    if not console.is_terminal:
+        console = Console(width=130)
+    console.print(table)
 
 
 def _program() -> list[str]:

@@ -19,7 +19,6 @@ class ExpertActor:
     """An `Actor` that leaves every chunk to the worker's own expert."""
 
     batch_size = 1_000_000
-    latency = 0.0
 
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[GoOn]:
         """Nothing to say, at once."""

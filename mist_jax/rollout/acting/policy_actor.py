@@ -100,7 +100,7 @@ class PolicyActor:
                 or batch.
         """
         self.sites = {site: kept_site(policy.sites, site, layers) for site in sites}
-        self.batch_size, self.latency = batch_size, 0.0
+        self.batch_size = batch_size
         self._policy, self._controller = policy, controller
         self._padded: dict[int, tuple[tuple[int, ...], ...]] = {}
         self._compiled: set[tuple[str, tuple[tuple[int, ...], ...]]] = set()
@@ -136,14 +136,11 @@ class PolicyActor:
             groups.setdefault(self._shapes(turn), []).append(place)
         answers: dict[int, PolicyAnswer] = {}
         remembered: dict[EpisodeKey, _Past] = {}
-        spent = 0.0
         for shapes, places in groups.items():
             several = [turns[place] for place in places], [queries[place] for place in places]
             answered, after = self._answer(*several, shapes)
             answers |= zip(places, answered, strict=True)
             remembered |= after
-            spent += self.latency
-        self.latency = spent
         self._pasts |= remembered
         return [answers[place] for place in range(len(turns))]
 
@@ -178,7 +175,6 @@ class PolicyActor:
             )
 
         prediction, seconds = self._timed(("forward", shapes), lambda: predict(rows))
-        self.latency = seconds + exactly
         plain = prediction.actions
         if prediction.gate[: len(turns)].any():
             plain = predict([idle_row()] * self.batch_size).actions

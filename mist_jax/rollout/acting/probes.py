@@ -59,11 +59,6 @@ class ProbingActor:
         self._probes = check_probes(probes)
         self.batch_size = actor.batch_size
 
-    @property
-    def latency(self) -> float:
-        """Seconds of the last acting batch."""
-        return self._actor.latency
-
     def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[ProbedAnswer]:
         """Answers to `turns`, at most `batch_size`; `queries` are their indices in the episodes."""
         answers = [ProbedAnswer(answer) for answer in self._actor.answer(turns, queries)]

@@ -1,12 +1,13 @@
 """Which scenes of a pool are still to be tried, until each task has enough good ones."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mist_jax.episodes.index import EpisodeEntry
 from mist_jax.record.episode import Episode, EpisodeKey
-from mist_jax.rollout.episode_spec import EpisodeSpec
+from mist_jax.rollout.episode_spec import EpisodeSpec, TaskName
 from mist_jax.rollout.scenes.good_scene import is_good_scene
+from mist_jax.rollout.source import choose_task
 
 
 @dataclass
@@ -28,7 +29,7 @@ class SceneTrials:
     """An `EpisodeSource`: one episode in each scene, in order; a good one accepts the scene.
 
     No more run at once than are wanted, so the accepted ones are the first of `scenes` that are
-    good, whatever the number of workers. Yields None where those that run now may be enough.
+    good, whatever the number of workers. Draws None where those that run now may be enough.
     """
 
     def __init__(
@@ -81,21 +82,20 @@ class SceneTrials:
         self._count(episode.key, good=is_good_scene(episode))
         return episode
 
-    def __iter__(self) -> Iterator[EpisodeSpec | None]:
-        while any(self._open(task) for task in self._tasks.values()):
-            ready = (
-                task_id
-                for task_id, task in self._tasks.items()
-                if self._open(task) and self._wanted(task) > len(task.running)
-            )
-            task_id = next(ready, None)
-            yield None if task_id is None else self._begin(task_id)
+    def draw(self, loaded: TaskName | None) -> EpisodeSpec | None:
+        """The next scene of a task that lacks more than are tried now."""
+        left = {
+            (self._suite, task_id): self._wanted(task) - len(task.running)
+            for task_id, task in self._tasks.items()
+            if task.tried < len(self._scenes) and self._wanted(task) > len(task.running)
+        }
+        if not left:
+            return None
+        running = {(self._suite, i): len(task.running) for i, task in self._tasks.items()}
+        return self._begin(choose_task(left, running, loaded)[1])
 
     def _wanted(self, task: _TaskTrials) -> int:
         return max(self._n_scenes - len(task.accepted), 0)
-
-    def _open(self, task: _TaskTrials) -> bool:
-        return self._wanted(task) > 0 and task.tried < len(self._scenes)
 
     def _begin(self, task_id: int) -> EpisodeSpec:
         task = self._tasks[task_id]
