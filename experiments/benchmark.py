@@ -25,7 +25,7 @@ _STEERING = flags.DEFINE_list(
     "at one site, and causal pushes at one layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."
+    "dtype", None, ("float32", "bfloat16", "float8"), "Default: float32 on a CPU, else bfloat16."
 )
 _DEVICES = flags.DEFINE_integer("devices", 1, "Devices to spread the parameters over.", 1)
 _REPEATS = flags.DEFINE_integer("repeats", 20, "Queries timed per line of the table.", 1)

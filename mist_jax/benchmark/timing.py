@@ -21,8 +21,10 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
+from mist_jax.policy.checkpoint import FLOAT8, stored_arrays
 from mist_jax.policy.forward import forward
 from mist_jax.policy.model import PolicyModel
+from mist_jax.policy.run_form import run_form
 from mist_jax.signed import MOTIONS
 
 SteeringMode = Literal["none", "read", "off", "on", "causal"]
@@ -66,24 +68,29 @@ def random_parameters(model: PolicyModel, dtype: Any, mesh: Mesh) -> dict[str, A
     Raises:
         UserError: they do not fit.
     """
-    abstract: Any = traverse_util.flatten_dict(model.abstract_parameters(), sep="/")
-    shapes = {path: tuple(leaf.shape) for path, leaf in abstract.items()}
+    drawn_in = "bfloat16" if dtype == FLOAT8 else dtype
+    arrays = stored_arrays(model, drawn_in)
+    shapes = {path: leaf.shape for path, leaf in arrays.items()}
     shardings = {path: model.parameter_sharding(mesh, path, s) for path, s in shapes.items()}
     size = sum(
-        int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(dtype).itemsize
+        int(np.prod(shardings[path].shard_shape(shape))) * jnp.dtype(drawn_in).itemsize
         for path, shape in shapes.items()
     )
     if size > (limit := _memory_of(mesh.devices.flat[0])):
         raise UserError(
-            f"the parameters take {size / 1e9:.1f} GB in {jnp.dtype(dtype).name}, a device has "
+            f"the parameters take {size / 1e9:.1f} GB in {jnp.dtype(drawn_in).name}, a device has "
             f"{limit / 1e9:.1f} GB: choose --dtype=bfloat16, more --devices or a smaller --preset"
         )
     made = {}
     for index, (path, shape) in enumerate(sorted(shapes.items())):
         fan_in = shape[-2] if path.endswith("/kernel") else shape[-1]
-        drawn = jax.random.normal(jax.random.key(index), shape, dtype)
-        made[path] = jax.device_put(drawn * jnp.asarray(fan_in**-0.5, dtype), shardings[path])
-    return traverse_util.unflatten_dict(made, sep="/")
+        drawn = jax.random.normal(jax.random.key(index), shape, drawn_in)
+        scale = jnp.asarray(fan_in**-0.5, drawn_in)
+        made[path] = jax.device_put(drawn * scale, shardings[path])
+    parameters = traverse_util.unflatten_dict(made, sep="/")
+    if dtype == FLOAT8:
+        parameters = model.quantise(parameters, donate=True)
+    return run_form(model, parameters)
 
 
 def measure(

@@ -75,7 +75,7 @@ class DecoderBlock(nnx.Module):
         sine: Array,
         key_length: Int[Array, "B"],
         rows: Rows = every_row,
-    ) -> Float[Array, "B #T D"]:
+    ) -> Float[Array, "B rows D"]:
         """What attention adds to the residual stream, at `rows`."""
         normal = self.input_norm(x)
         if self.joined:

@@ -72,15 +72,21 @@ def quantise(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str
     made: dict[str, Any] = {}
     for path, leaf in flat.items():
         if QUANTISED.search(path):
-            beside = path.removesuffix("kernel")
-            made[beside + CODES], made[beside + SCALE] = _quantised_kernel(leaf)
+            made |= quantised_kernel(path, leaf)
         else:
-            made[path] = leaf.astype(jnp.bfloat16)
+            made[path] = leaf if leaf.dtype == jnp.bfloat16 else leaf.astype(jnp.bfloat16)
         if donate and made.get(path) is not leaf:
             leaf.delete()
     return traverse_util.unflatten_dict(made, sep="/")
 
 
+def quantised_kernel(path: str, kernel: Any) -> dict[str, Array]:
+    """What takes the place of the kernel [*stack, K, N] at `path`, by path."""
+    beside = path.removesuffix("kernel")
+    codes, scale = _quantised_columns(kernel)
+    return {beside + CODES: codes, beside + SCALE: scale}
+
+
 @jax.jit
-def _quantised_kernel(kernel: Array) -> tuple[Array, Array]:
+def _quantised_columns(kernel: Array) -> tuple[Array, Array]:
     return quantised(kernel.swapaxes(-1, -2))
