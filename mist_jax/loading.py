@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from mist_jax.errors import UserError
 from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import (
+    FLOAT8,
     STATISTICS,
     TOKENIZER,
     PolicyCard,
@@ -21,6 +22,7 @@ from mist_jax.policy.checkpoint import (
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
+from mist_jax.policy.run_form import run_form
 
 _SHIPPED = Path(__file__).parent / "checkpoints"
 MIST_NANO_FOLDER = _SHIPPED / "mist-nano"
@@ -33,6 +35,7 @@ def load_policy(
     mesh: Mesh | None = None,
     unnorm_key: str | None = None,
     verify: bool = True,
+    unrolled: bool | None = None,
     architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
     """A policy by name: a shipped one, a converted folder, or a published checkpoint's hub id.
@@ -40,9 +43,12 @@ def load_policy(
     Args:
         name: what to load; a hub id is downloaded and converted once, into the cache.
         dtype: of the parameters and the computation; default as stored (float32 on the CPU).
+            "float8": weights of the large products in e4m3, all others in bfloat16.
         mesh: devices to spread the parameters over; default the first device alone.
         unnorm_key: which data set's statistics, where the checkpoint has several.
         verify: compare the parameters with their digest: some 20 s for a 7B policy.
+        unrolled: whether the loop over the layers is unrolled, which runs faster on an accelerator
+            and compiles longer; default: on accelerators.
         architectures: by the name in the policy's config.json; add your own.
 
     Raises:
@@ -50,14 +56,14 @@ def load_policy(
     """
     folder = find_policy(str(name))
     card = read_card(folder, architectures)
-    if dtype is None and jax.default_backend() == "cpu":
+    if dtype is None and card.dtype != FLOAT8 and jax.default_backend() == "cpu":
         dtype = jnp.float32
     preprocessor = Preprocessor.of(
         card.model.preprocessing, folder / STATISTICS, folder / TOKENIZER, unnorm_key=unnorm_key
     )
     _check_statistics(folder, card, preprocessor)
     parameters = restore_parameters(folder, card, dtype=dtype, mesh=mesh, verify=verify)
-    return Policy(card, parameters, preprocessor)
+    return Policy(card, run_form(card.model, parameters, unrolled=unrolled), preprocessor)
 
 
 def _check_statistics(folder: Path, card: PolicyCard, preprocessor: Preprocessor) -> None:

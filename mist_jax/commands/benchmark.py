@@ -32,7 +32,7 @@ _STEERING = flags.DEFINE_list(
     "at one site, and causal pushes at one layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "dtype", None, ("float32", "bfloat16"), "Default: float32 on a CPU, else bfloat16."
+    "dtype", None, ("float32", "bfloat16", "float8"), "Default: float32 on a CPU, else bfloat16."
 )
 _DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to spread a query over.")
 _PARALLEL = flags.DEFINE_list(

@@ -20,7 +20,10 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the converted policy.", required=True)
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "bfloat16", ["bfloat16", "float32"], "Type of the converted parameters."
+    "dtype",
+    "bfloat16",
+    ["bfloat16", "float32", "float8"],
+    "Type of the converted parameters; float8: of the large products' weights, others bfloat16.",
 )
 _IMAGES = flags.DEFINE_integer(
     "num_images",

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mist_jax.axes import SIGNED_MOTIONS, Array, Float, Int
+from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float, Int
 from mist_jax.intervention.gate import UNREAD
 from mist_jax.intervention.operator import Operator, edit_activations
 from mist_jax.intervention.reader import RiskReader
@@ -81,6 +81,10 @@ class Intervention:
         so_far = self._read_stacks(known, so_far)
         return self._forecast_now(so_far) if set(self.reads) <= set(known) else so_far
 
+    def acts_at(self, place: str) -> bool:
+        """Whether any operator may act there; where none does, `edit` need not be called."""
+        return any(operator.site == place for operator in self.operators)
+
     def edit(
         self,
         place: str,
@@ -88,14 +92,21 @@ class Intervention:
         parts: Sequence[Any],
         risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
+        present: Bool[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B"] | float, Float[Array, "B A"] | None]:
         """A place's activations after its operators, by how much they moved, and what was wanted.
 
-        The last is None where no operator of this place thinks of actions.
+        `present`: the tokens that are computed at all, where a last layer leaves out those that
+        nobody reads; the others are not acted on, and count for nothing. The last output is None
+        where no operator of this place thinks of actions.
         """
         pairs = zip(self.operators, parts, strict=True)
         here = [(operator, part) for operator, part in pairs if operator.site == place]
-        return edit_activations(hidden, here, risk, token_role) if here else (hidden, 0.0, None)
+        return (
+            edit_activations(hidden, here, risk, token_role, present)
+            if here
+            else (hidden, 0.0, None)
+        )
 
     def read(
         self,

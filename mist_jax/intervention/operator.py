@@ -76,17 +76,19 @@ def edit_activations(
     operators: Sequence[tuple[Operator, Any]],
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
+    present: Bool[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
     """One place of one layer after its operators (each with its layer's part), in order.
 
     The only function that changes activations. The second output is the norm of the change, as a
     fraction of the norm of what was there, averaged over the tokens acted on; no gradient flows
     through it. The third is the sum of what the operators wanted; None where none thinks of
-    actions. A layer at which no operator is active costs nothing.
+    actions. A layer at which no operator is active costs nothing. Tokens that are not `present`
+    (all are, where None is given) are not acted on.
     """
 
     def edited() -> tuple[Array, Array, Array | None]:
-        return _edited(hidden, operators, risk, token_role)
+        return _edited(hidden, operators, risk, token_role, present)
 
     active = [operator.active(part) for operator, part in operators]
     if any(one is True for one in active):
@@ -105,6 +107,7 @@ def _edited(
     operators: Sequence[tuple[Operator, Any]],
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
+    present: Bool[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
     """`edit_activations` at a layer where something may act."""
     full = hidden.astype(jnp.float32)
@@ -115,6 +118,7 @@ def _edited(
         made = operator.edit(x, part, gate.opened(risk), gate.alarmed(risk), risk, token_role)
         chosen = chosen_tokens(token_role, operator.tokens)
         acting = made.acts[:, None] & chosen
+        acting = acting if present is None else acting & present
         x = _keep_bits(acting[..., None], jnp.where(chosen[..., None], made.x, x), x)
         active |= acting
         wanted += [] if made.wanted is None else [made.wanted]

@@ -31,7 +31,8 @@ from mist_jax.policy.model import PolicyModel
 FORMAT = "mist_jax policy 1"
 CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"
 PARAMETERS = "parameters"
-DTYPES = ("float32", "bfloat16", "float16")
+FLOAT8 = "float8"  # the large products' weights; all others are bfloat16
+DTYPES = ("float32", "bfloat16", "float16", FLOAT8)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def save_policy(
     card = PolicyCard(
         name=name,
         model=model,
-        dtype=str(next(iter(flat.values())).dtype),
+        dtype=_dtype_of(flat),
         digest=digest_of(flat),
         provenance=provenance,
     )
@@ -156,26 +157,79 @@ def restore_parameters(
 ) -> dict[str, Any]:
     """One sharded read of the parameters onto `mesh` (default: the first device), cast to `dtype`.
 
-    `verify` compares them with the digest of their card: every byte goes through SHA-256 on the
-    host, at about 1 GB/s (a 7B policy of 15 GB takes some 20 s).
+    `dtype` may be "float8": the weights of large products are then quantised, if they are not
+    stored so. `verify` compares them with the digest of their card: every byte goes through SHA-256
+    on the host, at about 1 GB/s (a 7B policy of 15 GB takes some 20 s).
 
     Raises:
-        UserError: the parameters are missing, damaged, of other shapes, or not those of the card.
+        UserError: the parameters are missing, damaged, of other shapes, or not those of the card;
+            or float8, and another dtype is asked for.
     """
     mesh = mesh or policy_mesh(jax.devices()[:1])
-    stored, kind = jnp.dtype(card.dtype), jnp.dtype(dtype or card.dtype)
+    if card.dtype == FLOAT8 and dtype not in (None, FLOAT8):
+        raise UserError(
+            f"{folder} holds float8 weights, which cannot be had as {jnp.dtype(dtype).name}; "
+            "convert the policy again with that --dtype"
+        )
+    if card.dtype == FLOAT8:
+        wanted = stored_arrays(card.model, FLOAT8)
+        parameters = _restore(folder, card, wanted, mesh)
+        if verify:
+            _verify(folder, card, parameters, None)
+        return parameters
+    stored = jnp.dtype(card.dtype)
+    kind = stored if dtype in (None, FLOAT8) else jnp.dtype(dtype)
     # What a narrower type rounds away cannot be verified, so the cast then comes after.
     read = kind if not verify or jnp.promote_types(stored, kind) == kind else stored
-    shapes: Any = traverse_util.flatten_dict(card.model.abstract_parameters(), sep="/")
+    parameters = _restore(folder, card, stored_arrays(card.model, read), mesh)
+    if verify:
+        _verify(folder, card, parameters, stored)
+    if read != kind:
+        parameters = jax.tree.map(lambda leaf: leaf.astype(kind), parameters)
+    return card.model.quantise(parameters, donate=True) if dtype == FLOAT8 else parameters
+
+
+def stored_arrays(model: PolicyModel, dtype: DTypeLike) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of every array of a policy stored in `dtype`, by its path."""
+    kind = jnp.bfloat16 if dtype == FLOAT8 else jnp.dtype(dtype)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, kind), model.abstract_parameters()
+    )
+    if dtype == FLOAT8:
+        abstract = jax.eval_shape(model.quantise, abstract)
+    flat: Any = traverse_util.flatten_dict(abstract, sep="/")
+    return flat
+
+
+def _dtype_of(flat: Mapping[Any, Any]) -> str:
+    kinds = [leaf.dtype for leaf in flat.values()]
+    return FLOAT8 if jnp.dtype(jnp.float8_e4m3fn) in kinds else str(kinds[0])
+
+
+def _verify(
+    folder: Path, card: PolicyCard, parameters: dict[str, Any], stored: DTypeLike | None
+) -> None:
+    if digest_of(traverse_util.flatten_dict(parameters), stored) != card.digest:
+        raise UserError(
+            f"{folder / PARAMETERS} does not hold the parameters whose digest is in {CONFIG}; "
+            "convert or download it again"
+        )
+
+
+def _restore(
+    folder: Path, card: PolicyCard, wanted: Mapping[str, jax.ShapeDtypeStruct], mesh: Mesh
+) -> dict[str, Any]:
     target = {
         path: jax.ShapeDtypeStruct(
-            leaf.shape, read, sharding=card.model.parameter_sharding(mesh, path, leaf.shape)
+            leaf.shape,
+            leaf.dtype,
+            sharding=card.model.parameter_sharding(mesh, path, leaf.shape),
         )
-        for path, leaf in shapes.items()
+        for path, leaf in wanted.items()
     }
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            parameters = checkpointer.restore(
+            return checkpointer.restore(
                 (folder / PARAMETERS).absolute(), traverse_util.unflatten_dict(target, sep="/")
             )
     except Exception as error:  # Orbax raises bare Exception for damaged data
@@ -183,9 +237,4 @@ def restore_parameters(
         raise UserError(
             f"{folder / PARAMETERS} cannot be read ({reason}); convert or download it again"
         ) from error
-    if verify and digest_of(traverse_util.flatten_dict(parameters), stored) != card.digest:
-        raise UserError(
-            f"{folder / PARAMETERS} does not hold the parameters whose digest is in {CONFIG}; "
-            "convert or download it again"
-        )
-    return parameters if read == kind else jax.tree.map(lambda leaf: leaf.astype(kind), parameters)
+    return parameters

@@ -63,6 +63,21 @@ class PolicyModel(Protocol):
         """Shapes of the parameters (`jax.ShapeDtypeStruct`), nested as the parameters are."""
         ...
 
+    def lay_out(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """Stored parameters as `apply` runs them fastest on an accelerator; it takes both.
+
+        `donate` deletes arrays as their successors are made, so that memory does not double.
+        """
+        ...
+
+    def quantise(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """Stored parameters with the weights of large products in float8, the others in bfloat16.
+
+        Raises:
+            UserError: the architecture has no such form.
+        """
+        ...
+
     def apply(
         self,
         parameters: dict[str, Any],
@@ -118,6 +133,15 @@ class PolicyModelDefaults:
 
     token_roles: tuple[str, ...] = TOKEN_ROLES
     differentiable = True
+
+    def lay_out(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """As they are."""
+        return parameters
+
+    def quantise(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """There is no float8 form."""
+        model: Any = self
+        raise UserError(f"{model.name} has no float8 form; choose float32 or bfloat16")
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Every parameter whole on every device."""

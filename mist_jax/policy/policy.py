@@ -86,7 +86,8 @@ class Policy:
         return self.card.identity
 
     def __repr__(self) -> str:
-        leaf = jax.tree.leaves(self.parameters)[0]
+        leaves = jax.tree.leaves(self.parameters)
+        leaf = min(leaves, key=lambda leaf: leaf.dtype.itemsize)
         devices = ", ".join(sorted(str(device) for device in leaf.devices()))
         places = dict.fromkeys(site.partition(":")[0] for site in self.sites)
         return (

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +28,7 @@ from mist_jax.policy.checkpoint import (
     PolicyCard,
     is_policy,
     read_card,
+    stored_arrays,
     write_description,
 )
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
@@ -37,11 +38,11 @@ from mist_jax.policy.preprocessing.statistics import read_statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
 from mist_jax.weights.key_table import rules_for
-from mist_jax.weights.parameter_store import DTYPES, ParameterStore
+from mist_jax.weights.parameter_store import ParameterStore
 from mist_jax.weights.plan import ConversionPlan, make_plan
 from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, open_checkpoint
 
-DType = Literal["float32", "bfloat16"]
+DType = Literal["float32", "bfloat16", "float8"]
 PROGRESS = "progress.json"
 RECORD_BYTES = 1 << 30
 
@@ -96,22 +97,20 @@ def _convert(
         if is_policy(output) and read_card(output).provenance.get("fingerprint") == fingerprint:
             return output
         raise UserError(f"{output} exists and is not this conversion; remove it or name another")
-    shapes = parameter_shapes(config)
-    _check_total(plan, shapes, checkpoint)
-    store = ParameterStore(work / PARAMETERS, shapes, dtype)
+    _check_total(plan, parameter_shapes(config), checkpoint)
+    arrays = stored_arrays(OpenVLAOFTModel(config), dtype)
+    store = ParameterStore(work / PARAMETERS, arrays)
     done = _resume(work, fingerprint)
     if done is None:
-        _check_disk(output, shapes, dtype)
+        _check_disk(output, _size(arrays))
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         store.create()
         done = {}
         _record(work, fingerprint, done)
-    size = DTYPES[dtype][0].itemsize
-    total = size * sum(math.prod(shape) for shape in shapes.values())
     with _progress() as progress:
         _fill(store, checkpoint.files, plan, work, fingerprint, done, progress)
-        task = progress.add_task("checking", total=total)
+        task = progress.add_task("checking", total=_size(arrays))
         digest = store.digest(lambda read: progress.advance(task, read))
     card = PolicyCard(
         name=name or source.resolve().name,
@@ -170,11 +169,10 @@ def _fill(
     progress: Progress,
 ) -> None:
     """Stream every file into the store from its first tensor that is not done."""
-    itemsize = DTYPES[store.dtype][0].itemsize
     for file in files:
         placements = {p.key: p for p in plan.placements if p.source == file.source}
         wanted = [key for key in file.shapes if key in placements]
-        sizes = [itemsize * math.prod(file.shapes[key]) for key in wanted]
+        sizes = [2 * math.prod(file.shapes[key]) for key in wanted]  # as published
         finished = done.get(file.path.name, 0)
         task = progress.add_task(file.path.name, total=sum(sizes), completed=sum(sizes[:finished]))
         unrecorded = 0
@@ -269,10 +267,13 @@ def _record(work: Path, fingerprint: str, done: Mapping[str, int]) -> None:
     replace_file(work / PROGRESS, content.encode())
 
 
-def _check_disk(output: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+def _size(arrays: Mapping[str, Any]) -> int:
+    return sum(array.dtype.itemsize * math.prod(array.shape) for array in arrays.values())
+
+
+def _check_disk(output: Path, needed: int) -> None:
     parent = output.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
-    needed = DTYPES[dtype][0].itemsize * sum(math.prod(shape) for shape in shapes.values())
     free = shutil.disk_usage(parent).free
     if free < 1.05 * needed:
         raise UserError(

@@ -10,48 +10,58 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from flax import traverse_util
 
+from mist_jax.policy.openvla_oft.float8 import quantised_kernel
+
 CHUNK_BYTES = 8 << 20  # halves of the last two axes stay chunk-aligned, so shards read only theirs
 BLOCK_BYTES = 256 << 20
 IN_FLIGHT_BYTES = 512 << 20
-DTYPES: Mapping[str, tuple[np.dtype, str]] = {
-    "float32": (np.dtype(np.float32), "<f4"),
-    "bfloat16": (np.dtype(ml_dtypes.bfloat16), "bfloat16"),
+ZARR_NAMES: Mapping[np.dtype, str] = {
+    np.dtype(np.float32): "<f4",
+    np.dtype(ml_dtypes.bfloat16): "bfloat16",
+    np.dtype(ml_dtypes.float8_e4m3fn): "float8_e4m3fn",
 }
 
 
 @dataclass
 class ParameterStore:
-    """Parameters on disk by path (`a/b/c`), every one of `dtype`."""
+    """Parameters on disk by path (`a/b/c`), each of its own shape and dtype."""
 
     folder: Path
-    shapes: Mapping[str, tuple[int, ...]]
-    dtype: str
+    arrays: Mapping[str, jax.ShapeDtypeStruct]
     _writing: list[tuple[int, tensorstore.WriteFutures]] = field(default_factory=list)
 
     def create(self) -> None:
         """Lay out every parameter, unwritten."""
-        empty = {tuple(path.split("/")): np.zeros((), np.float32) for path in self.shapes}
+        empty = {tuple(path.split("/")): np.zeros((), np.float32) for path in self.arrays}
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(self.folder.absolute(), traverse_util.unflatten_dict(empty))
-        for path, shape in self.shapes.items():
+        for path, array in self.arrays.items():
             metadata = {
-                "shape": shape,
-                "chunks": _chunks(shape, DTYPES[self.dtype][0].itemsize),
-                "dtype": DTYPES[self.dtype][1],
+                "shape": array.shape,
+                "chunks": _chunks(array.shape, array.dtype.itemsize),
+                "dtype": ZARR_NAMES[array.dtype],
                 "compressor": None,  # trained bfloat16 hardly shrinks, and would restore slower
             }
             spec = {**self._spec(path), "metadata": metadata}
             tensorstore.open(spec, create=True, delete_existing=True).result()
 
     def write(self, path: str, block: int | None, row: int, values: np.ndarray) -> None:
-        """Put one tensor into a parameter: all of it, one block, or rows from `row` on."""
-        values = np.ascontiguousarray(values.astype(DTYPES[self.dtype][0], copy=False))
+        """Put one tensor into a parameter: all of it, one block, or rows from `row` on.
+
+        A kernel that is kept in float8 is quantised.
+        """
+        if path not in self.arrays:
+            for each, part in quantised_kernel(path, values).items():
+                self.write(each, block, row, np.asarray(part))
+            return
+        values = np.ascontiguousarray(values.astype(self.arrays[path].dtype, copy=False))
         target = tensorstore.open(self._spec(path), open=True).result()
         if block is not None:
             target = target[block]
@@ -77,9 +87,9 @@ class ParameterStore:
     def digest(self, on_read: Callable[[int], None]) -> str:
         """SHA-256 as `mist_jax.checkpoint.digest_of` takes it; calls `on_read(bytes)`."""
         total = hashlib.sha256()
-        dtype = DTYPES[self.dtype][0]
-        for path in sorted(self.shapes, key=lambda path: path.split("/")):
-            total.update(f"{path} {tuple(self.shapes[path])} {dtype}".encode())
+        for path in sorted(self.arrays, key=lambda path: path.split("/")):
+            array = self.arrays[path]
+            total.update(f"{path} {tuple(array.shape)} {array.dtype}".encode())
             for block in self.blocks(path):
                 total.update(np.ascontiguousarray(block).view(np.uint8).data)
                 on_read(block.nbytes)

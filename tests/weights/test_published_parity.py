@@ -150,14 +150,14 @@ def test_every_stage_is_the_reference(case: Case) -> None:
     hidden = model.language(embeddings, layout).hidden if fixed else None
     for row, one in enumerate(inputs):
         stages = torch_stages(case, one, np.asarray(batch.noise[row]))
-        length = len(stages.embeddings)
+        length, count = len(stages.embeddings), config.action_tokens
         patches = slice(1, 1 + len(stages.patches))
         assert_close(embeddings[row, patches], stages.patches, "projected patches")
         if fixed:
             assert hidden is not None
             assert_close(embeddings[row, :length], stages.embeddings, "embeddings")
-            assert_close(hidden[row, :length], stages.layers[-1], "final norm")
-        count = config.action_tokens
+            theirs = stages.layers[-1][length - 2 - count : length - 2]
+            assert_close(hidden[row], theirs, "final norm")
         for layer, theirs in enumerate(stages.layers[:-1]):
             ours = outputs.activations["llm.resid"][row, layer]
             read = theirs[length - 2 - count : length - 2]
@@ -264,10 +264,10 @@ def test_traps_would_be_seen(plain: Case, monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert error_of(plain) > TOLERANCE  # tanh GELU
     monkeypatch.undo()
-    late = lambda hidden, layout, count: read_actions(  # noqa: E731
-        hidden, dataclasses.replace(layout, readout=layout.readout + 1), count
+    late = lambda hidden, layout, action_tokens: read_actions(  # noqa: E731
+        hidden, dataclasses.replace(layout, readout=layout.readout + 1), action_tokens
     )
-    monkeypatch.setattr("mist_jax.policy.openvla_oft.model.read_actions", late)
+    monkeypatch.setattr("mist_jax.policy.openvla_oft.language.read_actions", late)
     assert error_of(plain) > 100 * TOLERANCE  # readout shifted by one
 
 

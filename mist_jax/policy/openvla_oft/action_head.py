@@ -12,7 +12,7 @@ from flax import nnx
 from mist_jax.axes import Array, Float, Int
 from mist_jax.intervention.site import Pool
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, gelu, scan_blocks
+from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, gelu, run_blocks
 
 
 class ResidualBlock(nnx.Module):
@@ -54,7 +54,7 @@ class ActionHead(nnx.Module):
             full = x.astype(jnp.float32)
             return x, {pool: full.mean(axis=1) if pool == "mean" else full for pool in pools}
 
-        x, seen = scan_blocks(self.blocks, body, x)
+        x, seen = run_blocks(self.blocks, body, x)
         seen = {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
         return self.fc2(self.norm2(x)), seen
 

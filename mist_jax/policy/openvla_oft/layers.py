@@ -5,6 +5,7 @@ block axis first, run by `scan_blocks`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,26 +13,36 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
+from mist_jax.policy.openvla_oft.float8 import FLOAT8, float8_product
 
 
 class Linear(nnx.Module):
-    """y = x W + b, W [*stack, inputs, outputs]."""
+    """y = x W + b, W [*stack, inputs, *outputs]; or W in float8 [*stack, *outputs, inputs]."""
 
     def __init__(
         self,
         inputs: int,
-        outputs: int,
-        *,
+        *outputs: int,
         rngs: nnx.Rngs,
         stack: tuple[int, ...] = (),
         bias: bool = True,
+        float8: bool = False,
     ):
-        kernel = jax.random.normal(rngs.params(), (*stack, inputs, outputs)) * inputs**-0.5
-        self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(jnp.zeros((*stack, outputs))) if bias else None
+        def drawn() -> Array:
+            return jax.random.normal(rngs.params(), (*stack, inputs, *outputs)) * inputs**-0.5
+
+        codes, scale = (*stack, *outputs, inputs), (*stack, *outputs)
+        self.kernel = None if float8 else nnx.Param(drawn())
+        self.float8 = nnx.Param(jnp.zeros(codes, FLOAT8)) if float8 else None
+        self.scale = nnx.Param(jnp.ones(scale, jnp.float32)) if float8 else None
+        self.bias = nnx.Param(jnp.zeros((*stack, *outputs))) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...]
+        if self.float8 is None or self.scale is None:
+            assert self.kernel is not None
+            y = jnp.tensordot(x, self.kernel[...], 1)
+        else:
+            y = float8_product(x, self.float8[...], self.scale[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -78,10 +89,13 @@ def attention(
     """Bidirectional softmax attention; keys from `key_length` on are padding and hidden.
 
     cuDNN's fused kernel takes half precision only, and even lengths only where it is
-    differentiated; elsewhere XLA's own.
+    differentiated; elsewhere XLA's own. On a CPU one head of one example follows another: their
+    scores stay in the cache, where those of a batch are moved through memory several times over.
     """
-    half = query.dtype == jnp.bfloat16
-    fused = half and query.shape[1] % 2 == 0 and jax.default_backend() == "gpu"
+    backend = jax.default_backend()
+    if backend == "cpu":
+        return _head_by_head(query, key, value, key_length)
+    fused = query.dtype == jnp.bfloat16 and query.shape[1] % 2 == 0 and backend == "gpu"
     return jax.nn.dot_product_attention(
         query,
         key,
@@ -91,17 +105,64 @@ def attention(
     )
 
 
-def scan_blocks(
+def _head_by_head(query: Array, key: Array, value: Array, key_length: Array | None) -> Array:
+    batch, length, heads, width = query.shape
+
+    def one(parts: tuple[Array, Array, Array, Array | None]) -> Array:
+        alone = (part[:, None] for part in parts[:3])
+        seen = parts[3]
+        return jax.nn.dot_product_attention(
+            *alone, key_value_seq_lengths=None if seen is None else seen[None]
+        )[:, 0]
+
+    apart = (x.swapaxes(1, 2).reshape(-1, x.shape[1], width) for x in (query, key, value))
+    lengths = None if key_length is None else jnp.repeat(key_length, heads)
+    mixed = jax.lax.map(one, (*apart, lengths))
+    return mixed.reshape(batch, heads, length, width).swapaxes(1, 2)
+
+
+def run_blocks(
     blocks: nnx.Module,
-    body: Callable[[Any, Any, Any], tuple[Any, Any]],
+    body: Callable[..., tuple[Any, Any]],
     carry: Any,
     inputs: Any = None,
+    last: Callable[..., tuple[Any, Any]] | None = None,
 ) -> tuple[Any, Any]:
-    """Run `body(block, carry, input)` over the leading axis of a stacked module, compiled once."""
-    graph, stacked = nnx.split(blocks)
+    """Run `body(block, carry, input)` over the blocks of a module, and stack its second outputs.
 
-    def step(carry: Any, scanned: tuple[Any, Any]) -> tuple[Any, Any]:
-        parameters, value = scanned
-        return body(nnx.merge(graph, parameters), carry, value)
+    Where every parameter is one array [L, ...] the blocks are scanned: one body is compiled, and
+    each turn copies its block's weights out of the stack. Where any parameter is a tuple of L
+    arrays the loop is unrolled, which copies nothing; the body is traced once all the same, and
+    `last` takes its place at the last block.
+    """
+    graph, parameters = nnx.split(blocks)
 
-    return jax.lax.scan(step, carry, (stacked, inputs))
+    def step(
+        body: Callable[..., tuple[Any, Any]], carry: Any, scanned: tuple[Any, Any]
+    ) -> tuple[Any, Any]:
+        block, value = scanned
+        return body(nnx.merge(graph, block), carry, value)
+
+    count = _apart(parameters)
+    if count is None:
+        return jax.lax.scan(partial(step, body), carry, (parameters, inputs))
+    traced_once, collected = jax.jit(partial(step, body)), []
+    for index in range(count):
+        each = partial(jax.tree.map, lambda leaf, index=index: leaf[index])
+        scanned = each(parameters, is_leaf=_is_tuple), each(inputs)
+        if index == count - 1 and last is not None:
+            carry, seen = step(last, carry, scanned)
+        else:
+            carry, seen = traced_once(carry, scanned)
+        collected.append(seen)
+    return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *collected)
+
+
+def _apart(parameters: Any) -> int | None:
+    """How many arrays a parameter is that is not one; None where each is."""
+    leaves = jax.tree.leaves(parameters, is_leaf=_is_tuple)
+    return next((len(leaf) for leaf in leaves if _is_tuple(leaf)), None)
+
+
+def _is_tuple(leaf: Any) -> bool:
+    return type(leaf) is tuple

@@ -23,11 +23,11 @@ from mist_jax.policy.openvla_oft.action_head import (
 )
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.diffusion import denoise
+from mist_jax.policy.openvla_oft.form import STORED, Form, form_of
 from mist_jax.policy.openvla_oft.language import LanguageModel, LanguageOutput
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
     layout_of,
-    read_actions,
     text_at_positions,
 )
 from mist_jax.policy.openvla_oft.vision import VisionBackbone
@@ -51,9 +51,9 @@ class ModelInputs:
 class OpenVLAOFT(nnx.Module):
     """The policy; which heads exist follows the checkpoint's configuration."""
 
-    def __init__(self, config: OpenVLAOFTConfig, *, rngs: nnx.Rngs):
-        self.vision = VisionBackbone(config, rngs=rngs)
-        self.language = LanguageModel(config, rngs=rngs)
+    def __init__(self, config: OpenVLAOFTConfig, form: Form = STORED, *, rngs: nnx.Rngs):
+        self.vision = VisionBackbone(config, form, rngs=rngs)
+        self.language = LanguageModel(config, form, rngs=rngs)
         self.proprio_projector = (
             TwoLayer(config.proprio_dim, config.width, rngs=rngs) if config.proprio_dim else None
         )
@@ -101,9 +101,8 @@ class OpenVLAOFT(nnx.Module):
         known = {site: seen[site]["mean"] for site in intervention.reads if site in seen}
         begun = intervention.begin(inputs.proprio, known)
 
-        def run(x: Float[Array, "B T D"]) -> tuple[LanguageOutput, Array]:
-            output = self.language(x, layout, intervention, begun, watch, self._decode)
-            return output, read_actions(output.hidden, layout, config.action_tokens)
+        def run(x: Float[Array, "B T D"]) -> LanguageOutput:
+            return self.language(x, layout, intervention, begun, watch, self._decode)
 
         head_pools = watch.pools("action_head")
         if config.action_head == "diffusion":
@@ -115,13 +114,13 @@ class OpenVLAOFT(nnx.Module):
                 config.diffusion_steps,
             )
         else:
-            output, hidden = run(embeddings)
+            output = run(embeddings)
             if self.action_head is not None:
-                actions, head = self.action_head(hidden, head_pools)
+                actions, head = self.action_head(output.hidden, head_pools)
             else:
                 lm_head = self.language.lm_head
                 assert lm_head is not None
-                actions, head = token_actions(lm_head(hidden), config), {}
+                actions, head = token_actions(lm_head(output.hidden), config), {}
         seen["action_head"] = head
         late = {"action_head": head["mean"]} if "action_head" in intervention.reads else {}
         final = intervention.finish(output.read, late)
@@ -159,8 +158,8 @@ class OpenVLAOFT(nnx.Module):
         x = jax.vmap(place)(embeddings, tokens, first)
         steps = jnp.full((len(noisy),), step, jnp.float32)
         x = x.at[:, config.prefix_length - 1].set(time_embedding(steps, config.width).astype(dtype))
-        output, hidden = run(x)
-        noise, head = self.action_head(hidden, head_pools)
+        output = run(x)
+        noise, head = self.action_head(output.hidden, head_pools)
         return noise.astype(jnp.float32), (output, head)
 
 
@@ -172,9 +171,9 @@ def _mean_embedding(x: Float[Array, "B T D"], layout: SequenceLayout) -> Float[A
 
 
 @lru_cache(maxsize=8)
-def abstract_model(config: OpenVLAOFTConfig) -> tuple[nnx.GraphDef, nnx.State]:
+def abstract_model(config: OpenVLAOFTConfig, form: Form = STORED) -> tuple[nnx.GraphDef, nnx.State]:
     """Structure and parameter shapes of a model, without allocating any."""
-    return nnx.split(nnx.eval_shape(lambda: OpenVLAOFT(config, rngs=nnx.Rngs(0))))
+    return nnx.split(nnx.eval_shape(lambda: OpenVLAOFT(config, form, rngs=nnx.Rngs(0))))
 
 
 def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
@@ -186,7 +185,7 @@ def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
 
 def bound_model(config: OpenVLAOFTConfig, parameters: Mapping[str, Any]) -> OpenVLAOFT:
     """The model with these parameters, nested dictionaries of arrays as its modules are nested."""
-    graph, abstract = abstract_model(config)
+    graph, abstract = abstract_model(config, form_of(parameters))
     state = jax.tree.map(lambda leaf: leaf, abstract)
     nnx.replace_by_pure_dict(state, dict(parameters))
     return nnx.merge(graph, state)

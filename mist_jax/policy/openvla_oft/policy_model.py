@@ -18,6 +18,8 @@ from mist_jax.intervention.site import ModelSite, Pool
 from mist_jax.policy.openvla_oft.arithmetic import forward_flops
 from mist_jax.policy.openvla_oft.attention_weights import language_weights
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.float8 import quantise
+from mist_jax.policy.openvla_oft.laid_out import lay_out, matrix_of
 from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
 from mist_jax.policy.openvla_oft.sequence import layout_of
 from mist_jax.policy.openvla_oft.sharding import parameter_sharding
@@ -63,6 +65,14 @@ class OpenVLAOFTModel:
     def abstract_parameters(self) -> dict[str, Any]:
         """Shapes of the parameters, float32."""
         return nnx.to_pure_dict(abstract_model(self.config)[1])
+
+    def lay_out(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """Each layer's matrices as arrays of their own: see `laid_out.py`."""
+        return lay_out(parameters, donate=donate)
+
+    def quantise(self, parameters: dict[str, Any], *, donate: bool = False) -> dict[str, Any]:
+        """The large products' weights in float8: see `float8.py`."""
+        return quantise(parameters, donate=donate)
 
     def apply(
         self,
@@ -150,8 +160,8 @@ class OpenVLAOFTModel:
         self, parameters: dict[str, Any], layers: tuple[int, ...]
     ) -> Float[Array, "L F D"]:
         """The rows of `down_proj` of these layers, float32."""
-        kernel = parameters["language"]["blocks"]["down_proj"]["kernel"]
-        return jnp.asarray(kernel[np.asarray(layers)], jnp.float32)
+        down = parameters["language"]["blocks"]["down_proj"]
+        return jnp.stack([matrix_of(down, layer) for layer in layers])
 
     def decode(self, parameters: dict[str, Any], hidden: Float[Array, "D"]) -> Float[Array, "C A"]:
         """Final norm and L1 head where every action token holds `hidden`."""

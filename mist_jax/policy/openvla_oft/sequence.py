@@ -61,14 +61,30 @@ def layout_of(
 
 
 def read_actions(
-    hidden: Float[Array, "B T D"], layout: SequenceLayout, action_tokens: int
-) -> Float[Array, "B CA D"]:
-    """The hidden states at the positions that are read as actions, step-major."""
+    hidden: Float[Array, "B T *rest"], layout: SequenceLayout, action_tokens: int
+) -> Float[Array, "B CA *rest"]:
+    """The values at the positions that are read as actions, step-major."""
 
     def one(row: Array, start: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(row, start, action_tokens)
 
     return jax.vmap(one)(hidden, layout.readout)
+
+
+def lay_actions(actions: Float[Array, "B CA D"], layout: SequenceLayout) -> Float[Array, "B T D"]:
+    """The inverse of `read_actions`, zero at all other positions."""
+
+    def one(row: Array, part: Array, start: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(row, part, start, axis=0)
+
+    batch, length = layout.is_text.shape
+    blank = jnp.zeros((batch, length, actions.shape[-1]), actions.dtype)
+    return jax.vmap(one)(blank, actions, layout.readout)
+
+
+def is_action(layout: SequenceLayout) -> Bool[Array, "B T"]:
+    """Where the positions are that are read as actions."""
+    return layout.role[..., TOKEN_ROLES.index(ACTION_TOKENS)] > 0
 
 
 def role_tokens(config: OpenVLAOFTConfig, role: str, capacity: int) -> int:
@@ -93,11 +109,8 @@ def pool_role(
     pool: Pool,
 ) -> Array:
     """A role's tokens in order, float32 [B, tokens, D] with zeros where an example has fewer, or
-    their mean [B, D].
+    their mean [B, D]; of any role but the action tokens' (see `read_actions`).
     """
-    if role == ACTION_TOKENS:
-        tokens = read_actions(x, layout, config.action_tokens).astype(jnp.float32)
-        return tokens.mean(axis=1) if pool == "mean" else tokens
     capacity = x.shape[1] - config.prefix_length - config.action_tokens
     patches_end = 1 + config.images * config.patches
     begin = {"bos": 0, "image": 1, "proprio": patches_end, "prompt": config.prefix_length}

@@ -1,6 +1,7 @@
 """The two vision towers and the projector into the language model (OpenVLA's fused backbone)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax.numpy as jnp
 from flax import nnx
@@ -9,7 +10,8 @@ from jax.typing import DTypeLike
 from mist_jax.axes import Array, Float, UInt8
 from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig, VisionTowerConfig
-from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, scan_blocks
+from mist_jax.policy.openvla_oft.form import Form
+from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, run_blocks
 
 
 class Film(nnx.Module):
@@ -28,14 +30,17 @@ class Film(nnx.Module):
 class VisionBlock(nnx.Module):
     """A stack of pre-norm transformer blocks (timm `Block`), scanned."""
 
-    def __init__(self, config: VisionTowerConfig, *, film_width: int | None, rngs: nnx.Rngs):
+    def __init__(
+        self, config: VisionTowerConfig, form: Form, *, film_width: int | None, rngs: nnx.Rngs
+    ):
         width, stack = config.width, (config.blocks,)
+        linear = partial(Linear, rngs=rngs, stack=stack, float8=form.float8)
         self.norm1 = LayerNorm(width, config.norm_eps, stack=stack)
-        self.qkv = Linear(width, 3 * width, rngs=rngs, stack=stack)
-        self.proj = Linear(width, width, rngs=rngs, stack=stack)
+        self.qkv = linear(width, 3 * width)
+        self.proj = linear(width, width)
         self.norm2 = LayerNorm(width, config.norm_eps, stack=stack)
-        self.fc1 = Linear(width, config.mlp_width, rngs=rngs, stack=stack)
-        self.fc2 = Linear(config.mlp_width, width, rngs=rngs, stack=stack)
+        self.fc1 = linear(width, config.mlp_width)
+        self.fc2 = linear(config.mlp_width, width)
         shape = (*stack, width)
         self.scale1 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
         self.scale2 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
@@ -62,6 +67,7 @@ class VisionTower(nnx.Module):
     def __init__(
         self,
         config: VisionTowerConfig,
+        form: Form,
         *,
         image_size: int,
         film_width: int | None,
@@ -79,7 +85,7 @@ class VisionTower(nnx.Module):
             if config.prefix_tokens
             else None
         )
-        self.blocks = VisionBlock(config, film_width=film_width, rngs=rngs)
+        self.blocks = VisionBlock(config, form, film_width=film_width, rngs=rngs)
         self.config = config
 
     def __call__(
@@ -93,7 +99,7 @@ class VisionTower(nnx.Module):
 
         `views` consecutive images belong to one example.
         """
-        dtype = self.patch.kernel[...].dtype
+        dtype = self.position[...].dtype
         pixels = normalise_pixels(images, self.config.mean, self.config.std, dtype)
         x = self.patch(patchify(pixels, self.config.patch_size)) + self.position[...]
         if self.prefix is not None:
@@ -105,7 +111,7 @@ class VisionTower(nnx.Module):
             x = block(x, language)
             return x, {pool: pool_patches(x[:, first:], views, pool) for pool in pools}
 
-        x, seen = scan_blocks(self.blocks, body, x)
+        x, seen = run_blocks(self.blocks, body, x)
         return x[:, first:], {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
 
 
@@ -153,11 +159,11 @@ class VisionBackbone(nnx.Module):
     Output [B, I*P, D]: primary image first. DINOv2 comes first in the fused features.
     """
 
-    def __init__(self, config: OpenVLAOFTConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: OpenVLAOFTConfig, form: Form, *, rngs: nnx.Rngs):
         film_width = config.width if config.film else None
-        size = config.image_size
-        self.dino = VisionTower(config.dino, image_size=size, film_width=film_width, rngs=rngs)
-        self.siglip = VisionTower(config.siglip, image_size=size, film_width=film_width, rngs=rngs)
+        tower = partial(VisionTower, image_size=config.image_size, film_width=film_width, rngs=rngs)
+        self.dino = tower(config.dino, form)
+        self.siglip = tower(config.siglip, form)
         self.projector = Projector(config, rngs=rngs)
 
     def features(

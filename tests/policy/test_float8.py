@@ -1,0 +1,131 @@
+"""Products in float8: as exact as e4m3 can be, on disk as in memory, and steerable."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mist_jax.errors import UserError
+from mist_jax.intervention.intervention import Intervention
+from mist_jax.intervention.steering import Steering
+from mist_jax.loading import MIST_NANO_FOLDER, load_policy
+from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, read_card, save_policy
+from mist_jax.policy.forward import forward
+from mist_jax.policy.openvla_oft.float8 import QUANTISED, float8_product, quantised
+from mist_jax.policy.openvla_oft.laid_out import matrix_of
+from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
+
+ROUNDING = 2.0**-4  # three bits of mantissa: half a unit in the last place, at most
+LENGTHS = [5, 12, 8]
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return tiny_parameters()
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**16), spread=st.floats(0, 4), dtype=st.sampled_from(["f4", "bf16"]))
+def test_a_product_is_off_by_no_more_than_its_roundings(seed, spread, dtype):
+    kind = jnp.float32 if dtype == "f4" else jnp.bfloat16
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, 5, 32)) * 10 ** rng.uniform(-spread, spread, (2, 5, 1))
+    w = rng.normal(size=(3, 16, 32)) * 10 ** rng.uniform(-spread, spread, (3, 16, 1))
+    x = np.asarray(jnp.asarray(x, kind), float)
+    ours = float8_product(jnp.asarray(x, kind), *quantised(jnp.asarray(w)))
+    assert ours.dtype == kind
+    exact = np.einsum("btk,snk->btsn", x, w)
+    # Values below the smallest normal number of e4m3, 2^-6 where the largest is 448, are off by
+    # half the smallest step, 2^-10.
+    tiny = [np.abs(v).max(-1, keepdims=True) / 448 * 2.0**-10 for v in (x, w)]
+    off = [ROUNDING * np.abs(v) + least for v, least in zip((x, w), tiny, strict=True)]
+    bound = np.einsum("btk,snk->btsn", off[0], np.abs(w) + off[1]) + np.einsum(
+        "btk,snk->btsn", np.abs(x), off[1]
+    )
+    last = 2.0**-7 if dtype == "bf16" else 1e-5
+    assert (np.abs(np.asarray(ours, float) - exact) <= bound + last * (np.abs(exact) + bound)).all()
+
+
+def test_a_row_of_zeros_stays_zero():
+    codes, scale = quantised(jnp.zeros((4, 8)))
+    assert not np.any(float8_product(jnp.zeros((1, 8)), codes, scale))
+    assert np.isfinite(scale).all()
+
+
+def test_its_gradient_is_the_quantised_weights():
+    rng = np.random.default_rng(0)
+    codes, scale = quantised(jnp.asarray(rng.normal(size=(3, 16, 32)), jnp.float32))
+    x = jnp.asarray(rng.normal(size=(5, 32)), jnp.float32)
+    slope = rng.normal(size=(5, 3, 16))
+    ours = jax.grad(lambda x: (float8_product(x, codes, scale) * slope).sum())(x)
+    weights = np.asarray(codes, float) * np.asarray(scale, float)[..., None]
+    np.testing.assert_allclose(ours, np.einsum("tsn,snk->tk", slope, weights), rtol=1e-4)
+
+
+def test_what_is_quantised_is_all_large_products_and_nothing_else(stored):
+    made = TINY_MODEL.quantise(stored)
+    kinds = {
+        "/".join(str(key.key) for key in path): leaf.dtype
+        for path, leaf in jax.tree_util.tree_flatten_with_path(made)[0]
+    }
+    codes = [path for path, kind in kinds.items() if kind == jnp.float8_e4m3fn]
+    assert len(codes) == 7 + 2 * 4
+    assert all(QUANTISED.search(path.replace("float8", "kernel")) for path in codes)
+    rest = {kind for path, kind in kinds.items() if not path.endswith(("float8", "scale"))}
+    assert rest == {jnp.dtype(jnp.bfloat16)}
+    down = stored["language"]["blocks"]["down_proj"]
+    off = np.abs(matrix_of(made["language"]["blocks"]["down_proj"], 1) - down["kernel"][1])
+    column = np.abs(down["kernel"][1])
+    assert (off <= ROUNDING * column + column.max(0) / 448 * 2.0**-10).all()
+
+
+def test_both_forms_are_one_policy_and_zero_steering_keeps_its_bits(stored):
+    scanned = TINY_MODEL.quantise(stored)
+    unrolled = TINY_MODEL.lay_out(scanned)
+    inputs = tiny_inputs(LENGTHS)
+    exact = np.asarray(forward(TINY_MODEL, stored, inputs, None).actions)
+    size = np.abs(exact).mean()
+    for form in (scanned, unrolled):
+        plain = forward(TINY_MODEL, form, inputs, None).actions
+        zero = Steering.off(batch=3, layers=TINY.layers, width=TINY.width)
+        steered = forward(TINY_MODEL, form, inputs, Intervention.of(None, zero)).actions
+        np.testing.assert_array_equal(bits(steered), bits(plain))
+        assert 0 < np.sqrt(np.mean((plain - exact) ** 2)) < 0.2 * size
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, stored):
+    """A policy that was saved in float8."""
+    folder = tmp_path_factory.mktemp("float8") / "policy"
+    save_policy(
+        folder,
+        name="tiny",
+        model=TINY_MODEL,
+        parameters=TINY_MODEL.quantise(stored),
+        statistics=json.loads((MIST_NANO_FOLDER / STATISTICS).read_text()),
+        tokenizer=MIST_NANO_FOLDER / TOKENIZER,
+        provenance={},
+    )
+    return folder
+
+
+def test_it_comes_back_from_disk_as_it_was(folder, stored):
+    assert read_card(folder).dtype == "float8"
+    back = load_policy(folder).parameters
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(
+            np.asarray(a).view(np.uint8), np.asarray(b).view(np.uint8)
+        ),
+        back,
+        TINY_MODEL.quantise(stored),
+    )
+
+
+def test_float8_weights_cannot_be_had_finer(folder):
+    with pytest.raises(UserError, match="holds float8 weights") as error:
+        load_policy(folder, dtype=jnp.float32)
+    assert "\n" not in str(error.value)
