@@ -1,6 +1,7 @@
 """Clients share batches of one compiled forward, and nothing else."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import mist_jax.policy.policy
@@ -30,7 +32,10 @@ LONG = 60.0  # s; a batch that is not full within it fails its test
 
 def infer(there, *requests: dict[str, Any]) -> list[Any]:
     client = client_policy.WebsocketClientPolicy("127.0.0.1", there.port)
-    return [client.infer(request)["actions"] for request in requests]
+    try:
+        return [client.infer(request)["actions"] for request in requests]
+    finally:
+        client._ws.close()  # else it might still ask, and batches wait for it
 
 
 def infer_as_harness(there, seen, steps: int) -> list[Any]:
@@ -40,6 +45,14 @@ def infer_as_harness(there, seen, steps: int) -> list[Any]:
             return [(await client.act(harness_observation(seen)))["actions"] for _ in range(steps)]
 
     return asyncio.run(go())
+
+
+@contextlib.contextmanager
+def connected(there):
+    """A connection that nothing is asked over yet; the server has greeted it."""
+    with connect(there.url, compression=None, max_size=None) as socket:
+        socket.recv()
+        yield socket
 
 
 def wait_for_clients(there, count: int) -> None:
@@ -82,13 +95,12 @@ def test_four_clients_of_both_protocols_fill_every_batch_and_get_their_own_answe
     with running(served_of(policy, 4), wait=LONG) as there, ThreadPoolExecutor(4) as clients:
         monkeypatch.setattr(mist_jax.policy.policy, "forward", counted)
         asked = [openpi_request(one) for one in seen[:2]]
-        sockets = [connect(there.url, compression=None, max_size=None) for _ in range(4)]
-        wait_for_clients(there, 4)  # idle ones, that batches wait for until they have gone
-        answers = [clients.submit(infer, there, *[one] * 3) for one in asked]
-        answers += [clients.submit(infer_as_harness, there, one, 17) for one in seen[2:]]
-        wait_for_clients(there, 8)
-        for socket in sockets:
-            socket.__exit__(None, None, None)
+        with contextlib.ExitStack() as idle:
+            for _ in range(4):  # batches wait for them until they have gone
+                idle.enter_context(connected(there))
+            answers = [clients.submit(infer, there, *[one] * 3) for one in asked]
+            answers += [clients.submit(infer_as_harness, there, one, 17) for one in seen[2:]]
+            wait_for_clients(there, 8)
         said = [answer.result(LONG) for answer in answers]
     assert calls == [4, 4, 4], "three chunks of each of four clients in three calls"
     for chunks, wanted in zip(said[:2], expected[:2], strict=True):
@@ -107,11 +119,7 @@ def test_one_client_does_not_wait_for_company_that_cannot_come(policy):
 
 
 def test_a_question_waits_as_long_as_it_is_told_to_and_no_longer(policy):
-    with (
-        running(served_of(policy, 2), wait=0.5) as there,
-        connect(there.url, compression=None, max_size=None),
-    ):
-        wait_for_clients(there, 1)
+    with running(served_of(policy, 2), wait=0.5) as there, connected(there):
         began = time.monotonic()
         infer(there, openpi_request(observation(0)))
         assert time.monotonic() - began >= 0.5
@@ -122,19 +130,13 @@ def test_a_client_that_goes_before_its_batch_is_full_is_not_asked_for(policy):
     actor = Held(policy, 3)
     with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(1) as pool:
         actor.asked.clear()
-        idle = connect(there.url, compression=None, max_size=None)
-        leaving = connect(there.url, compression=None, max_size=None)
-        for socket in (idle, leaving):
-            socket.recv()
-        leaving.send(openpi_by_hand(openpi_request(observation(1))))
-        staying = pool.submit(infer, there, openpi_request(observation(2)))
-        wait_for_clients(there, 3)
-        until = time.monotonic() + LONG
-        while len(there.server.batcher._waiting) < 2:  # pyright: ignore
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        leaving.close()
-        idle.close()
+        with connected(there), connected(there) as leaving:
+            leaving.send(openpi_by_hand(openpi_request(observation(1))))
+            staying = pool.submit(infer, there, openpi_request(observation(2)))
+            until = time.monotonic() + LONG
+            while len(there.server.batcher._waiting) < 2:  # pyright: ignore
+                assert time.monotonic() < until
+                time.sleep(0.01)
         [said] = staying.result(LONG)
     assert actor.asked == [1]
     wanted = policy.predict([observation(2)] * 3, [TEXT] * 3).actions[0]
@@ -145,15 +147,13 @@ def test_a_client_that_goes_while_its_batch_runs_loses_nothing_of_its_neighbour(
     actor = Held(policy, 2)
     with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(1) as pool:
         actor.asked.clear()
-        leaving = connect(there.url, compression=None, max_size=None)
-        leaving.recv()
-        actor.let.clear()
-        actor.entered.clear()
-        staying = pool.submit(infer, there, openpi_request(observation(2)))
-        wait_for_clients(there, 2)
-        leaving.send(openpi_by_hand(openpi_request(observation(1))))
-        assert actor.entered.wait(LONG)
-        leaving.close()
+        with connected(there) as leaving:
+            actor.let.clear()
+            actor.entered.clear()
+            staying = pool.submit(infer, there, openpi_request(observation(2)))
+            wait_for_clients(there, 2)
+            leaving.send(openpi_by_hand(openpi_request(observation(1))))
+            assert actor.entered.wait(LONG)
         actor.let.set()
         [said] = staying.result(LONG)
         assert not there.log
@@ -185,13 +185,11 @@ def test_an_error_of_the_policy_is_told_to_whose_question_it_is_of_alone(policy,
 
     with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(2) as pool:
         actor.asked.clear()
-        idle = connect(there.url, compression=None, max_size=None)
-        idle.recv()  # so that the first to ask waits for the other
-        error = pool.submit(failing, there)
-        wait_for_clients(there, 2)
-        answer = pool.submit(infer, there, openpi_request(observation(2)))
-        wait_for_clients(there, 3)
-        idle.close()
+        with connected(there):  # so that the first to ask waits for the other
+            error = pool.submit(failing, there)
+            wait_for_clients(there, 2)
+            answer = pool.submit(infer, there, openpi_request(observation(2)))
+            wait_for_clients(there, 3)
         [said] = answer.result(LONG)
         assert "the policy failed: RuntimeError: out of luck" in error.result(LONG)
         assert len(there.log) == 1
@@ -202,8 +200,10 @@ def test_an_error_of_the_policy_is_told_to_whose_question_it_is_of_alone(policy,
 
 
 def test_clients_are_told_that_the_server_goes(policy):
-    with running(served_of(policy)) as there:
-        socket = connect(there.url, compression=None, max_size=None)
-        socket.recv()
-    with pytest.raises(Exception, match="1001"):
-        socket.recv()
+    with contextlib.ExitStack() as stays:
+        with running(served_of(policy)) as there:
+            socket = stays.enter_context(connected(there))
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
