@@ -97,6 +97,6 @@ def find_policy(name: str) -> Path:
                 f"experiments.convert_weights --hf_checkpoint={folder} --output_dir=FOLDER"
             )
         return folder
-    from mist_jax.weights.hub import converted_from_hub
+    from mist_jax.weights.hub import policy_from_hub
 
-    return converted_from_hub(name)
+    return policy_from_hub(name)

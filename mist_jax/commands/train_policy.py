@@ -9,12 +9,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mist_jax.commands.flags import extension_flags
+from mist_jax.commands.flags import extension_flags, tracking_flags
 from mist_jax.commands.flags.dataset_folders import data_folders
 from mist_jax.errors import UserError
+from mist_jax.tracking import tracking
 from mist_jax.training.recipes import clone
 
 flags.adopt_module_key_flags(extension_flags)
+flags.adopt_module_key_flags(tracking_flags)
 
 _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
@@ -77,7 +79,8 @@ def main() -> None:
         dagger=dagger,
         vocabulary_suites=tuple(config.vocabulary_suites),
     )
-    card = Training(plan).run()
+    with tracking(tracking_flags.TRACK.value, plan.output_dir, "train_policy") as tracker:
+        card = Training(plan, tracker).run()
     print(f"{card.identity} is in {plan.output_dir / 'policy'}")
 
 

@@ -25,6 +25,7 @@ from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.progress import progress_bar
+from mist_jax.tracking import Tracker
 from mist_jax.training.behaviour_cloning import (
     CloningSpec,
     CloningState,
@@ -63,9 +64,12 @@ class TrainingPlan:
 class Training:
     """A run in progress: data, state and the files they are kept in."""
 
-    def __init__(self, plan: TrainingPlan):
-        """Reads the demonstrations and goes on from the last checkpoint, if there is one."""
-        self.plan = plan
+    def __init__(self, plan: TrainingPlan, tracker: Tracker | None = None):
+        """Reads the demonstrations and goes on from the last checkpoint, if there is one.
+
+        `tracker` is told the metrics, beside their file.
+        """
+        self.plan, self._tracker = plan, tracker
         check_output(plan.output_dir, "training run")
         plan.output_dir.mkdir(parents=True, exist_ok=True)
         self._check_same_run()
@@ -89,7 +93,9 @@ class Training:
         plan, total = self.plan, self.plan.cloning.steps
         rounds = () if plan.dagger is None else plan.dagger.steps_of_rounds(total)
         key = jax.random.key(plan.seed)
-        log = MetricLog(plan.output_dir / "metrics.jsonl", int(self.state.step))
+        log = MetricLog(
+            plan.output_dir / "metrics.jsonl", int(self.state.step), self._tracker
+        )
         with progress_bar("training", total, "step") as bar:
             bar.advance(int(self.state.step), resumed=True)
             data = None

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -16,7 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from mist_jax.errors import UserError
-from mist_jax.policy.checkpoint import is_policy
+from mist_jax.policy.checkpoint import CONFIG, PARAMETERS, STATISTICS, TOKENIZER, is_policy
 from mist_jax.weights.convert import DType, convert_checkpoint
 
 # lora_adapter/ is merged into the shards already: a policy that merges it again does nothing right
@@ -30,11 +31,13 @@ FILES = (
     "*--*checkpoint.pt",
 )
 IGNORED = ("lora_adapter/*",)
+# Of a policy that was converted or trained here, and pushed.
+CONVERTED_FILES = (CONFIG, STATISTICS, TOKENIZER, f"{PARAMETERS}/*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def download_checkpoint(hub_id: str) -> Path:
-    """The folder of a published checkpoint in the hub's cache; downloads what is not there.
+def download_checkpoint(hub_id: str, files: Sequence[str] = FILES) -> Path:
+    """The folder of a checkpoint in the hub's cache; downloads those of `files` not there.
 
     Raises:
         UserError: no such checkpoint, or the hub cannot be reached and the cache does not have it.
@@ -46,7 +49,7 @@ def download_checkpoint(hub_id: str) -> Path:
         )
     try:
         return Path(
-            snapshot_download(hub_id, allow_patterns=list(FILES), ignore_patterns=list(IGNORED))
+            snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(IGNORED))
         )
     except GatedRepoError as error:
         raise UserError(f"{hub_id} needs a login: run `hf auth login` first") from error
@@ -65,8 +68,10 @@ def download_checkpoint(hub_id: str) -> Path:
         ) from error
 
 
-def converted_from_hub(hub_id: str, dtype: DType = "bfloat16") -> Path:
-    """The policy of a hub id, downloaded and converted once, in the user's cache.
+def policy_from_hub(hub_id: str, dtype: DType = "bfloat16") -> Path:
+    """The policy of a hub id, downloaded once into the user's cache.
+
+    One that was pushed from here is taken as it is; a published checkpoint is converted once.
 
     Raises:
         UserError: as `download_checkpoint` and `convert_checkpoint`.
@@ -75,5 +80,7 @@ def converted_from_hub(hub_id: str, dtype: DType = "bfloat16") -> Path:
     folder = cache / "policies" / f"{hub_id.replace('/', '--')}-{dtype}"
     if is_policy(folder):
         return folder
+    if is_policy(download_checkpoint(hub_id, (CONFIG,))):
+        return download_checkpoint(hub_id, CONVERTED_FILES)
     source = download_checkpoint(hub_id)
     return convert_checkpoint(source, folder, dtype, name=hub_id)
