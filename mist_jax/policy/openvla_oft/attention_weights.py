@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.policy.openvla_oft.language import DecoderBlock, LanguageModel, rotary, rotate
+from mist_jax.policy.openvla_oft.decoder_block import DecoderBlock, rotary
+from mist_jax.policy.openvla_oft.language import LanguageModel
+from mist_jax.policy.openvla_oft.layers import one_block
 from mist_jax.policy.openvla_oft.sequence import SequenceLayout
 
 
@@ -26,18 +27,9 @@ def block_weights(
 
     Rows of padding are zero, as is what a row gives to padding.
     """
-    batch, length, width = x.shape
-    normal = block.input_norm(x)
-    query, key = (
-        rotate(
-            projection(normal).reshape(batch, length, block.heads, width // block.heads),
-            cosine,
-            sine,
-        )
-        for projection in (block.q_proj, block.k_proj)
-    )
+    query, key, _ = block.project(x, cosine, sine)
     logits = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
-    there = jnp.arange(length)[None] < key_length[:, None]
+    there = jnp.arange(x.shape[1])[None] < key_length[:, None]
     logits = jnp.where(there[:, None, None, :], logits * cosine.shape[-1] ** -0.5, -jnp.inf)
     return jnp.where(there[:, None, :, None], jax.nn.softmax(logits, axis=-1), 0.0)
 
@@ -53,11 +45,9 @@ def language_weights(
     config = language.config
     rotation = rotary(embeddings.shape[1], config.width // config.heads, config.rope_theta)
     cosine, sine = (part.astype(embeddings.dtype) for part in rotation)
-    graph, stacked = nnx.split(language.blocks)
 
     def one(layer: int) -> Array:
-        block = nnx.merge(graph, jax.tree.map(lambda leaf: leaf[layer], stacked))
         x = embeddings if layer == 0 else outputs[:, layer - 1].astype(embeddings.dtype)
-        return block_weights(block, x, cosine, sine, layout.key_length)
+        return block_weights(one_block(language.blocks, layer), x, cosine, sine, layout.key_length)
 
     return jnp.stack([one(layer) for layer in layers], axis=1)

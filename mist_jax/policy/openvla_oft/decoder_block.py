@@ -77,15 +77,19 @@ class DecoderBlock(nnx.Module):
         rows: Rows = every_row,
     ) -> Float[Array, "B rows D"]:
         """What attention adds to the residual stream, at `rows`."""
+        query, key, value = self.project(x, cosine, sine)
+        mixed = attention(rows(query), key, value, key_length)
+        return self.o_proj(mixed.reshape(*mixed.shape[:2], -1))
+
+    def project(self, x: Float[Array, "B T D"], cosine: Array, sine: Array) -> tuple[Array, ...]:
+        """Query, key and value [B, T, H, K] of attention over `x`."""
         normal = self.input_norm(x)
         if self.joined:
             projected = jnp.unstack(self.qkv_proj(normal), axis=-2)
         else:
             projected = [part(normal) for part in (self.q_proj, self.k_proj, self.v_proj)]
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in projected)
-        query, key = (rotate(y, cosine, sine) for y in (query, key))
-        mixed = attention(rows(query), key, value, key_length)
-        return self.o_proj(mixed.reshape(*mixed.shape[:2], -1))
+        return rotate(query, cosine, sine), rotate(key, cosine, sine), value
 
     def feed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """What the gated MLP adds to the residual stream."""

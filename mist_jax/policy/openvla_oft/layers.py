@@ -158,6 +158,12 @@ def run_blocks(
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *collected)
 
 
+def one_block(blocks: nnx.Module, index: int) -> Any:
+    """Block `index` alone of a stack in either form, as `run_blocks` gives it to a body."""
+    graph, parameters = nnx.split(blocks)
+    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[index], parameters, is_leaf=_is_tuple))
+
+
 def _apart(parameters: Any) -> int | None:
     """How many arrays a parameter is that is not one; None where each is."""
     leaves = jax.tree.leaves(parameters, is_leaf=_is_tuple)
