@@ -93,9 +93,7 @@ class Training:
         plan, total = self.plan, self.plan.cloning.steps
         rounds = () if plan.dagger is None else plan.dagger.steps_of_rounds(total)
         key = jax.random.key(plan.seed)
-        log = MetricLog(
-            plan.output_dir / "metrics.jsonl", int(self.state.step), self._tracker
-        )
+        log = MetricLog(plan.output_dir / "metrics.jsonl", int(self.state.step), self._tracker)
         with progress_bar("training", total, "step") as bar:
             bar.advance(int(self.state.step), resumed=True)
             data = None
