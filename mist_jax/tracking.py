@@ -42,7 +42,9 @@ class _TensorBoard:
             from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
 
             # Of a run that goes on, what was written after the step it goes on from is not shown.
-            self._writer = SummaryWriter(str(self._folder / EVENTS), purge_step=step)
+            self._writer = SummaryWriter(
+                str(self._folder / EVENTS), purge_step=step, filename_suffix=f".{step}"
+            )
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 

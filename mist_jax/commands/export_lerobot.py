@@ -9,6 +9,7 @@ of its own, in which only this command is run:
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -29,7 +30,7 @@ _NAME = flags.DEFINE_string("name", "mist_episodes", "Name of the dataset's fold
 _OUTCOMES = flags.DEFINE_multi_enum(
     "outcomes", ["success", "failure"], OUTCOMES, "Outcomes of the episodes to export; repeatable."
 )
-_PICTURES = flags.DEFINE_enum(
+_PICTURES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "pictures",
     "image",
     ["image", "video"],

@@ -7,6 +7,7 @@ Log in with `hf auth login`, or set HF_TOKEN. What was pushed is loaded as its c
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -54,4 +55,5 @@ def main() -> None:
     elif not _DRY_RUN.value:
         from huggingface_hub import HfApi
 
-        print(f"{told}: {push(package, _REPO_ID.value, HfApi(), private=_PRIVATE.value)}")
+        hub: Any = HfApi()
+        print(f"{told}: {push(package, _REPO_ID.value, hub, private=_PRIVATE.value)}")

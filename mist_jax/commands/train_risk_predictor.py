@@ -10,9 +10,10 @@ from typing import cast
 
 from absl import flags
 
-from mist_jax.commands.flags import extension_flags
+from mist_jax.commands.flags import extension_flags, tracking_flags
 from mist_jax.commands.flags.dataset_folders import data_folders, sites_to_read
 from mist_jax.output_folder import check_output
+from mist_jax.tracking import tracking
 
 _DATA_DIR = flags.DEFINE_list(
     "data_dir", None, "Episode datasets to learn from, comma separated.", required=True
@@ -79,6 +80,7 @@ _BESIDE = flags.DEFINE_list(
 )
 
 flags.adopt_module_key_flags(extension_flags)
+flags.adopt_module_key_flags(tracking_flags)
 
 
 def main() -> None:
@@ -102,6 +104,7 @@ def main() -> None:
     from mist_jax.risk.study.crossfit import epochs_of
     from mist_jax.risk.study.judge import judge
     from mist_jax.risk.study.report import full_card, read_cards, verdict_of_card, write_report
+    from mist_jax.risk.study.tracked import tracked_figures
     from mist_jax.risk.study.train import train_risk
 
     target = cast(Target, _TARGET.value)
@@ -142,6 +145,9 @@ def main() -> None:
     evidence = judge(trained, samples, rows)
     card = full_card(evidence, trained.metadata, seed=_SEED.value)
     write_report(output, evidence, card, trained.metadata, beside)
+    with tracking(tracking_flags.TRACK.value, output, "train_risk_predictor") as tracker:
+        for step, values in tracked_figures(card, trained.metadata):
+            tracker.write(step, values)
     last = trained.metadata.last_layer
     limit = "" if last is None else f" (of those up to {last})"
     print(f"layer {trained.metadata.layer}{limit}; positives {card['n_positive']}")

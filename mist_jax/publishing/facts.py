@@ -145,9 +145,8 @@ def _banks(folder: Path) -> Facts:
         model = about.model
         made |= {f"{name}: hash of the dataset": about.dataset_hash, "mist_jax": about.code_version}
         if name != BANKS[2]:
-            load.append(
-                f"mist-jax run_evaluation --{flag}=steering --risk_head=RISK --output_dir=evaluation"
-            )
+            given = f"--{flag}=steering --risk_head=RISK --output_dir=evaluation"
+            load.append(f"mist-jax run_evaluation {given}")
     return Facts(
         title=f"Steering bank of {model}",
         what="Pushes of the policy's activations, with what each was measured to do to the "

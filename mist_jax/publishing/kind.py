@@ -20,10 +20,11 @@ from mist_jax.steering.conceptors.checkpoint import FOLDER as CONCEPTOR_BANK
 KindName = Literal["policy", "risk head", "steering bank", "dataset"]
 BANKS = (CAUSAL_BANK, STEERING_BANK, CONCEPTOR_BANK)
 # What Orbax writes, by name: nothing else that may lie in its folder is published.
+_DATA = "[0-9a-f]" * 32
 _ORBAX = (
     *("_CHECKPOINT_METADATA", "_METADATA", "_sharding", "commit_success.txt", "manifest.ocdbt"),
-    *("array_metadatas/process_[0-9]*", "d/[0-9a-f]*"),
-    *("ocdbt.process_[0-9]*/manifest.ocdbt", "ocdbt.process_[0-9]*/d/[0-9a-f]*"),
+    *("array_metadatas/process_[0-9]*", f"d/{_DATA}"),
+    *("ocdbt.process_[0-9]*/manifest.ocdbt", f"ocdbt.process_[0-9]*/d/{_DATA}"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The export for LeRobot: the mapping and refusals here, the library itself where it is installed."""
+"""The export for LeRobot: the mapping and refusals here, the library where it is installed."""
 
 import dataclasses
 import importlib.util

@@ -2,16 +2,20 @@
 
 import dataclasses
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+    LocalTokenNotFoundError,
+)
 
 import mist_jax
 from mist_jax.episodes.writer import EpisodeWriter
@@ -144,8 +148,8 @@ def test_a_push_brings_the_files_of_the_folder_byte_for_byte(tmp_path: Path, kin
 @each_kind
 def test_a_push_that_breaks_off_changes_nothing_and_the_next_one_is_whole(tmp_path, kind: str):
     package = pack(MADE[kind](tmp_path), REPO)
-    hub = StubHub(error=httpx.ConnectError("the line is down"))
-    with pytest.raises(UserError, match="the line is down.*run the same command again"):
+    hub = StubHub(error=HTTPError("the line is down"))
+    with pytest.raises(UserError, match=r"the line is down.*run the same command again"):
         push(package, REPO, hub)
     assert hub.files == {}
     hub.error = None
@@ -168,16 +172,16 @@ def test_a_repository_of_something_else_is_left_alone(tmp_path: Path):
     assert set(hub.files) == {"model.safetensors"}
 
 
+def forbidden() -> HfHubHTTPError:
+    response: Any = types.SimpleNamespace(status_code=403, headers={}, request=None)
+    return HfHubHTTPError("forbidden", response=response)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
         (LocalTokenNotFoundError("no token"), "hf auth login"),
-        (
-            HfHubHTTPError(
-                "forbidden", response=httpx.Response(403, request=httpx.Request("POST", "http://h"))
-            ),
-            "token that may write",
-        ),
+        (forbidden(), "token that may write"),
     ],
 )
 def test_without_a_login_one_line_says_how_to_get_one(tmp_path: Path, error, said: str):

@@ -108,7 +108,7 @@ FRAMES: tuple[Frames, ...] = (
 
 
 def lerobot_features(info: DatasetInfo, *, videos: bool) -> dict[str, dict[str, Any]]:
-    """What `LeRobotDataset.create` takes as features; pictures are videos or images."""
+    """What `LeRobotDataset.create` takes as features; pictures are images, or videos."""
     shape = (info.camera_res, info.camera_res, 3)
     pictures = {
         "dtype": "video" if videos else "image",
