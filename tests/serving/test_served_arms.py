@@ -88,7 +88,10 @@ def test_the_phase_and_the_motion_that_arms_see_follow_what_was_executed(policy)
     assert turns[0].motion is not None
     assert not turns[0].motion.any()
     for turn, before in zip(turns[1:], said, strict=False):
+        assert turn.motion is not None
         np.testing.assert_allclose(turn.motion, before["actions"][:3].mean(axis=0), rtol=1e-6)
+        assert turn.eef_pos is not None
+        assert turn.gripper_qpos is not None
         np.testing.assert_array_equal(turn.eef_pos, seen.eef_pos)
         np.testing.assert_array_equal(turn.gripper_qpos, seen.gripper_qpos)
         assert turn.eef_quat is not None
