@@ -8,7 +8,7 @@ import pytest
 
 from mist_jax.evaluation.report.document import render, write_report
 from mist_jax.evaluation.report.summary import summarise
-from mist_jax.rollout.sinks.film import SMALL, write_video
+from mist_jax.rollout.sinks.film import write_video
 from tests.helpers.episode_samples import filmed_episode
 from tests.helpers.evaluation_samples import study
 
@@ -36,7 +36,7 @@ def browser():
 def report(tmp_path_factory) -> Path:
     """A study with two films, all arms' colours and a long name."""
     folder, results = tmp_path_factory.mktemp("report"), study(tasks=6)
-    write_video(folder / "film.mp4", filmed_episode(steps=24), quality=SMALL)
+    write_video(folder / "film.mp4", filmed_episode(steps=24))
     film = "data:video/mp4;base64," + base64.b64encode((folder / "film.mp4").read_bytes()).decode()
     page = render(results, summarise(results), films={result.key: film for result in results})
     (folder / "report.html").write_text(page)

@@ -1,4 +1,4 @@
-"""`report.html` and `summary.json`, functions of the results and the stored episodes alone."""
+"""`report.html` and `summary.json`, functions of the results and their videos alone."""
 
 import colorsys
 import json
@@ -56,14 +56,14 @@ def write_report(
     Args:
         folder: where they go.
         results: of one evaluation, at least one.
-        source: the dataset of the episodes, whose pictures become films; None for no films.
+        source: the dataset of the episodes, whose videos are embedded; None for none.
         pairs: most scenes in which arms differ that are shown.
 
     Returns:
         What they say, in a few lines for the terminal.
 
     Raises:
-        UserError: the disk is full, or `source` is damaged.
+        UserError: the disk is full.
     """
     summary = summarise(results)
     films = _films(results, summary, source, pairs)
@@ -168,7 +168,7 @@ def _films(
     if source is None or found is None:
         return {}
     keys = [result.key for pair in found.shown for result in pair]
-    return embedded_films(source, keys, results[0].setup.threshold)
+    return embedded_films(source, keys)
 
 
 def _timelines(scenes: Differing | None, arms: Sequence[str]) -> list[Chart]:
