@@ -351,11 +351,11 @@ def test_the_first_sentence_tells_a_stranger_what_happened_and_what_follows():
     none = [result("none", state=s, contacts=HIT if s < 6 else ()) for s in range(12)]
     same = lead(summarise([*none, *(dataclasses.replace(r, arm="mist") for r in none)]))
     assert "policy toy hit something that it must not touch in 6 of 12 episodes" in same
-    assert "with the intervention mist, in 6 of 12." in same
-    assert "less often" not in same
-    assert "it collides less often" in lead(summarise(won(12)))
+    assert "with the intervention mist, in 6 of 12, and did its task in 12 of 12." in same
+    assert "are shown" not in same.replace("equally frequent collisions are shown", "")
+    assert "fewer collisions are shown" in lead(summarise(won(12)))
     swapped = [dataclasses.replace(r, arm={"none": "mist", "mist": "none"}[r.arm]) for r in won(12)]
-    assert "it collides more often" in lead(summarise(swapped))
+    assert "more collisions are shown" in lead(summarise(swapped))
     assert "too few to conclude anything" in lead(summarise(won(9)))
     assert lead(summarise(none)).startswith(
         "The robot policy toy did its task in 12 of 12 episodes"
@@ -397,7 +397,7 @@ def test_films_of_the_pairs_that_are_shown_are_embedded_within_bounds(tmp_path, 
     results = won(3)
     shown = [r for r in results if r.initial_state < 2]
     for one in shown:
-        write_video(tmp_path / video_name(one.key), filmed_episode())
+        write_video(tmp_path / video_name(one.key), filmed_episode(one.steps))
     (tmp_path / video_name(results[2].key)).write_bytes(b"no film")
 
     def films(pairs: int) -> int:

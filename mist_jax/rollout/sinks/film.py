@@ -50,19 +50,23 @@ def can_be_filmed(episode: Episode) -> bool:
     return 0 < len(pictures) == len(episode.steps) and all(pictures)
 
 
-def small_film(path: Path) -> bytes:
-    """A film on disk as a smaller mp4 (H.264), to be embedded in a page.
+def small_film(path: Path, step: int) -> tuple[bytes, bytes]:
+    """A film on disk as a smaller mp4 (H.264), and its picture (JPEG) at a control step.
 
     Raises:
         FilmError: there is no encoder, or it cannot read the film.
     """
     film = f"-an -vcodec libx264 -pix_fmt yuv420p -preset slow -crf {_SMALL} -movflags +faststart"
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "small.mp4"
+        small, still = Path(folder) / "small.mp4", Path(folder) / "still.jpg"
+        outputs = [
+            *("-i", str(path), *film.split(), str(small)),
+            *("-ss", f"{step / FRAMES_PER_SECOND}", "-frames:v", "1", "-q:v", "6", str(still)),
+        ]
         try:
-            command = [find_ffmpeg(), "-v", "error", "-i", str(path), *film.split(), str(small)]
+            command = [find_ffmpeg(), "-v", "error", *outputs]
             subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_TO_FINISH)
-            return small.read_bytes()
+            return small.read_bytes(), still.read_bytes()
         except (OSError, subprocess.SubprocessError, UserError) as error:
             raise FilmError(f"{path.name}: {error}") from error
 
