@@ -13,6 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 import mist_jax
+from mist_jax.evaluation.report import pair_films
 from mist_jax.evaluation.report.differing import differing, subject_of
 from mist_jax.evaluation.report.document import write_report
 from mist_jax.evaluation.report.episode_rows import link_inside
@@ -24,6 +25,9 @@ from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.evaluation.run_setup import trained_scenes
 from mist_jax.ids import parse_ids
 from mist_jax.policy.checkpoint import read_card
+from mist_jax.rollout.sinks.film import write_video
+from mist_jax.rollout.sinks.video import video_name
+from tests.helpers.episode_samples import filmed_episode
 from tests.helpers.evaluation_samples import SETUP, contact, result, study
 
 HIT = (contact(),)
@@ -347,11 +351,11 @@ def test_the_first_sentence_tells_a_stranger_what_happened_and_what_follows():
     none = [result("none", state=s, contacts=HIT if s < 6 else ()) for s in range(12)]
     same = lead(summarise([*none, *(dataclasses.replace(r, arm="mist") for r in none)]))
     assert "policy toy hit something that it must not touch in 6 of 12 episodes" in same
-    assert "with the intervention mist, in 6 of 12." in same
-    assert "less often" not in same
-    assert "it collides less often" in lead(summarise(won(12)))
+    assert "with the intervention mist, in 6 of 12, and did its task in 12 of 12." in same
+    assert "are shown" not in same.replace("equally frequent collisions are shown", "")
+    assert "fewer collisions are shown" in lead(summarise(won(12)))
     swapped = [dataclasses.replace(r, arm={"none": "mist", "mist": "none"}[r.arm]) for r in won(12)]
-    assert "it collides more often" in lead(summarise(swapped))
+    assert "more collisions are shown" in lead(summarise(swapped))
     assert "too few to conclude anything" in lead(summarise(won(9)))
     assert lead(summarise(none)).startswith(
         "The robot policy toy did its task in 12 of 12 episodes"
@@ -362,7 +366,7 @@ def test_the_first_sentence_tells_a_stranger_what_happened_and_what_follows():
 def test_the_report_is_about_mist_else_about_the_arm_that_is_compared_most():
     of = lambda *arms: subject_of(summarise([result(arm) for arm in arms]))  # noqa: E731
     assert of("none", "safe_stop", "mist", "placebo") == "mist"
-    assert of("none", "safe_stop", "flipped") == "flipped"
+    assert of("none", "safe_stop", "directions") == "directions"
     assert of("none") is None
 
 
@@ -387,3 +391,21 @@ def test_forces_and_dimensions_are_those_of_the_contacts(summary):
     driven = summary["driven_by"]["mist"]
     assert sum(driven.values()) == pytest.approx(len(contacts))
     assert driven["z"] == sum(c.share[2] for c in contacts)
+
+
+def test_films_of_the_pairs_that_are_shown_are_embedded_within_bounds(tmp_path, monkeypatch):
+    results = won(3)
+    shown = [r for r in results if r.initial_state < 2]
+    for one in shown:
+        write_video(tmp_path / video_name(one.key), filmed_episode(one.steps))
+    (tmp_path / video_name(results[2].key)).write_bytes(b"no film")
+
+    def films(pairs: int) -> int:
+        write_report(tmp_path, results, tmp_path, pairs)
+        return (tmp_path / "report.html").read_text().count('src="data:video/mp4;base64,')
+
+    assert (films(0), films(1), films(3)) == (0, 2, 4)
+    monkeypatch.setattr(pair_films, "MOST_BYTES", 3000)
+    assert films(3) < 4
+    write_report(tmp_path, results)
+    assert "<video" not in (tmp_path / "report.html").read_text()

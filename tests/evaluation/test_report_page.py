@@ -1,14 +1,14 @@
 """The report in a real browser, without network: it fits, draws, sorts, plays and loads nothing."""
 
-import base64
 import shutil
 from pathlib import Path
 
 import pytest
 
-from mist_jax.evaluation.report.document import render, write_report
-from mist_jax.evaluation.report.summary import summarise
-from mist_jax.rollout.sinks.film import SMALL, write_video
+from mist_jax.evaluation.report.differing import differing
+from mist_jax.evaluation.report.document import write_report
+from mist_jax.rollout.sinks.film import write_video
+from mist_jax.rollout.sinks.video import video_name
 from tests.helpers.episode_samples import filmed_episode
 from tests.helpers.evaluation_samples import study
 
@@ -36,10 +36,10 @@ def browser():
 def report(tmp_path_factory) -> Path:
     """A study with two films, all arms' colours and a long name."""
     folder, results = tmp_path_factory.mktemp("report"), study(tasks=6)
-    write_video(folder / "film.mp4", filmed_episode(steps=24), quality=SMALL)
-    film = "data:video/mp4;base64," + base64.b64encode((folder / "film.mp4").read_bytes()).decode()
-    page = render(results, summarise(results), films={result.key: film for result in results})
-    (folder / "report.html").write_text(page)
+    for pair in differing(results, "mist", 4).shown:
+        for one in pair:
+            write_video(folder / video_name(one.key), filmed_episode(one.steps))
+    write_report(folder, results, folder, 4)
     return folder / "report.html"
 
 

@@ -1,4 +1,4 @@
-"""`report.html` and `summary.json`, functions of the results and the stored episodes alone."""
+"""`report.html` and `summary.json`, functions of the results and their videos alone."""
 
 import colorsys
 import json
@@ -30,7 +30,7 @@ from mist_jax.evaluation.report.episode_rows import (
 )
 from mist_jax.evaluation.report.lead import lead, policy_name
 from mist_jax.evaluation.report.numbers import estimate_text, gap_text, number_text, p_text
-from mist_jax.evaluation.report.pair_films import embedded_films
+from mist_jax.evaluation.report.pair_films import EmbeddedFilm, embedded_films
 from mist_jax.evaluation.report.summary import arms_of, summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.results import EpisodeResult
@@ -56,14 +56,14 @@ def write_report(
     Args:
         folder: where they go.
         results: of one evaluation, at least one.
-        source: the dataset of the episodes, whose pictures become films; None for no films.
+        source: the dataset of the episodes, whose videos are embedded; None for none.
         pairs: most scenes in which arms differ that are shown.
 
     Returns:
         What they say, in a few lines for the terminal.
 
     Raises:
-        UserError: the disk is full, or `source` is damaged.
+        UserError: the disk is full.
     """
     summary = summarise(results)
     films = _films(results, summary, source, pairs)
@@ -80,13 +80,13 @@ def render(
     results: Sequence[EpisodeResult],
     summary: Mapping[str, Any],
     *,
-    films: Mapping[EpisodeKey, str] | None = None,
+    films: Mapping[EpisodeKey, EmbeddedFilm] | None = None,
     pairs: int = PAIRS,
     data: Mapping[str, str] | None = None,
 ) -> str:
     """The report: one HTML document that loads nothing.
 
-    `films` are data URIs by episode, `data` what the files beside it hold, by name.
+    `films` are by episode, `data` what the files beside it hold, by name.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PAGE),
@@ -163,12 +163,11 @@ def _differing(
 
 def _films(
     results: Sequence[EpisodeResult], summary: Mapping[str, Any], source: Path | None, pairs: int
-) -> dict[EpisodeKey, str]:
+) -> dict[EpisodeKey, EmbeddedFilm]:
     found = _differing(results, summary, pairs)
     if source is None or found is None:
         return {}
-    keys = [result.key for pair in found.shown for result in pair]
-    return embedded_films(source, keys, results[0].setup.threshold)
+    return embedded_films(source, [result for pair in found.shown for result in pair])
 
 
 def _timelines(scenes: Differing | None, arms: Sequence[str]) -> list[Chart]:

@@ -21,15 +21,16 @@ def lead(summary: Mapping[str, Any]) -> str:
             f"simulation, and hit something that it must not touch in {_of(alone, 'collision')}."
         )
     steered = f"with the intervention {subject}, in {_of(arms[subject], 'collision')}"
+    done = f"did its task in {_of(arms[subject], 'success')}"
     if UNSTEERED not in arms:
         return (
             f"The robot policy {policy}, {steered} episodes in simulation, hit something that it "
-            "must not touch; without episodes of the policy alone nothing follows from that."
+            f"must not touch, and {done}; without episodes of the policy alone nothing follows."
         )
     return (
         f"Left alone, the robot policy {policy} hit something that it must not touch in "
-        f"{_of(arms[UNSTEERED], 'collision')} episodes in simulation; {steered}. "
-        f"{_conclusion(summary, subject)}"
+        f"{_of(arms[UNSTEERED], 'collision')} episodes in simulation and did its task in "
+        f"{_of(arms[UNSTEERED], 'success')}; {steered}, and {done}. {_conclusion(summary, subject)}"
     )
 
 
@@ -58,9 +59,11 @@ def _says(effect: Mapping[str, Any]) -> str:
             return f"That is {scenes} scenes, too few to conclude anything."
         return "Not all of what was planned has been run, so nothing follows from that yet."
     if effect["verdict"] == "better":
-        return f"Over {scenes} scenes that is a shown difference: it collides less often."
+        return f"Over {scenes} scenes, fewer collisions are shown."
     if effect["p_adjusted"] is not None and effect["p_adjusted"] < LEVEL:
-        return f"Over {scenes} scenes that is a shown difference: it collides more often."
+        return f"Over {scenes} scenes, more collisions are shown."
     if effect["equivalent"]:
-        return f"Over {scenes} scenes the two are shown to be alike."
-    return f"Over {scenes} scenes, chance alone can make such a difference: none is shown."
+        return f"Over {scenes} scenes, equally frequent collisions are shown."
+    return (
+        f"Over {scenes} scenes, no difference in collisions is shown: chance could make this one."
+    )

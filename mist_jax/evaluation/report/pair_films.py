@@ -1,45 +1,54 @@
-"""Small films of stored episodes, to be embedded in a page."""
+"""Films of episodes, small enough to be embedded in a page."""
 
 import base64
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mist_jax.episodes.reader import find_episodes
-from mist_jax.errors import UserError
+from mist_jax.evaluation.results import EpisodeResult
 from mist_jax.record.episode import EpisodeKey
-from mist_jax.rollout.sinks.film import SMALL, FilmError, can_be_filmed, find_ffmpeg, write_video
-from mist_jax.rollout.sinks.frames import Threshold
+from mist_jax.rollout.sinks.film import FilmError, small_film
+from mist_jax.rollout.sinks.video import video_name
 
 MOST_BYTES = 8_000_000  # of all films of a page, before they are encoded as text
 
 
-def embedded_films(
-    source: Path, wanted: Sequence[EpisodeKey], threshold: Threshold
-) -> dict[EpisodeKey, str]:
-    """Data URIs (H.264) of the wanted episodes whose every step has a stored picture.
+@dataclass(frozen=True)
+class EmbeddedFilm:
+    """Data URIs of a film (H.264), and of the picture that stands for it until it is played."""
 
-    In the order of `wanted`, until the page would become too large. Where there is no encoder, or
-    one fails, the page does without.
+    film: str
+    still: str
 
-    Raises:
-        UserError: `source` is no dataset, or it is damaged.
+
+def embedded_films(source: Path, wanted: Sequence[EpisodeResult]) -> dict[EpisodeKey, EmbeddedFilm]:
+    """The films of the wanted episodes of a dataset of which one was drawn.
+
+    In the order of `wanted`, until the page would become too large. A film that cannot be read or
+    made smaller is left out: a report is not worth less for it than a run for a film.
     """
-    found = find_episodes(source, set(wanted), images=True) if wanted else {}
-    films: dict[EpisodeKey, str] = {}
+    films: dict[EpisodeKey, EmbeddedFilm] = {}
     left = MOST_BYTES
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.mp4"
-        for key in wanted:
-            if key not in found or not can_be_filmed(found[key]):
-                continue
-            try:
-                find_ffmpeg()
-                write_video(path, found[key], threshold, quality=SMALL)
-            except (FilmError, UserError):
-                continue
-            left -= path.stat().st_size
-            if left < 0:
-                break
-            films[key] = "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
+    for result in wanted:
+        path = source / video_name(result.key)
+        if not path.is_file():
+            continue
+        try:
+            film, still = small_film(path, _telling_step(result))
+        except FilmError:
+            continue
+        left -= len(film) + len(still)
+        if left < 0:
+            break
+        films[result.key] = EmbeddedFilm(_uri("video/mp4", film), _uri("image/jpeg", still))
     return films
+
+
+def _telling_step(result: EpisodeResult) -> int:
+    """Where the first contact begins, else the end, where the outcome stands."""
+    last = result.steps - 1
+    return last if result.first_harmful_step is None else min(result.first_harmful_step, last)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
