@@ -12,12 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-from mist_jax.benchmark import timing as benchmark
-from mist_jax.benchmark.timing import measure, random_parameters
+from mist_jax.benchmark import random_weights, timing
+from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.profile import Profile, names_of, read_profile
+from mist_jax.benchmark.random_weights import random_parameters
+from mist_jax.benchmark.roofline import Roofline
+from mist_jax.benchmark.tables import over_none, speedup
+from mist_jax.benchmark.timing import Timing, measure
 from mist_jax.errors import UserError
 from mist_jax.policy.architectures import PRESETS
 from mist_jax.policy.forward import run_model
-from mist_jax.policy.mesh import policy_mesh
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from tests.helpers.tiny import TINY, TINY_MODEL, tiny_inputs, tiny_parameters
 
@@ -73,10 +77,23 @@ def test_one_query_of_the_published_size_is_nine_tflop():
 
 @pytest.mark.parametrize("steering", ["none", "off", "on", "causal"])
 def test_every_mode_is_timed(steering):
-    parameters = random_parameters(TINY_MODEL, "float32", policy_mesh(jax.devices()[:1]))
+    layout = Layout.of(jax.devices()[:1])
+    parameters = random_parameters(TINY_MODEL, "float32", layout)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
-    timing = measure(TINY_MODEL, parameters, batch=2, steering=steering, repeats=2)
+    roofline = Roofline({"float32": 1e-3}, 1e-3, 8)  # a slow machine's: all of the time
+    timing = measure(
+        *(TINY_MODEL, parameters),
+        **{"batch": 2, "steering": steering, "repeats": 2, "layout": layout},
+        roofline=roofline,
+        dtype="float32",
+    )
     assert timing is not None
+    assert timing.device_ms is not None
+    assert timing.device_ms > 0
+    assert len(timing.operations) == 10
+    assert any("dot_general" in one.name for one in timing.operations)
+    assert timing.roofline_ms is not None
+    assert timing.roofline_ms >= timing.flops / 1e6
     assert 0 < timing.median_ms <= timing.p90_ms
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(parameters)) / 1e9
     assert timing.memory_gb is not None
@@ -85,9 +102,9 @@ def test_every_mode_is_timed(steering):
 
 
 def test_parameters_that_cannot_fit_are_refused_before_they_are_made(monkeypatch):
-    monkeypatch.setattr(benchmark, "_memory_of", lambda device: 1 << 30)
+    monkeypatch.setattr(random_weights, "_memory_of", lambda device: 1 << 30)
     with pytest.raises(UserError, match=r"take 15\.1 GB in bfloat16, a device has 1\.1 GB"):
-        random_parameters(PUBLISHED, "bfloat16", policy_mesh(jax.devices()[:1]))
+        random_parameters(PUBLISHED, "bfloat16", Layout.of(jax.devices()[:1]))
 
 
 def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
@@ -95,8 +112,66 @@ def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
     parameters = tiny_parameters()
-    monkeypatch.setattr(benchmark, "_times", refuse)
-    assert measure(TINY_MODEL, parameters, batch=1, steering="none", repeats=1) is None
+    monkeypatch.setattr(timing, "_times", refuse)
+    layout = Layout.of(jax.devices()[:1])
+    given: Any = {"batch": 1, "steering": "none", "repeats": 1, "layout": layout}
+    assert measure(TINY_MODEL, parameters, **given) is None
+
+
+@dataclasses.dataclass
+class Event:
+    name: str
+    start_ns: float
+    duration_ns: float
+    stats: tuple = ()
+
+
+@dataclasses.dataclass
+class Named:
+    """A plane of a profile, or a line of a plane."""
+
+    name: str
+    lines: tuple = ()
+    events: tuple = ()
+
+
+def test_a_profile_counts_no_time_twice_and_no_other_thread():
+    def operation(name, begin, length):
+        return Event(name, begin, length, (("hlo_op", name),))
+
+    loop = operation("while.1", 0, 8e6)
+    inside = operation("dot.1", 1e6, 3e6), operation("dot.2", 4e6, 3e6)
+    other = Event("python", 0, 90e6)
+    beside = operation("copy.9", 6e6, 4e6)  # in another thread: 2 ms while the loop still runs
+    lines = Named("a", events=(loop, *inside, other)), Named("b", events=(beside,))
+    data: Any = Named("", ())
+    data.planes = (Named("/host:CPU", lines),)
+    program = """
+      %dot.1 = f32[4,8]{1,0} dot(%a, %b), metadata={op_name="jit(f)/while/body/dot_general"}
+      ROOT %dot.2 = (f32[4,8]{1,0}, s8[2]) custom-call(%a), metadata={op_name="f/dot_general"}
+      %copy.9 = f32[2]{0} copy(%c)
+    """
+    found = read_profile(data, 2, names_of(program))
+    assert isinstance(found, Profile)
+    assert found.device_ms == pytest.approx(5.0)
+    told = {one.name: (one.calls, one.ms, one.share) for one in found.operations}
+    assert told["dot_general f32[4,8]"] == pytest.approx((1.0, 3.0, 0.5))
+    assert told["copy f32[2]"] == pytest.approx((0.5, 2.0, 1 / 3))
+    assert told["while.1"] == pytest.approx((0.5, 1.0, 1 / 6))
+
+
+def test_rows_are_compared_with_the_plain_query_and_with_one_device():
+    def row(batch, layout, steering, ms):
+        return Timing(batch, layout, steering, 1.0, False, ms, ms, None, None, None, 1.0)
+
+    alone, steered = row(4, "1", "none", 10.0), row(4, "1", "on", 10.5)
+    tensor, data = row(4, "2 tensor", "none", 8.0), row(8, "2 data", "none", 10.0)
+    rows = [alone, steered, tensor, data]
+    assert over_none(steered, rows) == pytest.approx(1.05)
+    assert over_none(alone, rows) is None
+    assert speedup(tensor, rows) == pytest.approx(1.25)
+    assert speedup(data, rows) == pytest.approx(2.0)
+    assert speedup(alone, rows) is None
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -112,22 +187,25 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     done = run(
-        "--batch_sizes=1,2",
+        "--batch_sizes=2",
         "--steering=none,on",
         "--repeats=2",
-        "--devices=2",
+        "--devices=1,2",
+        "--parallel=data,tensor",
         f"--output_dir={tmp_path}",
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
     )
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [(row["batch"], row["steering"]) for row in kept["timings"]] == [
-        (1, "none"),
-        (1, "on"),
-        (2, "none"),
-        (2, "on"),
+    assert [(row["batch"], row["layout"], row["steering"]) for row in kept["timings"]] == [
+        (batch, layout, steering)
+        for batch, layout in ((2, "1"), (4, "2 data"), (2, "2 tensor"))
+        for steering in ("none", "on")
     ]
-    assert "mist-nano, float32, 2 x cpu" in done.stdout
+    assert kept["roofline"]["product_tflops"]["float32"] > 0
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert "mist-nano, float32, cpu" in done.stdout
+    assert "largest operations: batch 2, devices 2 tensor, steering on" in done.stdout
     assert "queries/s" in done.stdout
 
 

@@ -59,6 +59,7 @@ class InstantFleet:
         self.num_workers, self.replaced = workers, 0
         self._how_of, self._at, self._left = how_of, -1 if newest_first else 0, stop_after
         self._specs: list[EpisodeSpec] = []
+        self._loaded = None
         self.ran: list[EpisodeKey] = []
 
     def __enter__(self):
@@ -69,7 +70,7 @@ class InstantFleet:
 
     @property
     def idle_tasks(self):
-        return [None] * (self.num_workers - len(self._specs))
+        return [self._loaded] * (self.num_workers - len(self._specs))
 
     def wake(self):
         return None
@@ -79,6 +80,7 @@ class InstantFleet:
         assert spec.perturbation is None
         assert spec.images == "none"
         self._specs.append(spec)
+        self._loaded = spec.task
 
     def wait(self):
         if not self._left:
