@@ -117,8 +117,10 @@ another question: the notebook on patching asks it.
 # %%
 seen = maps.looks("image")[query].mean(1)  # [L, patches of both cameras]
 side = int(np.sqrt(seen.shape[1] / 2))
-figure, axes = plt.subplots(1, layers, figsize=(2 * layers, 2.4), layout="constrained")
-for layer, panel in enumerate(axes):
+figure, axes = plt.subplots(
+    1, layers, figsize=(2 * layers, 2.4), layout="constrained", squeeze=False
+)
+for layer, panel in enumerate(axes[0]):
     panel.imshow(inputs[query].images[0], extent=(0, side, side, 0))
     patches = seen[layer, : side**2].reshape(side, side)
     panel.imshow(patches, cmap="inferno", alpha=0.6, extent=(0, side, side, 0))

@@ -45,8 +45,8 @@ for suite, moments in seen.items():
 
 For every matrix the cosine between the two and the relative distance $|b - a| / |a|$; a stack of
 blocks is one matrix here. Two that were trained from different random starts would lie near cosine
-0 and distance $\\sqrt 2$. These lie close together: both runs started from the same seed, and training
-moved the language model most and the vision towers least.
+0 and distance $\\sqrt 2$. These lie close together: both runs started from the same seed, and
+training moved the language model most and the vision towers least.
 """
 
 # %%
@@ -67,9 +67,9 @@ for one in closest:
 """
 ## Activations
 
-Linear CKA of every layer of one with every layer of the other, over the observations of both suites:
-1 where the two sort the observations alike. Left the action tokens, in the middle the image tokens,
-both debiased. Right two controls, mist-nano beside itself with its observations shuffled. Shuffled
+Linear CKA of every layer of one with every layer of the other, over the observations of both
+suites: 1 where the two sort the observations alike. Left the action tokens, in the middle the image
+tokens, both debiased. Right two controls, mist-nano beside itself with its observations shuffled. Shuffled
 at will nothing is in common, and the debiased estimate is about 0 where the plain one is not.
 Shuffled within each suite only the suite is in common: what that alone yields is no likeness of how
 single observations are told apart.
