@@ -68,11 +68,13 @@ for one in closest:
 ## Activations
 
 Linear CKA of every layer of one with every layer of the other, over the observations of both
-suites: 1 where the two sort the observations alike. Left the action tokens, in the middle the image
-tokens, both debiased. Right two controls, mist-nano beside itself with its observations shuffled. Shuffled
-at will nothing is in common, and the debiased estimate is about 0 where the plain one is not.
-Shuffled within each suite only the suite is in common: what that alone yields is no likeness of how
-single observations are told apart.
+suites: 1 where the two sort the observations alike. Left the action tokens, in the middle the
+image tokens, both debiased. Right two controls, mist-nano beside itself with its observations
+shuffled. Shuffled at will nothing is in common, and the debiased estimate is about 0 where the
+plain one is not. Shuffled within each suite only the suite is in common, and CKA is about 0.8 for
+that alone, more than the two policies have: values of the tables speak of how far apart the suites
+are, not of how single observations are told apart. Take observations of one kind, and more of
+them, to ask that.
 """
 
 # %%
