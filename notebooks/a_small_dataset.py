@@ -85,14 +85,14 @@ for episode in episodes:
         target.append(episode.steps.object_pose[step, bowl, :3] - hand)
         state.append(np.concatenate([hand, episode.steps.eef_quat[step]]))
         scene.append(f"{episode.key.task_id}/{episode.key.initial_state}")
-target, state = np.stack(target), np.stack(state)
+bowls, state = np.stack(target), np.stack(state)
 
 
 def explained(features: np.ndarray) -> float:
-    """Share of the variance explained on held-out scenes, the mean over the three axes."""
+    """Share of variance explained on held-out scenes, mean over axes; < 0: worse than the mean."""
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 4, 9)))
-    guess = cross_val_predict(model, features, target, groups=scene, cv=GroupKFold(5))
-    return float(np.mean(1 - ((guess - target) ** 2).mean(0) / target.var(0)))
+    guess = np.asarray(cross_val_predict(model, features, bowls, groups=scene, cv=GroupKFold(5)))
+    return float(np.mean(1 - ((guess - bowls) ** 2).mean(0) / bowls.var(0)))
 
 
 figure, panel = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
@@ -126,7 +126,7 @@ and scores these; the clock (the step of the query) is judged by the same functi
 LAYER = 3
 samples = mist_jax.gather_samples(episodes, "llm.resid")
 x = samples.activation[:, samples.layers.index(LAYER)].astype(np.float64)
-risky = samples.risk.any(axis=1)
+risky = np.asarray(samples.risk.any(axis=1))
 print(f"{len(samples)} queries, {(risky & samples.valid).sum()} of them before a harmful event")
 
 
@@ -157,7 +157,7 @@ for k in range(4):
     for offset, kind in ((-0.12, ~risky), (0.12, risky)):
         panel.plot(
             np.full((there & kind).sum(), k + offset),
-            centred[there & kind] / score[there].std(),
+            centred[there & kind] / np.std(score[there]),
             ".",
             color="tab:red" if kind is risky else "tab:grey",
             alpha=0.6,

@@ -75,9 +75,10 @@ left.set(xlabel="layer", ylabel="distance from the policy's own chunk\n(translat
 left.legend(fontsize=7, ncols=2)
 query = int(np.abs(lens[:, -1, :, 2]).mean(1).argmax())
 for layer in range(layers):
-    right.plot(lens[query, layer, :, 2], color=plt.get_cmap("plasma")(layer / layers))
-    right.annotate(f"layer {layer}", (7.1, lens[query, layer, -1, 2]), fontsize=7, va="center")
-right.set(xlabel="step of the chunk", ylabel=f"z, action units (query {query})", xlim=(0, 8.4))
+    colour = plt.get_cmap("plasma")(layer / layers)
+    right.plot(lens[query, layer, :, 2], color=colour, label=f"layer {layer}")
+right.set(xlabel="step of the chunk", ylabel=f"z, action units (query {query})")
+right.legend(fontsize=7)
 plt.show()
 
 # What holds of this policy, and would not of every one: the last layers only finish the action.
@@ -116,8 +117,10 @@ another question: the notebook on patching asks it.
 # %%
 seen = maps.looks("image")[query].mean(1)  # [L, patches of both cameras]
 side = int(np.sqrt(seen.shape[1] / 2))
-figure, axes = plt.subplots(1, layers, figsize=(2 * layers, 2.4), layout="constrained")
-for layer, panel in enumerate(axes):
+figure, axes = plt.subplots(
+    1, layers, figsize=(2 * layers, 2.4), layout="constrained", squeeze=False
+)
+for layer, panel in enumerate(axes[0]):
     panel.imshow(inputs[query].images[0], extent=(0, side, side, 0))
     patches = seen[layer, : side**2].reshape(side, side)
     panel.imshow(patches, cmap="inferno", alpha=0.6, extent=(0, side, side, 0))

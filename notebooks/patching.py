@@ -161,8 +161,9 @@ candidates, and patch these.
 
 ## Which patches of the picture
 
-Attribution is by token. For the scenes of which the actions differ most, what each patch of the
-camera's picture contributes right after layer 0; and as a check, blocks of 4 x 4 patches really
+Attribution is by token. For a pair of scenes with a gap of middling size, what each patch of the
+camera's picture contributes right after layer 0 (of the gap, so that all tokens add up to what the
+whole is foretold to close); and as a check on all pairs of scenes, blocks of 4 x 4 patches really
 patched.
 """
 
@@ -177,7 +178,7 @@ truth = activation_patching(policy, recipients, donors, parts=blocks, layers=(0,
 guess = attributed.closed(blocks)[:, 0]
 agreement = np.corrcoef(truth[:, rows].ravel(), guess[:, rows].ravel())[0, 1]
 
-pair = int(patched.gap.square[rows].argmax())
+pair = int(np.argsort(patched.gap.square[rows])[len(scene) // 2])
 heat = attributed.tokens[IMAGE][pair, 0, : side**2].reshape(side, side)
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
 axes[0].imshow(recipients[pair].images[0])
@@ -185,7 +186,10 @@ axes[0].set_title("recipient")
 axes[1].imshow(donors[pair].images[0])
 axes[1].set_title("donor")
 limit = np.abs(heat).max()
-drawn = axes[2].imshow(heat, cmap="RdBu_r", vmin=-limit, vmax=limit)
+axes[2].imshow(recipients[pair].images[0], extent=(0, side, side, 0))
+drawn = axes[2].imshow(
+    heat, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.7, extent=(0, side, side, 0)
+)
 axes[2].set_title("foretold, by patch")
 figure.colorbar(drawn, ax=axes[2], shrink=0.8)
 axes[3].plot(truth[:, rows], guess[:, rows], ".", color="tab:blue")

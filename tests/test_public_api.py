@@ -25,7 +25,8 @@ def test_the_names_for_type_checkers_are_those_at_run_time():
     source = mist_jax.__file__ or ""
     with open(source, encoding="utf-8") as file:  # noqa: PTH123
         block = file.read().split("if TYPE_CHECKING:")[1].split("_HOME")[0]
-    shown = {name for line in re.findall(r"import (.*)", block) for name in line.split(", ")}
+    lines = re.findall(r"import (?:\(([^)]*)\)|(.*))", block)
+    shown = {name for line in lines for name in re.findall(r"\w+", " ".join(line))}
     assert shown | {"__version__"} == set(mist_jax.__all__)
 
 

@@ -1,7 +1,6 @@
 """How alike two sets of activations are, whatever their axes: linear centred kernel alignment."""
 
 import numpy as np
-from jaxtyping import Float
 
 from mist_jax.errors import UserError
 
@@ -9,8 +8,8 @@ FEWEST = 4  # samples that the unbiased estimate needs
 
 
 def linear_cka(
-    x: Float[np.ndarray, "samples features"],
-    y: Float[np.ndarray, "samples others"],
+    x: np.ndarray,
+    y: np.ndarray,
     *,
     debiased: bool = True,
 ) -> float:

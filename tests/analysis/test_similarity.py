@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +47,7 @@ def test_the_debiased_one_is_the_mean_over_quadruples_of_samples():
 
 def test_of_single_features_it_is_the_squared_correlation():
     x, y = tables(12, 1, 1)
-    correlation = scipy.stats.pearsonr(x[:, 0], y[:, 0]).statistic
+    correlation = np.corrcoef(x[:, 0], y[:, 0])[0, 1]
     assert linear_cka(x, y, debiased=False) == pytest.approx(correlation**2, rel=1e-10)
 
 
