@@ -8,7 +8,7 @@ from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.form import Form
+from mist_jax.policy.openvla_oft.form import AttentionKernel, Form
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention
 
 
@@ -67,6 +67,7 @@ class DecoderBlock(nnx.Module):
         self.down_proj = linear(config.mlp_width, width)
         self.heads = config.heads
         self.joined = form.joined
+        self.kernel: AttentionKernel = form.attention
 
     def mix(
         self,
@@ -84,7 +85,7 @@ class DecoderBlock(nnx.Module):
             projected = [part(normal) for part in (self.q_proj, self.k_proj, self.v_proj)]
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in projected)
         query, key = (rotate(y, cosine, sine) for y in (query, key))
-        mixed = attention(rows(query), key, value, key_length)
+        mixed = attention(rows(query), key, value, key_length, self.kernel)
         return self.o_proj(mixed.reshape(*mixed.shape[:2], -1))
 
     def feed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
