@@ -34,7 +34,7 @@ def observed(before: Preprocessor) -> list[PolicyInputs]:
         expert = Expert(environment)
         for step in range(QUERIES * EVERY):
             if step % EVERY == 0:
-                inputs.append(before(environment.observe(), task.instruction))
+                inputs.append(before(environment.observe(), task.language))
             environment.step(expert.action())
     environment.close()
     return inputs

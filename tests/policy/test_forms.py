@@ -55,8 +55,10 @@ def steering(scale=1.0, layers: Any = slice(None), **options) -> Steering:
     return Steering.of(vectors, np.array([[1.0], [0.0], [-0.5]]), **options)
 
 
-def assert_close(ours, theirs):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5), ours, theirs)
+def assert_close(ours, theirs, within=2e-5):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=within, rtol=within), ours, theirs
+    )
 
 
 @pytest.mark.parametrize(("pool", "sites"), [("mean", SITES), ("tokens", SITES[:-1])])
@@ -75,7 +77,8 @@ def test_it_is_so_for_every_head(head):
     config = dataclasses.replace(TINY, diffusion_steps=2, film=True, action_head=head)
     model = OpenVLAOFTModel(config)
     stored = tiny_parameters(model.config)
-    assert_close(run(model.lay_out(stored), model=model), run(stored, model=model))
+    ours, theirs = (run(form, model=model) for form in (model.lay_out(stored), stored))
+    assert_close(ours, theirs, 1e-3)  # denoising divides by the square root of a small alpha
 
 
 @pytest.mark.parametrize("role", ["action", "image"])

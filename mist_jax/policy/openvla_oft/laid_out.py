@@ -70,8 +70,8 @@ def matrix_of(linear: Mapping[str, Any], layer: int) -> Array:
 def _layers(parts: Sequence[Any], path: str) -> tuple[Array, ...]:
     """Each layer's matrix, of stacks to be laid side by side."""
     axis = -3 if path.endswith(CODES) else -2
-    sharding = parts[0].sharding if isinstance(parts[0], jax.Array) else None
-    if sharding is None or {device.platform for device in sharding.device_set} == {"cpu"}:
+    sharding = None if isinstance(parts[0], jax.core.Tracer) else parts[0].sharding
+    if sharding is not None and {device.platform for device in sharding.device_set} == {"cpu"}:
         hosts = [np.asarray(part) for part in parts]  # compiles nothing
 
         def made(index: int) -> Array:
