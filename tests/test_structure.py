@@ -96,12 +96,14 @@ def test_one_place_compiles_the_policy_and_only_its_own_room_names_the_architect
         inside = str(path.relative_to(PACKAGE))
         if not inside.startswith(allowed):
             assert "OpenVLAOFTConfig" not in path.read_text(), inside
-    compiling = [
+    compiling = {
         str(path.relative_to(PACKAGE))
         for path in (PACKAGE / "policy").rglob("*.py")
         if "jax.jit" in path.read_text()
-    ]
-    assert compiling == ["policy/forward.py"] or set(compiling) == {
+    }
+    assert compiling == {
         "policy/forward.py",
-        "policy/model.py",  # counts the operations of a model, does not run it
+        "policy/openvla_oft/layers.py",  # within the forward: blocks of one form are traced once
+        "policy/openvla_oft/laid_out.py",  # parameters, when they are loaded
+        "policy/openvla_oft/float8.py",  # likewise
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -224,6 +225,21 @@ def test_what_config_says_of_eps_and_theta_is_used(copy: Path, tmp_path: Path) -
     assert isinstance(card.model, OpenVLAOFTModel)
     config = card.model.config
     assert (config.rms_norm_eps, config.rope_theta) == (1e-5, 5e5)
+
+
+def test_float8_is_what_quantising_the_converted_policy_gives(
+    published: Path, tmp_path: Path
+) -> None:
+    plain = load_policy(convert_checkpoint(published, tmp_path / "plain", "float32"), dtype="f4")
+    small = convert_checkpoint(published, tmp_path / "small", "float8")
+    assert read_card(small).dtype == "float8"
+    jax.tree.map(
+        lambda ours, wanted: np.testing.assert_array_equal(
+            np.asarray(ours).view(np.uint8), np.asarray(wanted).view(np.uint8)
+        ),
+        load_policy(small).parameters,
+        plain.model.quantise(plain.parameters),
+    )
 
 
 def test_eps_is_llama_configs_default_where_config_is_silent(

@@ -8,7 +8,7 @@ from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.form import Form
+from mist_jax.policy.openvla_oft.form import AttentionKernel, Form
 from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention
 
 
@@ -67,6 +67,7 @@ class DecoderBlock(nnx.Module):
         self.down_proj = linear(config.mlp_width, width)
         self.heads = config.heads
         self.joined = form.joined
+        self.kernel: AttentionKernel = form.attention
 
     def mix(
         self,
@@ -78,7 +79,7 @@ class DecoderBlock(nnx.Module):
     ) -> Float[Array, "B rows D"]:
         """What attention adds to the residual stream, at `rows`."""
         query, key, value = self.project(x, cosine, sine)
-        mixed = attention(rows(query), key, value, key_length)
+        mixed = attention(rows(query), key, value, key_length, self.kernel)
         return self.o_proj(mixed.reshape(*mixed.shape[:2], -1))
 
     def project(self, x: Float[Array, "B T D"], cosine: Array, sine: Array) -> tuple[Array, ...]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mist_jax.policy.openvla_oft.float8 import CODES
+
+AttentionKernel = Literal["xla", "even", "cudnn"]
 
 
 @dataclass(frozen=True)
@@ -13,17 +15,19 @@ class Form:
 
     `joined`: matrices that one input is multiplied with lie side by side, one array for each layer
     (see `lay_out`). `float8`: the large products' weights are quantised (see `quantise`).
+    `attention`: by which kernel (see `layers.attention`).
     """
 
     joined: bool = False
     float8: bool = False
+    attention: AttentionKernel = "even"
 
 
 STORED = Form()
 """As checkpoints of float32 or bfloat16 hold them: one array for all layers of a stack."""
 
 
-def form_of(parameters: Mapping[str, Any]) -> Form:
+def form_of(parameters: Mapping[str, Any], attention: AttentionKernel = "even") -> Form:
     """The form of parameters, nested as the modules are."""
     blocks = parameters["language"]["blocks"]
-    return Form(joined="qkv_proj" in blocks, float8=CODES in blocks["o_proj"])
+    return Form("qkv_proj" in blocks, CODES in blocks["o_proj"], attention)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from mist_jax.axes import Array
@@ -70,8 +71,8 @@ def matrix_of(linear: Mapping[str, Any], layer: int) -> Array:
 def _layers(parts: Sequence[Any], path: str) -> tuple[Array, ...]:
     """Each layer's matrix, of stacks to be laid side by side."""
     axis = -3 if path.endswith(CODES) else -2
-    sharding = parts[0].sharding if isinstance(parts[0], jax.Array) else None
-    if sharding is None or {device.platform for device in sharding.device_set} == {"cpu"}:
+    sharding = None if isinstance(parts[0], Tracer) else parts[0].sharding
+    if sharding is not None and {device.platform for device in sharding.device_set} == {"cpu"}:
         hosts = [np.asarray(part) for part in parts]  # compiles nothing
 
         def made(index: int) -> Array:

@@ -14,6 +14,7 @@ from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.float8 import FLOAT8, float8_product
+from mist_jax.policy.openvla_oft.form import AttentionKernel
 
 
 class Linear(nnx.Module):
@@ -85,17 +86,20 @@ def attention(
     key: Float[Array, "B S H K"],
     value: Float[Array, "B S H K"],
     key_length: Int[Array, "B"] | None = None,
+    kernel: AttentionKernel = "even",
 ) -> Float[Array, "B T H K"]:
     """Bidirectional softmax attention; keys from `key_length` on are padding and hidden.
 
-    cuDNN's fused kernel takes half precision only, and even lengths only where it is
-    differentiated; elsewhere XLA's own. On a CPU one head of one example follows another: their
+    cuDNN's fused kernel is for half precision on a GPU: at even lengths, with `cudnn` also at odd
+    ones, which not every version of it can differentiate, and with `xla` never. Elsewhere XLA's
+    own, which is the reference. On a CPU one head of one example follows another: their
     scores stay in the cache, where those of a batch are moved through memory several times over.
     """
     backend = jax.default_backend()
     if backend == "cpu":
         return _head_by_head(query, key, value, key_length)
-    fused = query.dtype == jnp.bfloat16 and query.shape[1] % 2 == 0 and backend == "gpu"
+    asked = kernel == "cudnn" or (kernel == "even" and query.shape[1] % 2 == 0)
+    fused = asked and query.dtype == jnp.bfloat16 and backend == "gpu"
     return jax.nn.dot_product_attention(
         query,
         key,

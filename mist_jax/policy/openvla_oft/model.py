@@ -23,7 +23,7 @@ from mist_jax.policy.openvla_oft.action_head import (
 )
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.diffusion import denoise
-from mist_jax.policy.openvla_oft.form import STORED, Form, form_of
+from mist_jax.policy.openvla_oft.form import STORED, AttentionKernel, Form, form_of
 from mist_jax.policy.openvla_oft.language import LanguageModel, LanguageOutput
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
@@ -183,9 +183,11 @@ def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
 
-def bound_model(config: OpenVLAOFTConfig, parameters: Mapping[str, Any]) -> OpenVLAOFT:
+def bound_model(
+    config: OpenVLAOFTConfig, parameters: Mapping[str, Any], attention: AttentionKernel = "even"
+) -> OpenVLAOFT:
     """The model with these parameters, nested dictionaries of arrays as its modules are nested."""
-    graph, abstract = abstract_model(config, form_of(parameters))
+    graph, abstract = abstract_model(config, form_of(parameters, attention))
     state = jax.tree.map(lambda leaf: leaf, abstract)
     nnx.replace_by_pure_dict(state, dict(parameters))
     return nnx.merge(graph, state)

@@ -19,6 +19,7 @@ from mist_jax.policy.openvla_oft.arithmetic import forward_flops
 from mist_jax.policy.openvla_oft.attention_weights import language_weights
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.float8 import quantise
+from mist_jax.policy.openvla_oft.form import AttentionKernel
 from mist_jax.policy.openvla_oft.laid_out import lay_out, matrix_of
 from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
 from mist_jax.policy.openvla_oft.sequence import layout_of
@@ -32,9 +33,13 @@ BLOCKS = "llm.resid:all"
 
 @dataclass(frozen=True)
 class OpenVLAOFTModel:
-    """One size of it; two with equal configurations are the same static argument."""
+    """One size of it; two with equal fields are the same static argument.
+
+    `attention` is how it is run, and not part of what it is: see `layers.attention`.
+    """
 
     config: OpenVLAOFTConfig
+    attention: AttentionKernel = "even"
     name = "openvla-oft"  # no annotation: the same for every size, no field
 
     @property
@@ -84,7 +89,8 @@ class OpenVLAOFTModel:
         pool: Pool = "mean",
     ) -> ModelOutputs:
         """The whole policy as a pure function."""
-        return bound_model(self.config, parameters)(inputs, intervention, sites=sites, pool=pool)
+        model = bound_model(self.config, parameters, self.attention)
+        return model(inputs, intervention, sites=sites, pool=pool)
 
     def collate(
         self, inputs: Sequence[PolicyInputs], seeds: Sequence[int] | None = None

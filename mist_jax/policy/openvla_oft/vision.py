@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from mist_jax.axes import Array, Float, UInt8
 from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig, VisionTowerConfig
-from mist_jax.policy.openvla_oft.form import Form
+from mist_jax.policy.openvla_oft.form import AttentionKernel, Form
 from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, run_blocks
 
 
@@ -46,13 +46,14 @@ class VisionBlock(nnx.Module):
         self.scale2 = nnx.Param(jnp.full(shape, 0.1, jnp.float32)) if config.layer_scale else None
         self.film = None if film_width is None else Film(film_width, width, rngs=rngs, stack=stack)
         self.heads = config.heads
+        self.kernel: AttentionKernel = form.attention
 
     def __call__(
         self, x: Float[Array, "B P D"], language: Float[Array, "B text"] | None
     ) -> Float[Array, "B P D"]:
         batch, patches, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], kernel=self.kernel)
         mixed = self.proj(mixed.reshape(batch, patches, width))
         x = x + (mixed if self.scale1 is None else mixed * self.scale1[...])
         if self.film is not None and language is not None:
