@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs mist_jax into .venv, which is made if absent; done before, it returns at once.
 #
-#   launch/install.sh [EXTRA ...]      extras: cuda12, cuda13, tpu, rlds, serve, track,
-#                                  notebooks, docs, test; none: CPU
+#   launch/install.sh [EXTRA ...]      extras: cuda12, cuda13, tpu, rlds, serve, tensorboard,
+#                                  wandb, notebooks, docs, test; none: CPU
 #
 # PYTHON names the interpreter of a new .venv (default: python3.11, python3.12, python3).
 set -euo pipefail
@@ -86,9 +86,9 @@ install_gl() {
 extras=("$@")
 for extra in "${extras[@]}"; do
   case $extra in
-    cuda12 | cuda13 | tpu | rlds | serve | track | notebooks | docs | test) ;;
-    *) fail "there is no extra '$extra': valid ones are cuda12, cuda13, tpu, rlds, serve, track," \
-      "notebooks, docs, test" ;;
+    cuda12 | cuda13 | tpu | rlds | serve | tensorboard | wandb | notebooks | docs | test) ;;
+    *) fail "there is no extra '$extra': valid ones are cuda12, cuda13, tpu, rlds, serve," \
+      "tensorboard, wandb, notebooks, docs, test" ;;
   esac
 done
 
