@@ -18,9 +18,10 @@ def test_there_are_notebooks_and_they_begin_by_saying_what_one_learns():
     for path in NOTEBOOKS:
         first = jupytext.read(path).cells[0]
         assert first.cell_type == "markdown", path.name
-        assert first.source.startswith("# "), path.name
-        assert "ou learn" in first.source, path.name
-        assert "two cores" in first.source, f"{path.name} says how long it takes"
+        words = " ".join(first.source.split())
+        assert words.startswith("# "), path.name
+        assert "ou learn" in words, path.name
+        assert "two cores" in words, f"{path.name} says how long it takes"
 
 
 @pytest.mark.libero
