@@ -1,6 +1,7 @@
 """Attention maps are what the forward's attention did, shown by what it added to the stream."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,10 @@ from tests.helpers.tiny import TINY, tiny_parameters, tiny_policy, tiny_policy_i
 
 BATCH, HEADS = 3, TINY.heads
 WIDTH = TINY.width
+
+
+def weights(parameter: Any) -> np.ndarray:
+    return np.asarray(parameter[...])
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +59,11 @@ def test_weights_times_values_are_what_the_block_added(steered, policy, maps):
     for layer in range(1, TINY.layers):
         x = seen["llm.resid:all"][:, layer - 1]
         normal = x / np.sqrt((x**2).mean(-1, keepdims=True) + TINY.rms_norm_eps)
-        normal = normal * np.asarray(blocks.input_norm.weight[...])[layer]
-        value = normal @ np.asarray(blocks.v_proj.kernel[...])[layer]
+        normal = normal * weights(blocks.input_norm.weight)[layer]
+        value = normal @ weights(blocks.v_proj.kernel)[layer]
         value = value.reshape(*x.shape[:2], HEADS, WIDTH // HEADS)
         mixed = np.einsum("bhts,bshk->bthk", found.weights[:, layer], value).reshape(x.shape)
-        added = mixed @ np.asarray(blocks.o_proj.kernel[...])[layer]
+        added = mixed @ weights(blocks.o_proj.kernel)[layer]
         there = (found.role >= 0)[..., None]
         np.testing.assert_allclose(added * there, seen["llm.attn:all"][:, layer], atol=1e-4)
     apart = np.abs(found.weights - maps.weights).max((0, 2, 3, 4))
@@ -74,11 +79,11 @@ def test_the_first_block_looks_at_the_embeddings(policy, maps):
     x = resid - attn - mlp
     blocks = bound_model(TINY, policy.parameters).language.blocks
     normal = x / np.sqrt((x**2).mean(-1, keepdims=True) + TINY.rms_norm_eps)
-    normal = normal * np.asarray(blocks.input_norm.weight[...])[0]
-    value = normal @ np.asarray(blocks.v_proj.kernel[...])[0]
+    normal = normal * weights(blocks.input_norm.weight)[0]
+    value = normal @ weights(blocks.v_proj.kernel)[0]
     value = value.reshape(*x.shape[:2], HEADS, WIDTH // HEADS)
     mixed = np.einsum("bhts,bshk->bthk", maps.weights[:, 0], value).reshape(x.shape)
-    added = mixed @ np.asarray(blocks.o_proj.kernel[...])[0]
+    added = mixed @ weights(blocks.o_proj.kernel)[0]
     there = (maps.role >= 0)[..., None]
     # Tokens that are fed as zeros make the norm sensitive to rounding.
     np.testing.assert_allclose(added * there, attn, atol=1e-3)

@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from mist_jax.benchmark.timing import random_parameters
+from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, save_policy
-from mist_jax.policy.mesh import policy_mesh
 from tests.helpers.rollout_samples import inputs_of, spec
 from tests.helpers.toy_reader import ToyReader, risk_of_stored, toy_risk
 
@@ -28,7 +28,7 @@ def folder(extended, tmp_path):
         tmp_path / "perceptron",
         name="perceptron",
         model=model,
-        parameters=random_parameters(model, "float32", policy_mesh(jax.devices()[:1])),
+        parameters=random_parameters(model, "float32", Layout.of(jax.devices()[:1])),
         statistics=json.loads((MIST_NANO_FOLDER / STATISTICS).read_text()),
         tokenizer=MIST_NANO_FOLDER / TOKENIZER,
         provenance={},

@@ -8,18 +8,21 @@ import jax
 import numpy as np
 import pytest
 
-from mist_jax.benchmark.timing import measure, random_parameters
+from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.random_weights import random_parameters
+from mist_jax.benchmark.timing import measure
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.architectures import ARCHITECTURES, PRESETS
 from mist_jax.policy.checkpoint import CONFIG, STATISTICS, TOKENIZER, read_card, save_policy
-from mist_jax.policy.mesh import policy_mesh
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from tests.extending.examples.policy import SITE, Perceptron
 from tests.helpers.tiny import tiny_policy, tiny_policy_inputs
 from tests.helpers.toy_reader import risk_of_stored
+
+ALONE = Layout.of(jax.devices()[:1])
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Toy(Perceptron):
 def toy(tmp_path_factory) -> Any:
     """Saved and restored through the same code as every policy."""
     folder = tmp_path_factory.mktemp("toy") / "policy"
-    saved = random_parameters(Toy(), "float32", policy_mesh(jax.devices()[:1]))
+    saved = random_parameters(Toy(), "float32", ALONE)
     card = save_policy(
         folder,
         name="toy",
@@ -89,7 +92,7 @@ def test_another_architecture_has_its_risk_read_and_is_steered_behind_the_gate(t
 
 
 def test_another_architecture_is_timed(toy):
-    timing = measure(toy.model, toy.parameters, batch=2, steering="on", repeats=1)
+    timing = measure(toy.model, toy.parameters, batch=2, steering="on", repeats=1, layout=ALONE)
     assert timing is not None
     assert timing.flops == 2 * 2 * (8 * 8 + 3 * 8 * 8 + 8 * 14)
 

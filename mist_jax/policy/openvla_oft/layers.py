@@ -158,7 +158,7 @@ def run_blocks(
             carry, seen = step(last, carry, scanned)
         else:
             carry, seen = traced_once(carry, scanned)
-        # As a scan's carry: else XLA may skip a rounding to bfloat16 in one program and not another.
+        # As a scan's carry: else XLA may skip a rounding to bfloat16 in one program alone.
         carry = jax.lax.optimization_barrier(carry)
         collected.append(seen)
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *collected)
