@@ -15,7 +15,9 @@ from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.run_form import run_form
 
 
-def random_parameters(model: PolicyModel, dtype: Any, layout: Layout) -> dict[str, Any]:
+def random_parameters(
+    model: PolicyModel, dtype: Any, layout: Layout, *, unrolled: bool = False
+) -> dict[str, Any]:
     """Random weights of a sane scale, made on the devices one array at a time.
 
     Raises:
@@ -42,7 +44,7 @@ def random_parameters(model: PolicyModel, dtype: Any, layout: Layout) -> dict[st
     parameters: dict[str, Any] = traverse_util.unflatten_dict(made, sep="/")
     if dtype == FLOAT8:
         parameters = model.quantise(parameters, donate=True)
-    return run_form(model, parameters)
+    return run_form(model, parameters, unrolled=unrolled)
 
 
 def _memory_of(device: Any) -> int:

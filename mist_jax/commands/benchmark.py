@@ -41,6 +41,9 @@ _PARALLEL = flags.DEFINE_list(
     "What several devices share: tensor: the weights, for one query's latency; data: the examples, "
     "each device having all weights.",
 )
+_UNROLLED = flags.DEFINE_bool(
+    "unrolled", False, "Unroll the loop over the layers, each layer's weights arrays of their own."
+)
 _REPEATS = flags.DEFINE_integer("repeats", 20, "Queries timed per line of the table.", 1)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where benchmark.json and benchmark.png go; optional."
@@ -82,7 +85,7 @@ def main() -> None:
     rows = len(layouts) * len(batch_sizes) * len(modes)
     with progress_bar("benchmarking", rows, "case") as bar:
         for layout in layouts:
-            parameters = random_parameters(model, dtype, layout)
+            parameters = random_parameters(model, dtype, layout, unrolled=_UNROLLED.value)
             for batch, mode in [(batch, mode) for batch in batch_sizes for mode in modes]:
                 timing = measure(
                     model,
@@ -102,7 +105,8 @@ def main() -> None:
                     timings.append(timing)
                 bar.advance()
             del parameters  # the next layout's take their place
-    what = f"{_PRESET.value}, {dtype}, {devices[0].device_kind}"
+    form = ", unrolled" if _UNROLLED.value else ""
+    what = f"{_PRESET.value}, {dtype}{form}, {devices[0].device_kind}"
     binary.print_table(timing_table(what, timings))
     print(roofline_line(roofline))
     for timing in timings:
