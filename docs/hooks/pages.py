@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "build.md": "BUILD.md",
     "changelog.md": "CHANGELOG.md",
+    "performance.md": "PERFORMANCE.md",
     "contributing.md": "CONTRIBUTING.md",
     "cards/mist-nano.md": "mist_jax/checkpoints/mist-nano/README.md",
     "cards/mist-nano-object.md": "mist_jax/checkpoints/mist-nano-object/README.md",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import FLOAT8, stored_arrays
 from mist_jax.policy.model import PolicyModel
@@ -16,7 +16,7 @@ from mist_jax.policy.run_form import run_form
 
 
 def random_parameters(
-    model: PolicyModel, dtype: Any, layout: Layout, *, unrolled: bool = False
+    model: PolicyModel, dtype: Any, layout: DeviceLayout, *, unrolled: bool = False
 ) -> dict[str, Any]:
     """Random weights of a sane scale, made on the devices one array at a time.
 

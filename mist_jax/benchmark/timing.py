@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.benchmark.modes import SteeringMode, intervention_of
 from mist_jax.benchmark.profile import Operation, profiled
 from mist_jax.benchmark.roofline import Roofline
@@ -70,7 +70,7 @@ def measure(
     batch: int,
     steering: SteeringMode,
     repeats: int,
-    layout: Layout,
+    layout: DeviceLayout,
     roofline: Roofline | None = None,
     dtype: str = "",
 ) -> Timing | None:

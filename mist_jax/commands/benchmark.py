@@ -59,8 +59,8 @@ def main() -> None:
 
     import jax
 
+    from mist_jax.benchmark.device_layout import DeviceLayout
     from mist_jax.benchmark.figure import timing_figure
-    from mist_jax.benchmark.layout import Layout
     from mist_jax.benchmark.random_weights import random_parameters
     from mist_jax.benchmark.roofline import measure_roofline
     from mist_jax.benchmark.tables import operations_table, roofline_line, timing_table
@@ -77,7 +77,7 @@ def main() -> None:
     dtype = _DTYPE.value or ("float32" if devices[0].platform == "cpu" else "bfloat16")
     model = PRESETS[_PRESET.value]
     layouts = dict.fromkeys(
-        Layout.of(devices[:count], parallel) for count in counts for parallel in parallels
+        DeviceLayout.of(devices[:count], parallel) for count in counts for parallel in parallels
     )
     roofline = measure_roofline(devices[0], dtype)
     timings: list[Timing] = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mist_jax.benchmark import random_weights, timing
-from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.benchmark.profile import Profile, names_of, read_profile
 from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.benchmark.roofline import Roofline
@@ -77,7 +77,7 @@ def test_one_query_of_the_published_size_is_nine_tflop():
 
 @pytest.mark.parametrize("steering", ["none", "off", "on", "causal"])
 def test_every_mode_is_timed(steering):
-    layout = Layout.of(jax.devices()[:1])
+    layout = DeviceLayout.of(jax.devices()[:1])
     parameters = random_parameters(TINY_MODEL, "float32", layout)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
     roofline = Roofline({"float32": 1e-3}, 1e-3, 8)  # a slow machine's: all of the time
@@ -104,7 +104,7 @@ def test_every_mode_is_timed(steering):
 def test_parameters_that_cannot_fit_are_refused_before_they_are_made(monkeypatch):
     monkeypatch.setattr(random_weights, "_memory_of", lambda device: 1 << 30)
     with pytest.raises(UserError, match=r"take 15\.1 GB in bfloat16, a device has 1\.1 GB"):
-        random_parameters(PUBLISHED, "bfloat16", Layout.of(jax.devices()[:1]))
+        random_parameters(PUBLISHED, "bfloat16", DeviceLayout.of(jax.devices()[:1]))
 
 
 def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
@@ -113,7 +113,7 @@ def test_a_batch_that_does_not_fit_is_a_line_and_not_the_end(monkeypatch):
 
     parameters = tiny_parameters()
     monkeypatch.setattr(timing, "_times", refuse)
-    layout = Layout.of(jax.devices()[:1])
+    layout = DeviceLayout.of(jax.devices()[:1])
     given: Any = {"batch": 1, "steering": "none", "repeats": 1, "layout": layout}
     assert measure(TINY_MODEL, parameters, **given) is None
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.errors import UserError
 from mist_jax.intervention.risk_head import RiskHead
@@ -28,7 +28,7 @@ def folder(extended, tmp_path):
         tmp_path / "perceptron",
         name="perceptron",
         model=model,
-        parameters=random_parameters(model, "float32", Layout.of(jax.devices()[:1])),
+        parameters=random_parameters(model, "float32", DeviceLayout.of(jax.devices()[:1])),
         statistics=json.loads((MIST_NANO_FOLDER / STATISTICS).read_text()),
         tokenizer=MIST_NANO_FOLDER / TOKENIZER,
         provenance={},

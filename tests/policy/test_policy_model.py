@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mist_jax.benchmark.layout import Layout
+from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.benchmark.timing import measure
 from mist_jax.errors import UserError
@@ -22,7 +22,7 @@ from tests.extending.examples.policy import SITE, Perceptron
 from tests.helpers.tiny import tiny_policy, tiny_policy_inputs
 from tests.helpers.toy_reader import risk_of_stored
 
-ALONE = Layout.of(jax.devices()[:1])
+ALONE = DeviceLayout.of(jax.devices()[:1])
 
 
 @dataclass(frozen=True)

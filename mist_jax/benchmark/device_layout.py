@@ -15,7 +15,7 @@ Parallel = Literal["tensor", "data"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class DeviceLayout:
     """`tensor`: one batch, each device its part of the weights. `data`: a batch for each device,
     which has all weights. On one device they are the same.
     """
@@ -24,7 +24,7 @@ class Layout:
     parallel: Parallel = "tensor"
 
     @classmethod
-    def of(cls, devices: Sequence[Any], parallel: Parallel = "tensor") -> "Layout":
+    def of(cls, devices: Sequence[Any], parallel: Parallel = "tensor") -> "DeviceLayout":
         """Over these devices."""
         return cls(tuple(devices), parallel if len(devices) > 1 else "tensor")
 
