@@ -95,7 +95,7 @@ def test_whatever_is_tapped_the_action_keeps_its_bits(stored, unrolled):
     for form, sites in ((stored, SITES), (unrolled, ("llm.resid", "llm.attn", "llm.lens"))):
         plain, tapped = run(form), run(form, None, sites)
         np.testing.assert_array_equal(bits(tapped.actions), bits(plain.actions))
-    assert_close(run(unrolled, None, SITES).actions, run(unrolled).actions, 1e-6)
+    assert_close(run(unrolled, None, SITES).actions, run(unrolled).actions, 2e-5)
 
 
 def test_at_the_last_layer_nothing_acts_on_tokens_that_nobody_reads(stored, unrolled):

@@ -11,7 +11,6 @@ from mist_jax.record.observation import CAMERAS, JOINTS, Observation
 PACKAGE = Path(__file__).parents[2] / "mist_jax"
 # These name bodies and joints of the simulated robot, not parts of an observation.
 KNOW_THE_ROBOTS_BODIES = {
-    "rollout/sinks/film.py",
     "simulator/expert/expert.py",
     "simulator/expert/grasp.py",
 }

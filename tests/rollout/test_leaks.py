@@ -1,9 +1,11 @@
 """What a run leaves: no temporary folder of the dead, and no port that others can reach."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -176,8 +178,8 @@ LOOPBACK = {
 
 
 @pytest.mark.slow
-def test_ray_here_listens_on_loopback_alone_and_leaves_no_folder(tmp_path_factory):
-    temporary = tmp_path_factory.mktemp("t")
+def test_ray_here_listens_on_loopback_alone_and_leaves_no_folder():
+    temporary = Path(tempfile.mkdtemp())  # Ray's sockets want a short path
     process = subprocess.Popen(
         [sys.executable, "-c", FLEET],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -196,3 +198,4 @@ def test_ray_here_listens_on_loopback_alone_and_leaves_no_folder(tmp_path_factor
     finally:
         process.kill()
         process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)

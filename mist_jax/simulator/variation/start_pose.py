@@ -12,7 +12,7 @@ _TRIES = 100
 
 def joint_offsets(
     level: int, joints: int, rng: np.random.Generator
-) -> Iterator[Float[np.ndarray, "J"]]:
+) -> Iterator[Float[np.ndarray, "joints"]]:
     """Offsets (rad) of the level's length in directions uniform on the sphere, to be tried in turn.
 
     As LIBERO-plus draws them; there the first is taken, touching or not. The directions do not

@@ -28,7 +28,7 @@ def test_the_endpoints_come_first_in_their_order_with_their_verdicts(tmp_path):
     assert "mist fewer than none: shown (-25.0 points" in lines[0]
     assert "not lower than none by 5 points or more: shown" in lines[2]
     page = (tmp_path / "report.html").read_text()
-    assert page.index("The registered study") < page.index("What it shows")
+    assert page.index('<h2 id="study">') < page.index('<h2 id="effects">')
     assert STUDY.as_json()["digest"] in page
     stored = json.loads((tmp_path / "summary.json").read_text())
     assert stored["run"]["preregistration"] == stored["study"]["digest"]

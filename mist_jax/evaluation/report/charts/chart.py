@@ -1,12 +1,14 @@
 """One chart: a Vega-Lite specification with the words of it, and the program that draws it."""
 
 import functools
+import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import vl_convert
 
 from mist_jax.record.episode import UNSTEERED
 
@@ -16,6 +18,12 @@ FAINT = "#8b98a9"
 _VERSION = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 _EMBED = "window.vegaEmbed = vegaEmbed;"
+_BUNDLE = """
+import json, sys
+import vl_convert
+sys.stdout.reconfigure(encoding="utf-8")
+sys.stdout.write(vl_convert.javascript_bundle(**json.load(sys.stdin)))
+"""
 
 
 @dataclass(frozen=True)
@@ -67,5 +75,13 @@ def dashed_unsteered() -> Any:
 
 @functools.cache
 def drawing_program() -> str:
-    """JavaScript that draws specifications in a page, Vega and all, and loads nothing."""
-    return vl_convert.javascript_bundle(_EMBED, vl_version=_VERSION)
+    """JavaScript that draws specifications in a page, Vega and all, and loads nothing.
+
+    Made in a process of its own: the engine that makes it keeps 32 GiB of addresses, and a process
+    that large may no longer fork.
+    """
+    told = json.dumps({"snippet": _EMBED, "vl_version": _VERSION})
+    made = subprocess.run(
+        [sys.executable, "-c", _BUNDLE], input=told.encode(), capture_output=True, check=True
+    )
+    return made.stdout.decode()
