@@ -22,4 +22,4 @@ def compiled_programs_end_with_their_file():
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
-        gc.collect()
+    gc.collect()

@@ -21,11 +21,18 @@ pytestmark = pytest.mark.libero
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (12, 7))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=3)  # each takes 2.5 GiB of addresses
 def environment_of(suite: str, task_id: int = 0, *, renders: bool = False) -> Environment:
     render = "fast" if renders else "none"
     task = load_task(suite, task_id)
     return Environment(task, find_assets("lite"), camera_res=96, render=render)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulators_end_with_this_file():
+    """A process with many of them cannot fork any more."""
+    yield
+    environment_of.cache_clear()
 
 
 def trajectory(environment: Environment, state: int, seed: int = 0) -> np.ndarray:
