@@ -31,6 +31,13 @@ def environment_of(suite: str, task_id: int = 0, kind: AssetKind = "lite") -> En
     return Environment(load_task(suite, task_id), assets, render="none")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def simulators_end_with_this_file():
+    """A process with many of them cannot fork any more."""
+    yield
+    environment_of.cache_clear()
+
+
 def obstacle_poses(environment: Environment) -> dict[str, np.ndarray]:
     """Position (m) and quaternion of every obstacle, float64 [7]."""
     bodies = environment.robosuite_env.obj_body_id
