@@ -277,7 +277,7 @@ def test_heads_banks_and_datasets_are_read_from_what_was_pushed(tmp_path: Path):
     [
         ("run --save_dir=/home/ann/project/data --seed=1", "run --save_dir=data --seed=1"),
         ("run --data_dir=/a/b,/c/d/ --x='/e/f g'", "run --data_dir=b,d --x='f g'"),
-        ("run --save_dir=~/work/data", "run --save_dir=data"),
+        ("run --save_dir=~/project/data", "run --save_dir=data"),
         ("run --data_dir=runs/data --lr=1e-3", "run --data_dir=runs/data --lr=1e-3"),
         ("python -m experiments.collect --hub=moojink/oft", None),
     ],
