@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mist_jax.commands.start.help import ASKED, help_text
-from mist_jax.compiled_programs import keep_compiled_programs
 from mist_jax.errors import UserError
 
 INTERRUPTED = 130
@@ -39,7 +38,6 @@ def run(command: ModuleType) -> None:
     refuses), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     _quieten()
-    keep_compiled_programs()
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -69,6 +67,10 @@ def _program() -> list[str]:
 
 
 def _guarded(main: Callable[[], None]) -> None:
+    # It loads JAX, which help and a refused flag need not wait for.
+    from mist_jax.compiled_programs import keep_compiled_programs
+
+    keep_compiled_programs()
     try:
         main()
     except KeyboardInterrupt:
