@@ -1,14 +1,14 @@
 """Arms without a wanted change: at an alarm the motion, or the residual stream, is scaled down."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
+from mist_jax.evaluation.arms.listening import Listening
 from mist_jax.evaluation.arms.row import ArmRow
-from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.rollout.acting.arm import Said, Unsteered
+from mist_jax.rollout.acting.arm import Said
 from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
@@ -18,18 +18,16 @@ UP = np.array([0, 0, 0.3, 0, 0, 0], np.float32)  # of a lift: 1.5 cm a control s
 
 
 @dataclass(frozen=True)
-class Brake(Unsteered):
+class Brake(Listening):
     """Scales the motion, adds to it, or shrinks the residual stream while any motion alarms.
 
     Attributes:
-        numbers: of the run.
         keep: factor on translation and rotation.
         add: float32 [6], added to what was kept.
         shrink_by: part of the residual stream that is taken away, at the layers after the alarm.
         at_most: alarms in a row after which it lets go; 0: never.
     """
 
-    numbers: RunNumbers = field(default_factory=RunNumbers)
     keep: float = 1.0
     add: np.ndarray | None = None
     shrink_by: float = 0.0
@@ -39,11 +37,6 @@ class Brake(Unsteered):
     def shrink(self) -> float:
         """Part of the residual stream that an alarm takes away."""
         return self.shrink_by
-
-    @property
-    def threshold(self) -> np.ndarray:
-        """Float32 [M], of an alarm."""
-        return self.numbers.alarm_threshold
 
     @property
     def release(self) -> Release:

@@ -4,19 +4,18 @@ Each is the same push with other numbers: turned, along noise, by another map, o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from mist_jax.axes import ACTION_DIMENSIONS
 from mist_jax.evaluation.arms.beforehand.draws import episode_rng, random_turn
+from mist_jax.evaluation.arms.listening import Listening
 from mist_jax.evaluation.arms.push_specs import EXACT, LINEAR, MIST, NOISE, PERMUTED
 from mist_jax.evaluation.arms.row import ArmRow, Control
-from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED, EpisodeKey
-from mist_jax.rollout.acting.arm import PushNumbers, Said, Unsteered
-from mist_jax.rollout.acting.release import Release
+from mist_jax.rollout.acting.arm import PushNumbers, Said
 from mist_jax.rollout.episode_spec import Turn
 
 Turning = Callable[[EpisodeKey], np.ndarray]
@@ -38,32 +37,20 @@ def turned(key: EpisodeKey) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CausalArm(Unsteered):
+class CausalArm(Listening):
     """Every causal arm is the same push with other numbers.
 
     Attributes:
-        numbers: of the run.
         push: which of the controller's pushes (`PUSHES`).
         turning: what becomes of what is wanted, [A, A] for an episode.
         applied: 1 pushes activations; 0 adds what is wanted to the actions instead.
         noisy: the push needs noise, drawn once for the episode.
     """
 
-    numbers: RunNumbers = field(default_factory=RunNumbers)
     push: str = MIST
     turning: Turning = straight
     applied: float = 1.0
     noisy: bool = False
-
-    @property
-    def threshold(self) -> np.ndarray:
-        """Float32 [M], of an alarm."""
-        return self.numbers.alarm_threshold
-
-    @property
-    def release(self) -> Release:
-        """The run's: all causal arms let go by one rule."""
-        return self.numbers.release
 
     def pushes(self, turn: Turn, query: int) -> Mapping[str, PushNumbers]:
         """One push, whatever the query: its gate waits for alarms."""

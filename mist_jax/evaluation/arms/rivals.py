@@ -1,37 +1,18 @@
 """The arms of rival methods, at alarms: pushes along directions, and conceptors."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from mist_jax.evaluation.arms.causal import PLACEBO
+from mist_jax.evaluation.arms.listening import Listening
 from mist_jax.evaluation.arms.row import ArmRow
-from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.record.episode import UNSTEERED
-from mist_jax.rollout.acting.arm import Unsteered
-from mist_jax.rollout.acting.release import Release
 from mist_jax.rollout.episode_spec import Turn
 
 
 @dataclass(frozen=True)
-class Rival(Unsteered):
-    """Listens as the causal arms do."""
-
-    numbers: RunNumbers = field(default_factory=RunNumbers)
-
-    @property
-    def threshold(self) -> np.ndarray:
-        """Float32 [M], of an alarm."""
-        return self.numbers.alarm_threshold
-
-    @property
-    def release(self) -> Release:
-        """The run's."""
-        return self.numbers.release
-
-
-@dataclass(frozen=True)
-class AlongDirections(Rival):
+class AlongDirections(Listening):
     """Pushes along each direction whose own signed motion alarms."""
 
     def coefficient(self, turn: Turn, query: int) -> np.ndarray | None:
@@ -41,7 +22,7 @@ class AlongDirections(Rival):
 
 
 @dataclass(frozen=True)
-class IntoConceptors(Rival):
+class IntoConceptors(Listening):
     """Draws activations into each conceptor whose own signed motion alarms."""
 
     def strength(self, turn: Turn, query: int) -> np.ndarray | None:
