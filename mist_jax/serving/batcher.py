@@ -81,8 +81,8 @@ class Batcher:
                     asked.answer.set_result(answer)
 
     def close(self) -> None:
-        """Ends the thread, after the batch that it may be at."""
-        self._thread.shutdown(cancel_futures=True)
+        """Ends the thread, once the batch that it may be at is done and what has gone forgotten."""
+        self._thread.shutdown()
 
     async def _gathered(self) -> list[_Asked]:
         """The next batch: the questions that have waited longest."""

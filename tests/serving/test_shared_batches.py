@@ -207,3 +207,18 @@ def test_clients_are_told_that_the_server_goes(policy):
             socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
+
+
+def test_a_server_that_goes_while_its_policy_is_busy_still_forgets_who_was_there(policy):
+    forgotten = set()
+
+    class Slow(PolicyActor):
+        def forget(self, key):
+            time.sleep(0.2)
+            forgotten.add(key)
+
+    with contextlib.ExitStack() as stays:
+        with running(served_of(policy, actor=Slow(policy, 1))) as there:
+            for _ in range(3):
+                stays.enter_context(connected(there))
+    assert len([key for key in forgotten if key.suite != "warm_up"]) == 3
