@@ -217,8 +217,8 @@ def test_a_server_that_goes_while_its_policy_is_busy_still_forgets_who_was_there
             time.sleep(0.2)
             forgotten.add(key)
 
-    with contextlib.ExitStack() as stays:
-        with running(served_of(policy, actor=Slow(policy, 1))) as there:
-            for _ in range(3):
-                stays.enter_context(connected(there))
+    busy = served_of(policy, actor=Slow(policy, 1))
+    with contextlib.ExitStack() as stays, running(busy) as there:
+        for _ in range(3):
+            stays.enter_context(connected(there))
     assert len([key for key in forgotten if key.suite != "warm_up"]) == 3
