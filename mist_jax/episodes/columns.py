@@ -117,6 +117,10 @@ class ColumnReader:
             raise ValueError(f"no tf.train.Example: {error}") from None
         self._features = example.features.feature
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the record has a column."""
+        return name in self._features
+
     def array(self, name: str, dtype: type, *shape: int) -> np.ndarray:
         """A numeric column as an array of `dtype` and `shape` (one axis may be -1)."""
         column = self._column(name)

@@ -24,7 +24,8 @@ class Column:
     """One column of the stored form, with one value per step, contact, query or episode.
 
     `axes` are those of one value: a letter of `mist_jax.axes` or a fixed length. `name` is the
-    column's, "/" between nested names. An `optional` field may be None (queries alone).
+    column's, "/" between nested names. An `optional` field may be None (queries alone). `before` is
+    what records hold that were written before there was the column (an episode's texts alone).
     """
 
     dtype: ColumnType
@@ -32,6 +33,7 @@ class Column:
     name: str = ""
     optional: bool = False
     doc: str = ""
+    before: str | None = None
 
     @property
     def ragged(self) -> bool:
@@ -53,10 +55,15 @@ class Column:
 
 
 def column(
-    dtype: ColumnType, *axes: Axis, name: str = "", optional: bool = False, doc: str = ""
+    dtype: ColumnType,
+    *axes: Axis,
+    name: str = "",
+    optional: bool = False,
+    doc: str = "",
+    before: str | None = None,
 ) -> Mapping[str, Column]:
     """The metadata of a dataclass's field that is stored; `name` where it is not the field's."""
-    return {_KEY: Column(dtype, axes, name, optional, doc)}
+    return {_KEY: Column(dtype, axes, name, optional, doc, before)}
 
 
 def columns_of(record: type, *, ragged: bool = True) -> dict[str, Column]:

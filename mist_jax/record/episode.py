@@ -56,7 +56,9 @@ class Episode:
     )
     variation: str = field(
         default="none",
-        metadata=column(str, doc="none, or each axis that the suite varies, as drawn"),
+        metadata=column(
+            str, doc="none, or each axis that the suite varies, as drawn", before="none"
+        ),
     )
     error: str = field(default="", metadata=column(str, doc="the exception of a crashed episode"))
 

@@ -95,6 +95,21 @@ def test_a_further_field_of_any_record_is_read_back_bit_for_bit(queries: int):
     assert_equal(decode_episode(record, INFO, records=LONGER), episode)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaterEpisode(Episode):
+    operator: str = field(metadata=column(str, before="nobody"))
+
+
+def test_records_of_before_there_was_a_column_say_what_it_would_have_held():
+    plain = random_episode()
+    read = decode_episode(encode_episode(plain, INFO), INFO, records=Records(LaterEpisode))
+    assert isinstance(read, LaterEpisode)
+    assert read.operator == "nobody"
+    assert_equal(decode_episode(encode_episode(plain, INFO), INFO), plain)
+    with pytest.raises(ValueError, match="operator' is missing"):
+        decode_episode(encode_episode(plain, INFO), INFO, records=LONGER)
+
+
 def test_stock_tfds_shows_a_further_field_of_any_record(tmp_path: Path):
     episode = longer()
     episode_features(INFO, LONGER).save_config(str(tmp_path))
