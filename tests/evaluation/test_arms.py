@@ -318,7 +318,7 @@ DEAF_TO_X = dataclasses.replace(directions(), gates=np.eye(14, dtype="f") * (np.
         (
             "directions",
             {"directions": DEAF_TO_X, "threshold": ONLY_X},
-            "listens to a motion that alarms",
+            "listens to a motion that alarms: they listen to .*, and what alarms is",
         ),
     ],
 )

@@ -137,6 +137,18 @@ def _idle_rival(
         )
     if not gates.any():
         return f"no {what} of the bank listens to any motion; extract the bank again"
-    if not gates[dosed][:, np.isfinite(numbers.alarm_threshold)].any():
-        return f"no {what} of the bank listens to a motion that alarms; extract more of them"
+    listens = np.asarray(gates[dosed].any(axis=0))
+    alarms = np.isfinite(numbers.alarm_threshold)
+    if not (listens & alarms).any():
+        return (
+            f"no {what} that may act listens to a motion that alarms: they listen to "
+            f"{_motions(listens)}, and what alarms is {_motions(alarms)}; extract more of them, or "
+            "train the risk head on more contacts"
+        )
     return ""
+
+
+def _motions(which: np.ndarray) -> str:
+    """bool [M] in words."""
+    named = [name for name, there in zip(SIGNED_MOTIONS, which, strict=True) if there]
+    return ", ".join(named) or "nothing"
