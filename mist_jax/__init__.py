@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.judge import judge
     from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.report.summary import summarise
+    from mist_jax.intervention.forecast.risk_head import RiskHead
     from mist_jax.intervention.gate import ThresholdGate
     from mist_jax.intervention.operators.causal_push import CausalPush
     from mist_jax.intervention.operators.project import Project
     from mist_jax.intervention.operators.push import Push
     from mist_jax.intervention.operators.replace import Replace
-    from mist_jax.intervention.risk_head import RiskHead
     from mist_jax.intervention.steering import Steering
     from mist_jax.loading import load_policy
     from mist_jax.policy.openvla_oft.sites import SITES
@@ -76,7 +76,7 @@ _HOME = {
     "Project": "intervention.operators.project",
     "Push": "intervention.operators.push",
     "Replace": "intervention.operators.replace",
-    "RiskHead": "intervention.risk_head",
+    "RiskHead": "intervention.forecast.risk_head",
     "SIGNED_MOTIONS": "axes",
     "SITES": "policy.openvla_oft.sites",
     "SitePart": "analysis.site_part",

@@ -103,7 +103,7 @@ def test_one_place_compiles_the_policy_and_only_its_own_room_names_the_architect
     }
     assert compiling == {
         "policy/forward.py",
-        "policy/openvla_oft/layers.py",  # within the forward: blocks of one form are traced once
-        "policy/openvla_oft/laid_out.py",  # parameters, when they are loaded
-        "policy/openvla_oft/float8.py",  # likewise
+        "policy/openvla_oft/network/layers.py",  # within: blocks of one form are traced once
+        "policy/openvla_oft/network/laid_out.py",  # parameters, when they are loaded
+        "policy/openvla_oft/network/float8.py",  # likewise
     }

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from mist_jax.intervention.action_map.table import TableMap
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operators.causal_push import CausalPush
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.model import PolicyModel
 from mist_jax.signed import MOTIONS

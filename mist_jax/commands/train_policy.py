@@ -45,7 +45,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 
 def main() -> None:
     """Builds the plan from the flags and runs it."""
-    from mist_jax.policy.openvla_oft.config import PRESETS
+    from mist_jax.policy.openvla_oft.network.config import PRESETS
     from mist_jax.training.behaviour_cloning import CloningSpec
     from mist_jax.training.dagger import Dagger
     from mist_jax.training.train import Training, TrainingPlan

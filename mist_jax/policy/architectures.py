@@ -7,7 +7,7 @@ from typing import Any
 from mist_jax.errors import UserError
 from mist_jax.extensions import Table
 from mist_jax.policy.model import PolicyModel
-from mist_jax.policy.openvla_oft.config import PRESETS as OPENVLA_OFT_PRESETS
+from mist_jax.policy.openvla_oft.network.config import PRESETS as OPENVLA_OFT_PRESETS
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 
 DEFAULT_ARCHITECTURE = OpenVLAOFTModel.name  # of checkpoints that name none

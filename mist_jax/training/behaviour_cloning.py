@@ -16,8 +16,8 @@ from flax import struct
 
 from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.policy.forward import run_model
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.training.augmentation import augment
 from mist_jax.training.samples import LANDMARKS

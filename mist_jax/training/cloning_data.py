@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.preprocessing.gripper import gripper_for_policy
 from mist_jax.policy.preprocessing.prompt import prompt_of
 from mist_jax.policy.preprocessing.proprio import normalise_proprio

@@ -20,7 +20,7 @@ from mist_jax.errors import UserError
 from mist_jax.ids import format_ids
 from mist_jax.output_folder import check_output
 from mist_jax.policy.checkpoint import PolicyCard, save_policy
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor

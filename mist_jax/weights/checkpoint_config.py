@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mist_jax.errors import UserError
-from mist_jax.policy.openvla_oft.config import (
+from mist_jax.policy.openvla_oft.network.config import (
     DINO_MEAN,
     DINO_STD,
     HALF,

@@ -31,8 +31,8 @@ from mist_jax.policy.checkpoint import (
     stored_arrays,
     write_description,
 )
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import parameter_shapes
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.preprocessing.statistics import read_statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax import traverse_util
 
-from mist_jax.policy.openvla_oft.float8 import quantised_kernel
+from mist_jax.policy.openvla_oft.network.float8 import quantised_kernel
 
 CHUNK_BYTES = 8 << 20  # halves of the last two axes stay chunk-aligned, so shards read only theirs
 BLOCK_BYTES = 256 << 20

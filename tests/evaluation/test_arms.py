@@ -16,7 +16,7 @@ from mist_jax.evaluation.arms.beforehand.replays import Replays
 from mist_jax.evaluation.arms.build import build_arms
 from mist_jax.evaluation.arms.checks import check_arms
 from mist_jax.evaluation.arms.registry import ARMS
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.site import ModelSite
 from mist_jax.policy.forward import forward
 from mist_jax.record.episode import EpisodeKey

@@ -11,7 +11,7 @@ import pytest
 
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.writer import EpisodeWriter
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.risk.study.checkpoint import restore_risk_head
 from mist_jax.steering.checkpoint import restore_bank
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy

@@ -9,7 +9,7 @@ import pytest
 from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.architectures import ARCHITECTURES

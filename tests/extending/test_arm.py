@@ -18,7 +18,7 @@ from mist_jax.evaluation.arms.registry import arm_rows, row_of
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
 from mist_jax.evaluation.report.document import write_report
 from mist_jax.extensions import VARIABLE
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.rollout.acting.policy_actor import PolicyActor
 from tests.helpers.tiny import TINY, tiny_policy, tiny_policy_inputs
 from tests.helpers.toy_reader import risk_of_stored

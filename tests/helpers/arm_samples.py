@@ -12,7 +12,7 @@ from mist_jax.evaluation.arms.beforehand.replays import Replays
 from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.arms.registry import ARMS
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.acting.policy_actor import PolicyActor

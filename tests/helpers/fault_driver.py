@@ -12,7 +12,7 @@ from mist_jax.episodes import writer
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
 from mist_jax.evaluation.run_setup import RunSetup
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.loading import load_policy
 from mist_jax.rollout.acting.arm import Controller, Unsteered
 from mist_jax.rollout.acting.policy_actor import PolicyActor

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.risk.calibration.paths import ScorePaths
 from mist_jax.risk.study.checkpoint import RiskMetadata, TrainedRisk, static_of
 

@@ -7,14 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.intervention import Intervention
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER
 from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, PolicyCard
 from mist_jax.policy.model import PolicyModel
-from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig, VisionTowerConfig
 from mist_jax.policy.openvla_oft.model import ModelInputs, initial_parameters
+from mist_jax.policy.openvla_oft.network.config import (
+    MIST_NANO,
+    OpenVLAOFTConfig,
+    VisionTowerConfig,
+)
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs, Preprocessor

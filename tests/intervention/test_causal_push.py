@@ -12,13 +12,13 @@ from flax import struct
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.intervention.action_map.noise import NoiseMap
 from mist_jax.intervention.action_map.table import TableMap
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.gate import ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.operators.push import Push
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
 from tests.helpers.tiny import TINY, bits, tiny_policy, tiny_policy_inputs

@@ -10,8 +10,8 @@ import pytest
 from flax import struct
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.gate import UNREAD, AlwaysOpen, Gate, ThresholdGate
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import forward
 from mist_jax.signed import MOTIONS

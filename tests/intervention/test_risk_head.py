@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import expit, logit
 
 from mist_jax.axes import SIGNED_MOTIONS
-from mist_jax.intervention.hazard import horizon_logit
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.hazard import horizon_logit
+from mist_jax.intervention.forecast.risk_head import RiskHead
 
 SITES = {"llm.resid": 6, "vision.dino": 4}
 DEPTHS = {"llm.resid": 5, "vision.dino": 2}  # layers of each site in the model

@@ -10,8 +10,8 @@ import pytest
 
 import mist_jax
 from mist_jax.errors import UserError
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.intervention import NO_INTERVENTION
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import Watch
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.policy.forward import forward, run_model

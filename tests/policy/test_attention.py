@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from mist_jax.policy.openvla_oft import layers
+from mist_jax.policy.openvla_oft.network import layers
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from tests.helpers.tiny import TINY, tiny_inputs, tiny_parameters
 

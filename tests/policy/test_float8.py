@@ -15,8 +15,8 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, read_card, save_policy
 from mist_jax.policy.forward import forward
-from mist_jax.policy.openvla_oft.float8 import QUANTISED, float8_product, quantised
-from mist_jax.policy.openvla_oft.laid_out import matrix_of
+from mist_jax.policy.openvla_oft.network.float8 import QUANTISED, float8_product, quantised
+from mist_jax.policy.openvla_oft.network.laid_out import matrix_of
 from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
 
 ROUNDING = 2.0**-4  # three bits of mantissa: half a unit in the last place, at most

@@ -11,16 +11,16 @@ import pytest
 from flax import traverse_util
 from jax.sharding import Mesh
 
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operators.push import Push
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.site import Pool
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import run_model
-from mist_jax.policy.openvla_oft.decoder_block import DecoderBlock
-from mist_jax.policy.openvla_oft.laid_out import matrix_of
+from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock
+from mist_jax.policy.openvla_oft.network.laid_out import matrix_of
+from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
-from mist_jax.policy.openvla_oft.sharding import parameter_sharding
 from mist_jax.policy.run_form import run_form
 from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
 

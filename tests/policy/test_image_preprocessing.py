@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mist_jax.policy.openvla_oft.config import DINO_MEAN, DINO_STD
+from mist_jax.policy.openvla_oft.network.config import DINO_MEAN, DINO_STD
 from mist_jax.policy.preprocessing.images import (
     ImagePreprocessing,
     crop_centre,

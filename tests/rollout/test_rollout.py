@@ -9,7 +9,7 @@ import pytest
 from ray import cloudpickle
 
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.rollout.acting.arm import Controller, Unsteered
 from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig

@@ -12,7 +12,7 @@ from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn

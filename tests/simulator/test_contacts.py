@@ -459,7 +459,11 @@ def approach(model, trace: list[np.ndarray], at: int, contact: Contact) -> float
 @pytest.mark.slow
 def test_the_monitor_costs_less_than_15_percent_of_stepping():
     """Of bare stepping; an episode that renders once per query spends far more than that."""
-    command = [sys.executable, "-m", "tests.helpers.monitor_cost"]  # without the tests' type checks
+    command = [
+        sys.executable,
+        "-m",
+        "tests.measuring.monitor_cost",
+    ]  # without the tests' type checks
     root = Path(__file__).parents[2]
     said = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     assert float(said) < 0.15, f"{float(said):.1%} of stepping"

@@ -11,8 +11,8 @@ from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_controller
 from mist_jax.evaluation.arms.run_numbers import RunNumbers
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.gate import ThresholdGate
-from mist_jax.intervention.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
 from mist_jax.risk.study.checkpoint import restore_risk_head

@@ -7,7 +7,7 @@ import pytest
 from mist_jax.errors import UserError
 from mist_jax.extensions import VARIABLE
 from mist_jax.loading import MIST_NANO_FOLDER
-from mist_jax.policy.openvla_oft.config import PRESETS
+from mist_jax.policy.openvla_oft.network.config import PRESETS
 from mist_jax.simulator.libero.suites import load_suite, suites
 from mist_jax.training.recipes import mist_nano
 from mist_jax.training.tokenizer import VOCABULARY_SUITES, vocabulary_of, write_tokenizer

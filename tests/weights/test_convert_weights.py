@@ -24,8 +24,8 @@ from mist_jax.checkpoint import digest_of
 from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
 from mist_jax.policy.checkpoint import is_policy, read_card, restore_parameters
-from mist_jax.policy.openvla_oft.config import OPENVLA_OFT_7B
 from mist_jax.policy.openvla_oft.model import abstract_model
+from mist_jax.policy.openvla_oft.network.config import OPENVLA_OFT_7B
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.weights import convert
 from mist_jax.weights.checkpoint_config import build_config
@@ -37,8 +37,8 @@ from mist_jax.weights.plan import PublishedTensor, make_plan
 from mist_jax.weights.torch_pickle import read_torch_file
 from tests.helpers.published import published_folder
 from tests.helpers.published_checkpoint import copy_checkpoint, write_checkpoint
-from tests.helpers.random_7b import SIZES
 from tests.helpers.torch_reference import Sizes, TorchReference
+from tests.measuring.random_7b import SIZES
 
 FIRST, SECOND = "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"
 NORM = "language_model.model.norm.weight"

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mist_jax.loading import load_policy
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import OpenVLAOFT, bound_model
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.openvla_oft.sequence import layout_of, read_actions
 from mist_jax.policy.policy import Policy
@@ -260,7 +260,8 @@ def test_traps_would_be_seen(plain: Case, monkeypatch: pytest.MonkeyPatch) -> No
     assert error_of(plain, stop_token_id=1) > TOLERANCE
     assert error_of(plain, rms_norm_eps=1e-2) > TOLERANCE
     monkeypatch.setattr(
-        "mist_jax.policy.openvla_oft.vision.gelu", lambda x: jax.nn.gelu(x, approximate=True)
+        "mist_jax.policy.openvla_oft.network.vision.gelu",
+        lambda x: jax.nn.gelu(x, approximate=True),
     )
     assert error_of(plain) > TOLERANCE  # tanh GELU
     monkeypatch.undo()

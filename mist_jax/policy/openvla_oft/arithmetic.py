@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.model import parameter_shapes
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 
 
 def forward_flops(config: OpenVLAOFTConfig, batch: int) -> float:

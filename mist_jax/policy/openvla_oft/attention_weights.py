@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.policy.openvla_oft.decoder_block import DecoderBlock, rotary
 from mist_jax.policy.openvla_oft.language import LanguageModel
-from mist_jax.policy.openvla_oft.layers import one_block
+from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock, rotary
+from mist_jax.policy.openvla_oft.network.layers import one_block
 from mist_jax.policy.openvla_oft.sequence import SequenceLayout
 
 

@@ -17,10 +17,10 @@ from mist_jax.axes import Array, Float, Int
 from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention, ReadSoFar
 from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.decoder_block import DecoderBlock, every_row, rotary
-from mist_jax.policy.openvla_oft.form import Form
-from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, run_blocks
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock, every_row, rotary
+from mist_jax.policy.openvla_oft.network.form import Form
+from mist_jax.policy.openvla_oft.network.layers import Linear, RMSNorm, run_blocks
 from mist_jax.policy.openvla_oft.readouts import LENS, STEPS, Decode, read_out
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,

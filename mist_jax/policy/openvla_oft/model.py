@@ -15,22 +15,22 @@ from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
 from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import NOTHING, Pool, Watch
-from mist_jax.policy.openvla_oft.action_head import (
+from mist_jax.policy.openvla_oft.language import LanguageModel, LanguageOutput
+from mist_jax.policy.openvla_oft.network.action_head import (
     ActionHead,
     TwoLayer,
     time_embedding,
     token_actions,
 )
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.diffusion import denoise
-from mist_jax.policy.openvla_oft.form import STORED, AttentionKernel, Form, form_of
-from mist_jax.policy.openvla_oft.language import LanguageModel, LanguageOutput
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.diffusion import denoise
+from mist_jax.policy.openvla_oft.network.form import STORED, AttentionKernel, Form, form_of
+from mist_jax.policy.openvla_oft.network.vision import VisionBackbone
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
     layout_of,
     text_at_positions,
 )
-from mist_jax.policy.openvla_oft.vision import VisionBackbone
 
 
 @struct.dataclass

@@ -17,13 +17,13 @@ from mist_jax.intervention.outputs import ModelOutputs
 from mist_jax.intervention.site import ModelSite, Pool
 from mist_jax.policy.openvla_oft.arithmetic import forward_flops
 from mist_jax.policy.openvla_oft.attention_weights import language_weights
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.float8 import quantise
-from mist_jax.policy.openvla_oft.form import AttentionKernel
-from mist_jax.policy.openvla_oft.laid_out import lay_out, matrix_of
 from mist_jax.policy.openvla_oft.model import ModelInputs, abstract_model, bound_model
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.float8 import quantise
+from mist_jax.policy.openvla_oft.network.form import AttentionKernel
+from mist_jax.policy.openvla_oft.network.laid_out import lay_out, matrix_of
+from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.sequence import layout_of
-from mist_jax.policy.openvla_oft.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.sites import sites_of, token_roles
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.policy.preprocessing.spec import PreprocessingSpec

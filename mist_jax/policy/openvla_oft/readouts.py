@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from mist_jax.axes import Array, Float
 from mist_jax.intervention.site import ModelSite
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 
 STEPS, LENS = "llm.resid:steps", "llm.lens"
 Decode = Callable[[Float[Array, "B CA D"]], Float[Array, "B C A"]]

@@ -15,7 +15,7 @@ from flax import struct
 from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.intervention.site import Pool
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 
 
 @struct.dataclass

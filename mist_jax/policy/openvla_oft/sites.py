@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from mist_jax.intervention.site import ModelSite
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, TOKEN_ROLES
-from mist_jax.policy.openvla_oft.config import MIST_NANO, OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.language import PLACES
+from mist_jax.policy.openvla_oft.network.config import MIST_NANO, OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.readouts import readout_sites
 from mist_jax.policy.openvla_oft.sequence import role_tokens
 from mist_jax.policy.openvla_oft.token_groups import TOKEN_GROUPS

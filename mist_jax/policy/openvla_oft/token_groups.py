@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mist_jax.axes import Array, Int
 from mist_jax.extensions import Table
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.sequence import SequenceLayout
 
 

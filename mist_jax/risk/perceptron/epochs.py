@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.risk_trunk import TRUNKS, Weights
+from mist_jax.intervention.forecast.risk_trunk import TRUNKS, Weights
 from mist_jax.risk.perceptron.loss import hazard_loss
 from mist_jax.risk.plan import TrainConfig
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.detector import Member
 from mist_jax.risk.features import Samples

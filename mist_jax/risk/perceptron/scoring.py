@@ -8,7 +8,7 @@ import numpy as np
 
 from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
-from mist_jax.intervention.risk_head import RiskHead
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.detector import Member
 from mist_jax.risk.features import StoredSite

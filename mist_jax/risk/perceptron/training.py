@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mist_jax.axes import Array
-from mist_jax.intervention.risk_trunk import Weights
+from mist_jax.intervention.forecast.risk_trunk import Weights
 from mist_jax.risk.features import StoredSite
 from mist_jax.risk.perceptron.batches import PaddedRows, blocks, shuffled
 from mist_jax.risk.perceptron.choices import Choice

@@ -1,6 +1,6 @@
 """What the loop around simulators and policy makes of a host, both of them made up of waiting.
 
-    python -m tests.helpers.fleet_speed --num_workers=16 --answer_ms=13 --batch_size=16
+    python -m tests.measuring.fleet_speed --num_workers=16 --answer_ms=13 --batch_size=16
 
 Workers take as long as LIBERO's do on a host with a GPU (a chunk 150 ms, a reset 0.4 s, another
 task's scene 1.6 s, questions with two pictures), and the policy as long as it is told to. So two

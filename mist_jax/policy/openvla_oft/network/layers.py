@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.policy.openvla_oft.float8 import FLOAT8, float8_product
-from mist_jax.policy.openvla_oft.form import AttentionKernel
+from mist_jax.policy.openvla_oft.network.float8 import FLOAT8, float8_product
+from mist_jax.policy.openvla_oft.network.form import AttentionKernel
 
 
 class Linear(nnx.Module):

@@ -11,8 +11,8 @@ from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.intervention.site import Pool
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, gelu, run_blocks
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.layers import LayerNorm, Linear, gelu, run_blocks
 
 
 class ResidualBlock(nnx.Module):

@@ -1,6 +1,6 @@
 """Do CUDA and EGL get along in one process, for thousands of episodes?
 
-    python -m tests.helpers.gpu_soak --processes=16 --seconds=480
+    python -m tests.measuring.gpu_soak --processes=16 --seconds=480
 
 Every process asks mist-nano on the GPU and renders with EGL on the same GPU: the beginnings of
 episodes (a reset and some chunks), another task's scene after every few. It ends with status 1

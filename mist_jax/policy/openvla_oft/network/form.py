@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mist_jax.policy.openvla_oft.float8 import CODES
+from mist_jax.policy.openvla_oft.network.float8 import CODES
 
 AttentionKernel = Literal["xla", "even", "cudnn"]
 

@@ -9,9 +9,15 @@ from jax.typing import DTypeLike
 
 from mist_jax.axes import Array, Float, UInt8
 from mist_jax.intervention.site import NOTHING, Pool, Watch
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig, VisionTowerConfig
-from mist_jax.policy.openvla_oft.form import AttentionKernel, Form
-from mist_jax.policy.openvla_oft.layers import LayerNorm, Linear, attention, gelu, run_blocks
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig, VisionTowerConfig
+from mist_jax.policy.openvla_oft.network.form import AttentionKernel, Form
+from mist_jax.policy.openvla_oft.network.layers import (
+    LayerNorm,
+    Linear,
+    attention,
+    gelu,
+    run_blocks,
+)
 
 
 class Film(nnx.Module):

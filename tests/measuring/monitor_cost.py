@@ -1,6 +1,6 @@
 """What the contact monitor costs beside bare stepping, without the type checks of the tests.
 
-python -m tests.helpers.monitor_cost      prints its share of the time
+python -m tests.measuring.monitor_cost      prints its share of the time
 """
 
 import time

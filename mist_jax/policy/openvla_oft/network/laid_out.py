@@ -18,8 +18,8 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from mist_jax.axes import Array
-from mist_jax.policy.openvla_oft.float8 import CODES
-from mist_jax.policy.openvla_oft.sharding import parameter_sharding
+from mist_jax.policy.openvla_oft.network.float8 import CODES
+from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 
 JOINED: Mapping[str, tuple[str, ...]] = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),

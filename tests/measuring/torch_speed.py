@@ -19,8 +19,8 @@ from rich.table import Table
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.helpers.random_7b import SIZES
 from tests.helpers.torch_reference import Projector, ResidualMLP, Sizes, VisionTowers
+from tests.measuring.random_7b import SIZES
 
 TEXT, ACTIONS, READ_LAYER = 38, 56, 16
 WIDTH = SIZES["width"]

@@ -1,6 +1,6 @@
 """Does it pay that a question waits for others to fill its batch? By discrete events.
 
-python -m tests.helpers.batching_model      prints questions a second by rule
+python -m tests.measuring.batching_model      prints questions a second by rule
 
 A call takes the same time whatever its fill. Questions are answered in order, as many as fit, as
 soon as the policy is free; with a rule w, only when the batch is full, nobody simulates, or the

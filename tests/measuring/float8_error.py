@@ -1,6 +1,6 @@
 """What float8 adds to the actions of mist-nano, beside bfloat16's own error.
 
-python -m tests.helpers.float8_error     prints the error of each action dimension
+python -m tests.measuring.float8_error     prints the error of each action dimension
 
 Root mean square over the chunk, in the units of the environment (-1 to 1), against float32: on
 observations along a scripted expert's way through the first task of libero_spatial.

@@ -13,9 +13,9 @@ import numpy as np
 from flax import struct
 
 from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float, Int
+from mist_jax.intervention.forecast.hazard import horizon_logit, safe_logit
+from mist_jax.intervention.forecast.risk_trunk import TRUNKS, Weights
 from mist_jax.intervention.gate import is_concrete
-from mist_jax.intervention.hazard import horizon_logit, safe_logit
-from mist_jax.intervention.risk_trunk import TRUNKS, Weights
 
 WINDOWS = 2  # parts of the horizon; by default one chunk of 8 control steps each
 

@@ -1,7 +1,7 @@
 """What the training of risk heads costs: synthetic queries, every layer, time and peak memory.
 
-python -m tests.helpers.risk_training_cost --size=100000x4096x33 --memory_gib=8
-python -m tests.helpers.risk_training_cost --size=90000x768x4 --kinds=linear,perceptron,recurrent
+python -m tests.measuring.risk_training_cost --size=100000x4096x33 --memory_gib=8
+python -m tests.measuring.risk_training_cost --size=90000x768x4 --kinds=linear,perceptron,recurrent
 """
 
 import argparse

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.policy.openvla_oft.config import OpenVLAOFTConfig
-from mist_jax.policy.openvla_oft.form import AttentionKernel, Form
-from mist_jax.policy.openvla_oft.layers import Linear, RMSNorm, attention
+from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
+from mist_jax.policy.openvla_oft.network.form import AttentionKernel, Form
+from mist_jax.policy.openvla_oft.network.layers import Linear, RMSNorm, attention
 
 
 def rotary(length: int, head_width: int, theta: float) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""The risk head, as the compiled forward evaluates it."""
