@@ -3,7 +3,8 @@
 The gripper's `+` closes it, as in `Contact.motion`.
 """
 
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,11 @@ Values = TypeVar("Values")
 SIGN = np.asarray([1, -1] * len(ACTION_DIMENSIONS))  # of each signed motion
 DIMENSION = np.repeat(np.arange(len(ACTION_DIMENSIONS)), 2)  # index of each one's action dimension
 MOTIONS = len(SIGNED_MOTIONS)
+
+
+def named(which: Iterable[Any]) -> list[str]:
+    """The names of the signed motions that bool [M] marks, in their order."""
+    return [name for name, marked in zip(SIGNED_MOTIONS, which, strict=True) if marked]
 
 
 def either_way(probability: Values) -> Values:

@@ -18,6 +18,7 @@ from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer
 from mist_jax.rollout.episode_spec import Turn
 from mist_jax.serving.observation import STATE, ServedObservation
+from mist_jax.signed import named
 
 _WARM = "pick up the black bowl and place it on the plate"
 
@@ -107,11 +108,8 @@ class ServedPolicy:
         risk = dict(zip(SIGNED_MOTIONS, answer.risk.tolist(), strict=True))
         told: dict[str, Any] = {"arm": self.arm, "query": query, "step": answer.step}
         if self.reads_risk:
-            above = answer.risk > self.threshold
             told["risk"] = risk
-            told["alarms"] = [
-                name for name, over in zip(SIGNED_MOTIONS, above, strict=True) if over
-            ]
+            told["alarms"] = named(answer.risk > self.threshold)
         return {
             **told,
             "gate_open": bool(answer.gate.any()),

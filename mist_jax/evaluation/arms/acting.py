@@ -14,7 +14,7 @@ from mist_jax.intervention.intent.along_normal import AlongNormal
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import ModelSite
 from mist_jax.rollout.acting.arm import Arm
-from mist_jax.signed import DIMENSION
+from mist_jax.signed import DIMENSION, named
 from mist_jax.steering.bank import SteeringBank
 from mist_jax.steering.causal.bank import AGAINST_MOTION
 from mist_jax.steering.conceptors.bank import ConceptorBank
@@ -140,15 +140,10 @@ def _idle_rival(
     listens = np.asarray(gates[dosed].any(axis=0))
     alarms = np.isfinite(numbers.alarm_threshold)
     if not (listens & alarms).any():
+        heard, alarming = (", ".join(named(which)) or "nothing" for which in (listens, alarms))
         return (
-            f"no {what} that may act listens to a motion that alarms: they listen to "
-            f"{_motions(listens)}, and what alarms is {_motions(alarms)}; extract more of them, or "
-            "train the risk head on more contacts"
+            f"no {what} that may act listens to a motion that alarms: they listen to {heard}, and "
+            f"what alarms is {alarming}; extract more of them, or train the risk head on more "
+            "contacts"
         )
     return ""
-
-
-def _motions(which: np.ndarray) -> str:
-    """bool [M] in words."""
-    named = [name for name, there in zip(SIGNED_MOTIONS, which, strict=True) if there]
-    return ", ".join(named) or "nothing"

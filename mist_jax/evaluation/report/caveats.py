@@ -14,6 +14,7 @@ from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.evidence import CLOCK
 from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 from mist_jax.risk.judging.views import FIRST, WITHIN_TASK
+from mist_jax.signed import named
 
 FEW_SCENES = 20
 SAME_DOSE = 0.2  # share by which the dose of a matched arm may differ
@@ -122,11 +123,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
 
 def _detector(summary: Mapping[str, Any]) -> list[str]:
     threshold, card, found = summary["run"]["threshold"], summary["detector"], []
-    never = [
-        name
-        for name, value in zip(SIGNED_MOTIONS, threshold, strict=True)
-        if summary["run"]["risk_head"] and value is None
-    ]
+    never = named(value is None for value in threshold) if summary["run"]["risk_head"] else []
     if len(never) == len(SIGNED_MOTIONS):
         found.append("The risk head never raises an alarm: arms that listen to it do nothing.")
     elif never:

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mist_jax.axes import SIGNED_MOTIONS, Array, Bool, Float, Int
+from mist_jax.axes import Array, Bool, Float, Int
 from mist_jax.intervention.forecast.hazard import horizon_logit, safe_logit
 from mist_jax.intervention.forecast.risk_trunk import TRUNKS, Weights
 from mist_jax.intervention.gate import is_concrete
+from mist_jax.signed import MOTIONS, named
 
 WINDOWS = 2  # parts of the horizon; by default one chunk of 8 control steps each
 
@@ -68,7 +69,7 @@ class RiskHead:
 
         `key` is a JAX PRNG key; `layers` is L, `layer` + 1 by default.
         """
-        width, motions = sum(sites.values()) + proprio, len(SIGNED_MOTIONS)
+        width, motions = sum(sites.values()) + proprio, MOTIONS
         depth = max(layer + 1, 1) if layers is None else layers
         read = np.zeros((members, depth, width), np.float32)
         read[:, layer] = 1.0
@@ -196,8 +197,7 @@ class RiskHead:
         shown = f"{self.kind}, sites={', '.join(f'{site} ({width})' for site, width in sizes)}"
         scale = self.ensemble_scale
         if isinstance(scale, np.ndarray | jax.Array) and is_concrete(scale):  # not under a trace
-            alive = np.flatnonzero(np.asarray(scale).reshape(-1, len(SIGNED_MOTIONS)).any(axis=0))
-            names = [SIGNED_MOTIONS[at] for at in alive]
+            names = named(np.any(np.asarray(scale).reshape(-1, MOTIONS), axis=0).tolist())
             layer = np.asarray(self.layer).tolist()
             members = np.shape(self.gain)[0]
             shown += f", members={members}, layer={layer}, motions={', '.join(names) or 'none'}"

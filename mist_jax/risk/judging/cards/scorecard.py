@@ -40,6 +40,7 @@ from mist_jax.risk.judging.views import (
     aurocs,
     views_of,
 )
+from mist_jax.signed import named
 
 REPLICATES = 1000
 GATES = "gates"  # thresholds per motion, beside the alarm rules
@@ -96,9 +97,7 @@ def scorecard(evidence: Evidence, *, replicates: int = REPLICATES, seed: int = 0
         "announced_by": _announced_by(evidence),
         "ahead_steps": AHEAD_STEPS,
         "n_positive": _named(evidence.n_positive.tolist()),
-        "fallback_to_base_rate": [
-            name for name, ok in zip(SIGNED_MOTIONS, evidence.usable, strict=True) if not ok
-        ],
+        "fallback_to_base_rate": named(~evidence.usable),
         "motions": {view: _motions(told) for view, told in judgeable.items()},
         "base_rate": _base_rate(first, scene, resampling),
         "detectors": {
