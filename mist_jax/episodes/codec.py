@@ -104,9 +104,9 @@ def _metadata(reader: ColumnReader, columns: Mapping[str, Column]) -> dict[str, 
     record: dict[str, Any] = {}
     for field, column in columns.items():
         name = f"{_META}/{column.name}"
-        if column.before is not None and name not in reader:
-            record[field] = column.before
-        elif column.dtype is str:
+        if column.later and name not in reader:
+            continue
+        if column.dtype is str:
             texts_there = reader.texts(name)
             record[field] = texts_there if column.axes else _only(texts_there)
         else:

@@ -24,8 +24,8 @@ class Column:
     """One column of the stored form, with one value per step, contact, query or episode.
 
     `axes` are those of one value: a letter of `mist_jax.axes` or a fixed length. `name` is the
-    column's, "/" between nested names. An `optional` field may be None (queries alone). `before` is
-    what records hold that were written before there was the column (an episode's texts alone).
+    column's, "/" between nested names. An `optional` field may be None (queries alone). A field
+    that came `later` has its default where a record was written before (an episode's own alone).
     """
 
     dtype: ColumnType
@@ -33,7 +33,7 @@ class Column:
     name: str = ""
     optional: bool = False
     doc: str = ""
-    before: str | None = None
+    later: bool = False
 
     @property
     def ragged(self) -> bool:
@@ -60,10 +60,10 @@ def column(
     name: str = "",
     optional: bool = False,
     doc: str = "",
-    before: str | None = None,
+    later: bool = False,
 ) -> Mapping[str, Column]:
     """The metadata of a dataclass's field that is stored; `name` where it is not the field's."""
-    return {_KEY: Column(dtype, axes, name, optional, doc, before)}
+    return {_KEY: Column(dtype, axes, name, optional, doc, later)}
 
 
 def columns_of(record: type, *, ragged: bool = True) -> dict[str, Column]:

@@ -56,9 +56,7 @@ class Episode:
     )
     variation: str = field(
         default="none",
-        metadata=column(
-            str, doc="none, or each axis that the suite varies, as drawn", before="none"
-        ),
+        metadata=column(str, doc="none, or each axis that the suite varies, as drawn", later=True),
     )
     error: str = field(default="", metadata=column(str, doc="the exception of a crashed episode"))
 

@@ -97,7 +97,7 @@ def test_a_further_field_of_any_record_is_read_back_bit_for_bit(queries: int):
 
 @dataclass(frozen=True, kw_only=True)
 class LaterEpisode(Episode):
-    operator: str = field(metadata=column(str, before="nobody"))
+    operator: str = field(default="nobody", metadata=column(str, later=True))
 
 
 def test_records_of_before_there_was_a_column_say_what_it_would_have_held():
