@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self, get_args
 
 from mist_jax.axes import ACTION_DIMENSIONS
@@ -162,28 +163,30 @@ DINO_MEAN = (0.484375, 0.455078125, 0.40625)
 DINO_STD = (0.228515625, 0.2236328125, 0.224609375)
 HALF = (0.5, 0.5, 0.5)
 
+_dino = partial(
+    VisionTowerConfig,
+    patch_size=14,
+    prefix_tokens=5,
+    layer_scale=True,
+    mean=DINO_MEAN,
+    std=DINO_STD,
+)
+_siglip = partial(
+    VisionTowerConfig, patch_size=14, prefix_tokens=0, layer_scale=False, mean=HALF, std=HALF
+)
+
 OPENVLA_OFT_7B = OpenVLAOFTConfig(
-    dino=VisionTowerConfig(
+    dino=_dino(
         width=1024,
         blocks=23,
         heads=16,
         mlp_width=4096,
-        patch_size=14,
-        prefix_tokens=5,
-        layer_scale=True,
-        mean=DINO_MEAN,
-        std=DINO_STD,
     ),
-    siglip=VisionTowerConfig(
+    siglip=_siglip(
         width=1152,
         blocks=26,
         heads=16,
         mlp_width=4304,
-        patch_size=14,
-        prefix_tokens=0,
-        layer_scale=False,
-        mean=HALF,
-        std=HALF,
     ),
     image_size=224,
     images=2,
@@ -197,27 +200,17 @@ OPENVLA_OFT_7B = OpenVLAOFTConfig(
 )
 
 MIST_NANO = OpenVLAOFTConfig(
-    dino=VisionTowerConfig(
+    dino=_dino(
         width=128,
         blocks=4,
         heads=4,
         mlp_width=512,
-        patch_size=14,
-        prefix_tokens=5,
-        layer_scale=True,
-        mean=DINO_MEAN,
-        std=DINO_STD,
     ),
-    siglip=VisionTowerConfig(
+    siglip=_siglip(
         width=128,
         blocks=4,
         heads=4,
         mlp_width=512,
-        patch_size=14,
-        prefix_tokens=0,
-        layer_scale=False,
-        mean=HALF,
-        std=HALF,
     ),
     image_size=168,
     crop_side=168,
