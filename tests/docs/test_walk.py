@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mist_jax.axes import SIGNED_MOTIONS
+from mist_jax.extensions import VARIABLE
 from mist_jax.signed import DIMENSION, SIGN
 from mist_jax.steering.bank import Directions
 from mist_jax.steering.study.method import MethodInputs
@@ -26,7 +27,7 @@ def own_vector(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", WALK, re.DOTALL)
     (tmp_path / "own_vector.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("MIST_EXTENSIONS", "own_vector")
+    monkeypatch.setenv(VARIABLE, "own_vector")
     return importlib.import_module("own_vector")
 
 

@@ -1,6 +1,6 @@
 """Writes 7B random weights in the published layout, to convert and time at full size.
 
-    python -m tests.random_7b FOLDER
+    python -m tests.measuring.random_7b FOLDER
 
 15 GB, some two minutes. Keys and shapes come from the key table, which test_convert_weights
 compares with the published index.

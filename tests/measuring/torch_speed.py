@@ -1,6 +1,6 @@
 """What `experiments.benchmark` is to be compared with: the same 7B policy in PyTorch, on a GPU.
 
-    python -m tests.torch_speed [BATCH ...]
+    python -m tests.measuring.torch_speed [BATCH ...]
 
 timm's towers, transformers' Llama and its SDPA attention at random bfloat16 weights, from inputs
 on the host to actions on the host. `eager` and `compile` are the model alone, with the token logits
