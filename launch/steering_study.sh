@@ -16,6 +16,7 @@
 #   COEFFICIENT=0.1        metres a chunk     ROTATION=0             radians a chunk
 #   BRAKE=0                share of the own motion against it that is taken away as well
 #   GATE=0.1               risk from which a motion alarms; empty: as the head was calibrated
+#   HALT=0                 share of the own motion across it that is taken away as well
 #   RELEASE=0 HOLD=1       alarms in a row after which a push lets go (0: never), and the share of
 #                          GATE that risk must fall to for an alarm to end
 #   TUNING=1200-1209       tuning scenes of each task, which neither head nor bank has met: a range,
@@ -48,7 +49,7 @@ STUDY_ARMS=${STUDY_ARMS:-none,action_edit,placebo,flipped,mist}
 PLAN=$RUN/$NAME-plan
 CHOICE=(--intent="${INTENT:-against_motion}" --push="${PUSH:-linear}"
   --coefficient="${COEFFICIENT:-0.1}" --rotation_coefficient="${ROTATION:-0}"
-  --brake="${BRAKE:-0}" --release="${RELEASE:-0}" --hold="${HOLD:-1}")
+  --brake="${BRAKE:-0}" --halt="${HALT:-0}" --release="${RELEASE:-0}" --hold="${HOLD:-1}")
 GATE=${GATE-0.1}
 if [[ $GATE ]]; then CHOICE+=(--risk_threshold="$GATE"); fi
 TUNING=${TUNING:-1200-1209}

@@ -6,6 +6,7 @@ Run again, the same command goes on where it stopped.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ _ACTIVATION_DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
 _IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "images", "none", ("none", "query", "step"), "Camera pictures kept: none, per query, per step."
 )
+_EXPERT_LABELS = flags.DEFINE_bool(
+    "expert_labels",
+    False,
+    "Keep at every query what the scripted expert would do there, which knows the obstacles: what "
+    "steering toward_expert is learnt from. Twice the simulator's work.",
+)
 _PROBES = flags.DEFINE_list(
     "probes",
     [],
@@ -62,6 +69,8 @@ def main() -> None:
     expert = policy_flags.MODEL_NAME.value == simulation_flags.EXPERT
     if expert and probes:
         raise UserError("--probes ask a policy, and --model_name=expert is none: leave them out")
+    if expert and _EXPERT_LABELS.value:
+        raise UserError("--expert_labels are of a policy's episodes; --model_name=expert acts so")
     if not expert or _IMAGES.value != "none" or simulation_flags.SAVE_VIDEO.value != "none":
         simulation_flags.check_rendering()
     assets = simulation_flags.assets()
@@ -105,7 +114,7 @@ def main() -> None:
             min_force=config.min_force,
             perturbation=str(perturbation),
             batch_size=batch_size,
-            setup={"probes": list(probes)} if probes else {},
+            setup=_setup(probes),
             commands=(binary.command_line(),),
             code_versions=(code_version(),),
         ),
@@ -118,6 +127,7 @@ def main() -> None:
         acting="expert" if expert else "policy",
         perturbation=None if perturbation.kind == "none" else perturbation,
         video=simulation_flags.SAVE_VIDEO.value,
+        label=_EXPERT_LABELS.value,
     )
     print(
         f"{config.model} on {assets.kind} assets ({assets.source}) into {plan.directory}",
@@ -127,3 +137,9 @@ def main() -> None:
     summary = summarise_dataset(plan.directory)
     binary.print_table(summary_table(summary))
     print(f"dataset: {plan.directory}; picture: {plan.directory / 'summary.png'}")
+
+
+def _setup(probes: Sequence[str]) -> dict[str, Any]:
+    """What was asked beside the policy's own queries."""
+    asked: dict[str, Any] = {"probes": list(probes)} if probes else {}
+    return {**asked, "expert_labels": True} if _EXPERT_LABELS.value else asked

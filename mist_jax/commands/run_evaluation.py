@@ -123,6 +123,7 @@ def main() -> None:
         coefficient=arm_flags.COEFFICIENT.value if learnt.pushes else 0.0,
         rotation_coefficient=arm_flags.ROTATION_COEFFICIENT.value if learnt.pushes else 0.0,
         brake=arm_flags.BRAKE.value if causal else 0.0,
+        halt=arm_flags.HALT.value if causal else 0.0,
         release=release.queries,
         hold=release.hold,
         steering_vectors=learnt.directions_digest,

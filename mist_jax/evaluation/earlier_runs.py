@@ -20,6 +20,7 @@ _SAME_DOSE = (
     "coefficient",
     "rotation_coefficient",
     "brake",
+    "halt",
     "release",
     "hold",
 )

@@ -46,7 +46,8 @@ class RunSetup:
         intent: of the causal bank's, what is wanted at an alarm; `push`: the form of its map.
         coefficient: size of a wanted change in metres commanded over a chunk, for x, y and z.
         rotation_coefficient: the same in radians, for roll, pitch and yaw.
-        brake: share of the policy's own motion against a wanted change that is taken away too.
+        brake: share of the policy's own motion against a wanted change that is taken away too;
+            `halt` that of its motion across it.
         release: alarms in a row after which a push lets go until they are over; 0 never.
         hold: share of its threshold that a motion's risk must fall to for its alarm to end.
         method: which of the steering vectors push.
@@ -77,6 +78,7 @@ class RunSetup:
     coefficient: float = 0.0
     rotation_coefficient: float = 0.0
     brake: float = 0.0
+    halt: float = 0.0
     release: int = 0
     hold: float = 1.0
     steering_vectors: str = ""

@@ -20,7 +20,8 @@ from mist_jax.simulator.environment.perturbation import PerturbationSpec
 class CollectionPlan:
     """What is to be collected: `info` describes the dataset, the rest which episodes.
 
-    `initial_states` are those of each task, by task id.
+    `initial_states` are those of each task, by task id. With `label` the expert says at every query
+    what it would do there.
     """
 
     directory: Path
@@ -32,11 +33,12 @@ class CollectionPlan:
     acting: Acting = "policy"
     perturbation: PerturbationSpec | None = None
     video: VideoChoice = "none"
+    label: bool = False
 
     def spec(self, key: EpisodeKey) -> EpisodeSpec:
         """The order for one episode; videos need every step's picture, whatever is kept."""
         images = self.info.images if self.video == "none" else "step"
-        return EpisodeSpec(key, self.acting, self.perturbation, images)
+        return EpisodeSpec(key, self.acting, self.perturbation, images, self.label)
 
 
 @dataclass

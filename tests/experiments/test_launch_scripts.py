@@ -92,7 +92,7 @@ def test_a_step_s_flags_are_flags_of_its_binary(commands):
 
 def test_a_registered_run_types_nothing_that_is_registered(commands):
     fixed = {"batch_size", "render", "env", "initial_states", "n_episodes", "intent", "coefficient"}
-    fixed |= {"brake", "release", "hold", "push", "risk_threshold", "rotation_coefficient"}
+    fixed |= {"brake", "halt", "release", "hold", "push", "risk_threshold", "rotation_coefficient"}
     for _, flags in commands[1]:
         names = {flag.removeprefix("--").split("=")[0] for flag in flags}
         assert "preregistration" not in names or not names & fixed
@@ -112,7 +112,8 @@ def test_the_quick_start_trains_shortly_and_detectors_that_there_are(commands):
 
 CHOSEN = {
     "SUITE": "object", "NAME": "braked", "HEAD": "head", "BANK": "bank", "BRAKE": "0.5",
-    "RELEASE": "3", "HOLD": "0.5", "GATE": "", "COEFFICIENT": "0.05", "TUNING": "tuning:4",
+    "HALT": "0.25", "RELEASE": "3", "HOLD": "0.5", "GATE": "", "COEFFICIENT": "0.05",
+    "TUNING": "tuning:4",
     "STUDY_FLAGS": "--save_video=all --video_initial_states=7000",
 }  # fmt: skip
 
@@ -126,7 +127,8 @@ def test_the_choice_of_a_steering_study_is_tuned_and_its_study_types_none_of_it(
     tuned, planned, first, whole = (given(command[2:]) for command in asked)
     assert tuned["model_name"] == "mist-nano-object"
     assert tuned["env"] == "libero_object_cluttered"
-    assert (tuned["brake"], tuned["release"], tuned["hold"]) == ("0.5", "3", "0.5")
+    assert (tuned["brake"], tuned["halt"]) == ("0.5", "0.25")
+    assert (tuned["release"], tuned["hold"]) == ("3", "0.5")
     assert (tuned["coefficient"], tuned["n_episodes"]) == ("0.05", "4")
     assert "risk_threshold" not in tuned
     assert planned["tuning"] == tuned["output_dir"] == "runs/steering-study/braked-tuning"

@@ -24,8 +24,8 @@ def row(*values: float) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-def wanted(change, own, share=1.0):
-    intent = Braked.of(Given.of(change[None]), OWN, share)
+def wanted(change, own, share=1.0, halt=0.0):
+    intent = Braked.of(Given.of(change[None]), OWN, share, halt)
     nothing = jnp.zeros((1, M))
     return np.asarray(intent.wanted(jnp.asarray(own)[None], nothing, nothing))[0]
 
@@ -56,6 +56,30 @@ def test_no_share_is_the_intent_within_and_half_takes_half_away():
     np.testing.assert_allclose(wanted(change, own, 0.0), change)
     np.testing.assert_allclose(wanted(change, own, 0.5), [0, 0, 0.5, 0, 0, 0, 0], atol=1e-6)
     np.testing.assert_allclose(wanted(change, own, 1.0), [0, 0, 0.8, 0, 0, 0, 0], atol=1e-6)
+
+
+@given(ACTION, ACTION)
+@settings(deadline=None, max_examples=50)
+def test_halted_and_braked_only_the_push_is_left_and_what_goes_its_way(change, own):
+    after = own + wanted(change, own, 1.0, 1.0)
+    for block in (slice(0, 3), slice(3, 6)):
+        push = change[block].astype(np.float64)
+        norm = np.linalg.norm(push)
+        if norm > 1e-3:
+            way = push / norm
+            expected = push + max(0.0, own[block] @ way) * way
+            np.testing.assert_allclose(after[block], expected, atol=1e-4)
+    assert after[6] == pytest.approx(own[6] + change[6])
+
+
+def test_where_nothing_is_wanted_of_rotation_it_is_not_halted():
+    change, own = row(0, 0, 0.2, 0, 0, 0, 0), row(0.3, -0.2, 0.1, 0.5, 0.4, -0.3, -1)
+    np.testing.assert_allclose(
+        wanted(change, own, 0.0, 1.0), [-0.3, 0.2, 0.2, 0, 0, 0, 0], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        wanted(change, own, 0.0, 0.5), [-0.15, 0.1, 0.2, 0, 0, 0, 0], atol=1e-6
+    )
 
 
 def test_where_no_gate_is_open_nothing_is_wanted_and_nothing_braked():

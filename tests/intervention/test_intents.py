@@ -11,6 +11,7 @@ from mist_jax.axes import ACTION_DIMENSIONS, SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.given import Given
+from mist_jax.intervention.intent.upward import Upward
 
 SIZE = np.array([1, 2, 3, 0.1, 0.2, 0.3, 0], np.float32)
 NOTHING = jnp.zeros((1, 4))
@@ -57,3 +58,11 @@ def test_a_given_change_is_wanted_whatever_the_activations_say():
 def test_malformed_intents_are_refused_in_one_line(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_upward_wants_z_alone_of_every_example_whatever_is_open():
+    opened, risk = jnp.zeros((3, 1)), jnp.zeros((3, len(SIGNED_MOTIONS)))
+    found = np.asarray(Upward.of(0.25).wanted(jnp.zeros((3, 4)), opened, risk))
+    np.testing.assert_array_equal(found, np.tile([0, 0, 0.25, 0, 0, 0, 0], (3, 1)))
+    with pytest.raises(UserError, match="size"):
+        Upward.of(np.inf)

@@ -31,7 +31,7 @@ STEERING_VECTORS = flags.DEFINE_string(
 INTENT = flags.DEFINE_string(
     "intent",
     "against_motion",
-    "What is wanted at an alarm: against_motion, or another of the causal bank's intents.",
+    "What is wanted at an alarm: against_motion, upward, or another of the causal bank's intents.",
 )
 PUSH = flags.DEFINE_enum(
     "push",
@@ -59,6 +59,14 @@ BRAKE = flags.DEFINE_float(
     0.0,
     "Share of the policy's own motion against the wanted change that is taken away as well: with 1 "
     "an approach is stopped, then pushed off.",
+    0.0,
+    1.0,
+)
+HALT = flags.DEFINE_float(
+    "halt",
+    0.0,
+    "Share of the policy's own motion across the wanted change that is taken away as well: with "
+    "--brake=1 and 1 here the arm does only what is wanted.",
     0.0,
     1.0,
 )
@@ -147,6 +155,7 @@ def run_numbers(
         alarm_threshold=np.asarray(threshold, np.float32),
         size=to_units(*lengths, chunk),
         brake=BRAKE.value if learnt.causal is not None else 0.0,
+        halt=HALT.value if learnt.causal is not None else 0.0,
         release=release(learnt),
         causal=learnt.causal,
         intent=INTENT.value,

@@ -21,7 +21,7 @@ PREREGISTRATION = flags.DEFINE_string(
 
 # Flags that are called as what a run's setup keeps of them.
 _OF_THE_SETUP = (
-    *("coefficient", "rotation_coefficient", "brake", "release", "hold"),
+    *("coefficient", "rotation_coefficient", "brake", "halt", "release", "hold"),
     *("intent", "push", "method"),
     *("equivalence_margin", "min_force", "camera_res", "render", "batch_size"),
 )

@@ -77,6 +77,7 @@ def _push(name: str, causal: CausalBank, numbers: RunNumbers, batch: int) -> Cau
         spec.intent or numbers.intent,
         size=numbers.size,
         brake=numbers.brake if spec.waits else 0.0,
+        halt=numbers.halt if spec.waits else 0.0,
         gate=None if spec.waits else AlwaysOpen(),
         noise=np.zeros((batch, *causal.table.shape[2:]), np.float32) if spec.noise else None,
     )

@@ -24,7 +24,8 @@ class RunNumbers:
         alarm_threshold: float32 [M], the risk above which a signed motion alarms; inf never.
         size: float32 [A], the change that an alarm of a dimension asks for, in executed action
             units per control step.
-        brake: share of the policy's own motion against the change that is taken away as well.
+        brake: share of the policy's own motion against the change that is taken away as well;
+            `halt` that of its motion across it.
         release: when a push that alarms opened lets go.
         causal: the bank that pushes are made of.
         intent: of its intents, the one that says what to want.
@@ -40,6 +41,7 @@ class RunNumbers:
     )
     size: np.ndarray = field(default_factory=lambda: np.zeros(len(ACTION_DIMENSIONS), np.float32))
     brake: float = 0.0
+    halt: float = 0.0
     release: Release = NEVER
     causal: "CausalBank | None" = None
     intent: str = "against_motion"

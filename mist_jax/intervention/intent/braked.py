@@ -46,24 +46,31 @@ class OwnMotion:
 
 @struct.dataclass
 class Braked(ActionIntent):
-    """w + share * max(0, -(own . u)) u with u = w / |w|, of translation and of rotation apart.
+    """w + share * max(0, -(own . u)) u - halt * (own - (own . u) u), with u = w / |w|.
 
-    w is what `base` wants and `own` the policy's motion: with share 1 the approach is stopped
-    first, and then comes the push off; without it a push off only slows the approach.
+    Of translation and of rotation apart; one in which nothing is wanted goes on. w is what `base`
+    wants and `own` the policy's motion: with share 1 the approach is stopped first, and then comes
+    the push off; with halt 1 as well nothing but the push off is left.
     """
 
     base: ActionIntent
     own: OwnMotion
     share: Float[Array, ""]
+    halt: Float[Array, ""]
 
     @classmethod
-    def of(cls, base: ActionIntent, own: OwnMotion, share: ArrayLike) -> Self:
-        """From an intent, the policy's own motion, and a share.
+    def of(
+        cls, base: ActionIntent, own: OwnMotion, share: ArrayLike, halt: ArrayLike = 0.0
+    ) -> Self:
+        """From an intent, the policy's own motion, and the shares of it that are taken away.
+
+        `share` is of what goes against the intent, `halt` of what goes across it.
 
         Raises:
-            UserError: the share is not finite.
+            UserError: a share is not finite.
         """
-        return cls(base, own, finite("the share that is taken away", share, ()))
+        shares = [finite("a share that is taken away", one, ()) for one in (share, halt)]
+        return cls(base, own, *shares)
 
     @property
     def examples(self) -> int | None:
@@ -84,6 +91,8 @@ class Braked(ActionIntent):
             way = base[:, block]
             norm = jnp.linalg.norm(way, axis=-1, keepdims=True)
             unit = jnp.where(norm > 0, way / jnp.where(norm > 0, norm, 1), 0.0)
-            approach = jnp.maximum(-(own[:, block] * unit).sum(-1, keepdims=True), 0.0)
-            result = result.at[:, block].add(self.share * approach * unit)
+            along = (own[:, block] * unit).sum(-1, keepdims=True)
+            across = jnp.where(norm > 0, own[:, block] - along * unit, 0.0)
+            away = self.share * jnp.maximum(-along, 0.0) * unit - self.halt * across
+            result = result.at[:, block].add(away)
         return result

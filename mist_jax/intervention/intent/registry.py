@@ -10,6 +10,8 @@ from mist_jax.intervention.intent.braked import Braked
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.intent.sampled_value import SampledValue
+from mist_jax.intervention.intent.toward_expert import TowardExpert
+from mist_jax.intervention.intent.upward import Upward
 
 INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
     {
@@ -19,5 +21,7 @@ INTENTS: Mapping[str, type[ActionIntent]] = MappingProxyType(
         "action_value": ActionValue,
         "sampled_value": SampledValue,
         "braked": Braked,
+        "upward": Upward,
+        "toward_expert": TowardExpert,
     }
 )

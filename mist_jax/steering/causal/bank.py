@@ -28,6 +28,8 @@ from mist_jax.intervention.intent.braked import Braked, OwnMotion
 from mist_jax.intervention.intent.given import Given
 from mist_jax.intervention.intent.intent import ActionIntent
 from mist_jax.intervention.intent.sampled_value import SAMPLES, SampledValue
+from mist_jax.intervention.intent.toward_expert import TowardExpert
+from mist_jax.intervention.intent.upward import Upward
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.site import DEFAULT_SITE
 from mist_jax.policy.policy import Policy
@@ -36,7 +38,7 @@ from mist_jax.steering.causal.effects import Effects
 
 Form = Literal["table", "linear", "exact"]
 FORMS: tuple[Form, ...] = get_args(Form)
-AGAINST_MOTION, GIVEN = "against_motion", "given"  # intents that need no fit
+AGAINST_MOTION, UPWARD, GIVEN = "against_motion", "upward", "given"  # that need no fit
 SAMPLED = "sampled"  # of drawn changes the best one, by the value of actions
 _A = len(ACTION_DIMENSIONS)
 
@@ -151,8 +153,8 @@ class CausalBank:
     def intent(self, name: str, batch: int, size: ArrayLike | None = None) -> ActionIntent:
         """An intent by name; `size` [A], in units, is how far those go that do not say themselves.
 
-        Along the normal its first number counts; the value of actions has its own candidates, and
-        `sampled` those that are drawn for each query (until then they are zero).
+        Along the normal, upward and toward the expert its first number counts; the value of actions
+        has its own candidates, `sampled` those that are drawn for each query (until then zero).
 
         Raises:
             UserError: the bank has no such intent.
@@ -160,18 +162,20 @@ class CausalBank:
         sizes = np.zeros(_A, np.float32) if size is None else np.asarray(size, np.float32)
         if name == AGAINST_MOTION:
             return AgainstMotion.of(sizes)
+        if name == UPWARD:
+            return Upward.of(sizes[0])
         if name == GIVEN:
             return Given.of(np.zeros((batch, _A), np.float32))
         if name == SAMPLED:
             return SampledValue.of(self.action_value(), np.zeros((batch, SAMPLES, _A)))
         if name not in self.intents:
-            known = ", ".join((AGAINST_MOTION, GIVEN, *self.intents))
+            known = ", ".join((AGAINST_MOTION, UPWARD, GIVEN, *self.intents))
             raise UserError(
                 f"the causal bank has no intent {name!r}; it has {known}; others are learnt from "
                 "harmful contacts in --data_dir and from --branches"
             )
         found = self.intents[name]
-        if isinstance(found, AlongNormal) and size is not None:
+        if isinstance(found, AlongNormal | TowardExpert) and size is not None:
             return replace(found, size=jnp.asarray(sizes[0]))
         return found
 
@@ -189,9 +193,10 @@ class CausalBank:
             )
         return found
 
-    def braked(self, intent: ActionIntent, share: ArrayLike) -> Braked:
-        """The intent, with a share of the policy's own motion against it taken away as well."""
-        return Braked.of(intent, OwnMotion.of(self.projection, self.own[1:], self.own[0]), share)
+    def braked(self, intent: ActionIntent, share: ArrayLike, halt: ArrayLike = 0.0) -> Braked:
+        """The intent, with shares of the policy's own motion against and across it taken away."""
+        own = OwnMotion.of(self.projection, self.own[1:], self.own[0])
+        return Braked.of(intent, own, share, halt)
 
     def operator(
         self,
@@ -201,6 +206,7 @@ class CausalBank:
         *,
         size: ArrayLike | None = None,
         brake: float = 0.0,
+        halt: float = 0.0,
         gate: Gate | None = None,
         transform: ArrayLike | None = None,
         applied: ArrayLike = 1.0,
@@ -216,6 +222,7 @@ class CausalBank:
             intent: by name, or itself.
             size: [A], units a control step (`mist_jax.action_units`).
             brake: share of the policy's own motion against the intent that is taken away too.
+            halt: the same of its motion across it.
             gate: default a threshold of +inf for each signed motion, listening one to one.
             transform: [B, A, A], default zero: every example is left alone.
             applied: [B] or one for all.
@@ -232,7 +239,7 @@ class CausalBank:
         wants = self.intent(intent, batch, size) if isinstance(intent, str) else intent
         return CausalPush.of(
             chosen if noise is None else NoiseMap.of(chosen, noise),
-            self.braked(wants, brake) if brake else wants,
+            self.braked(wants, brake, halt) if brake or halt else wants,
             np.zeros((batch, _A, _A)) if transform is None else transform,
             np.arange(made.layers) == made.layer,
             applied=applied,

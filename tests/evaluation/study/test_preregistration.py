@@ -74,6 +74,7 @@ CHANGES = {
     "push": "exact",
     "rotation_coefficient": 0.1,
     "brake": 1.0,
+    "halt": 1.0,
     "release": 3,
     "hold": 0.5,
     "equivalence_margin": 0.1,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mist_jax.counterfactual.fitting.search import Search
-from mist_jax.episodes.dataset_info import DatasetInfo, Site
+from mist_jax.episodes.dataset_info import DatasetInfo, Site, load_info
+from mist_jax.episodes.reader import read_episodes
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
 from mist_jax.intervention.features import Projection
@@ -63,7 +64,8 @@ def test_branches_give_a_value_of_actions_and_its_placebo(folders, tmp_path):
     made, report = fit_intents(bank(), (plain,), branches, SEARCH)
     assert {"action_value", "permuted"} <= set(made.intents)
     assert made.metadata.branches_hash
-    assert set(report) == {"chosen", "held out"}
+    assert set(report) == {"chosen", "held out", "toward_expert"}
+    assert "--expert_labels" in report["toward_expert"]["absent"]
     save_causal_bank(tmp_path, made)
     again = restore_causal_bank(tmp_path)
     features = jnp.asarray(oracle.table.features)
@@ -79,6 +81,31 @@ def test_without_contacts_and_branches_the_report_says_what_is_missing(folders):
     made, report = fit_intents(bank(), (folders[0],))
     assert made.intents == {}
     assert "harmful contact" in report["along_normal"]["absent"]
+
+
+def test_episodes_that_say_what_the_expert_would_do_teach_its_correction(folders, tmp_path):
+    plain, branches, _ = folders
+    rng, info = np.random.default_rng(0), load_info(plain)
+    turn = rng.normal(size=(WIDTH, 3)) / WIDTH
+    with EpisodeWriter(tmp_path / "labelled", info) as writer:
+        for number, one in enumerate(read_episodes(branches)):
+            told = one.queries.activations["llm.resid"][
+                :, info.sites["llm.resid"].layers.index(LAYER)
+            ]
+            own = [one.steps.action[step : step + 8].mean(axis=0) for step in one.queries.step]
+            asked = np.repeat(np.stack(own)[:, None], 8, axis=1)
+            asked[..., :3] += (told @ turn)[:, None]
+            key = dataclasses.replace(one.key, arm="none", initial_state=number)
+            queries = dataclasses.replace(one.queries, expert=asked.astype(np.float32))
+            writer.append(dataclasses.replace(one, key=key, queries=queries))
+    made, report = fit_intents(bank(), (tmp_path / "labelled",))
+    found = report["toward_expert"]
+    assert found["explained on held-out scenes"] > 0.8
+    save_causal_bank(tmp_path, made)
+    again = restore_causal_bank(tmp_path).intent("toward_expert", 2, np.full(7, 0.01, np.float32))
+    features = jnp.asarray(rng.normal(size=(2, 2 * WIDTH)))
+    wanted = np.asarray(again.wanted(features, jnp.ones((2, 1)), jnp.ones((2, 14))))
+    np.testing.assert_allclose(np.linalg.norm(wanted, axis=1), 0.01, rtol=1e-3)
 
 
 def test_another_models_branches_are_refused(folders):
