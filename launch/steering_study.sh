@@ -12,14 +12,14 @@
 #   RUN=runs/steering-study                   folder of all results
 #   HEAD=RUN/SUITE-risk    the risk head      BANK=RUN/SUITE-bank    the pushes, and what to want
 #   NAME=SUITE             of this choice: RUN/NAME-tuning, RUN/NAME-plan, RUN/NAME-study
-#   INTENT=against_motion  what is wanted     PUSH=linear            the form of the pushes
-#   COEFFICIENT=0.1        metres a chunk     ROTATION=0             radians a chunk
+#   INTENT=toward_expert   what is wanted     PUSH=linear            the form of the pushes
+#   COEFFICIENT=0.3        metres a chunk     ROTATION=0             radians a chunk
 #   BRAKE=0                share of the own motion against it that is taken away as well
 #   GATE=0.1               risk from which a motion alarms; empty: as the head was calibrated
 #   HALT=0                 share of the own motion across it that is taken away as well
 #   RELEASE=0 HOLD=1       alarms in a row after which a push lets go (0: never), and the share of
 #                          GATE that risk must fall to for an alarm to end
-#   TUNING=1200-1209       tuning scenes of each task, which neither head nor bank has met: a range,
+#   TUNING=1220-1224       tuning scenes of each task, which neither head nor bank has met: a range,
 #                          or as many of the pool as tuning:20 says
 #   ARMS=none,action_edit,placebo,flipped,mist              on tuning scenes
 #   STUDY_ARMS=none,action_edit,placebo,flipped,mist        registered for the study scenes
@@ -47,12 +47,12 @@ HEAD=${HEAD:-$RUN/$SUITE-risk} BANK=${BANK:-$RUN/$SUITE-bank}
 ARMS=${ARMS:-none,action_edit,placebo,flipped,mist}
 STUDY_ARMS=${STUDY_ARMS:-none,action_edit,placebo,flipped,mist}
 PLAN=$RUN/$NAME-plan
-CHOICE=(--intent="${INTENT:-against_motion}" --push="${PUSH:-linear}"
-  --coefficient="${COEFFICIENT:-0.1}" --rotation_coefficient="${ROTATION:-0}"
+CHOICE=(--intent="${INTENT:-toward_expert}" --push="${PUSH:-linear}"
+  --coefficient="${COEFFICIENT:-0.3}" --rotation_coefficient="${ROTATION:-0}"
   --brake="${BRAKE:-0}" --halt="${HALT:-0}" --release="${RELEASE:-0}" --hold="${HOLD:-1}")
 GATE=${GATE-0.1}
 if [[ $GATE ]]; then CHOICE+=(--risk_threshold="$GATE"); fi
-TUNING=${TUNING:-1200-1209}
+TUNING=${TUNING:-1220-1224}
 if [[ $TUNING =~ ^([0-9]+)-([0-9]+)$ ]]; then
   SCENES=$((BASH_REMATCH[2] - BASH_REMATCH[1] + 1))
 elif [[ $TUNING =~ ^tuning:([0-9]+)$ ]]; then

@@ -20,7 +20,7 @@ STUDY = (
     *["collect_failure_data"] * 4,
     *["train_risk_predictor", "train_risk_predictor", "analyze"] * 2,
 )
-LEARNT = JOB[:2]
+LEARNT = (JOB[0], *JOB[:2])
 SCRIPTS = {
     "quickstart.sh": JOB,
     "risk_study.sh": STUDY,
