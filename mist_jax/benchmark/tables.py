@@ -62,6 +62,15 @@ def roofline_line(roofline: Roofline) -> str:
     return f"roofline: a product of {roofline.side}^3 in {products}; {copied}"
 
 
+def row_line(timing: Timing) -> str:
+    """One row in words, as soon as it is measured."""
+    device = "" if timing.device_ms is None else f", {timing.device_ms:.4g} ms on the device"
+    return (
+        f"batch {timing.batch}, devices {timing.layout}, steering {timing.steering}: "
+        f"{timing.median_ms:.4g} ms from host to host{device}, compiled in {timing.compile_s:.3g} s"
+    )
+
+
 def over_none(timing: Timing, timings: Sequence[Timing]) -> float | None:
     """Its milliseconds over those of the same query without steering; None where none was timed.
 

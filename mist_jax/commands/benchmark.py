@@ -3,7 +3,8 @@
 python -m experiments.benchmark --preset=openvla-oft-7b --batch_sizes=1,8 --steering=none,on
 
 Every row stands beside what a large product and a copy reach in the same run, and its largest
-operations are named. On two GPUs: --devices=1,2 --parallel=tensor,data.
+operations are named. On two GPUs: --devices=1,2 --parallel=tensor,data. Each row is told as soon as
+it is measured, and kept in benchmark.partial.json until all are.
 """
 
 import dataclasses
@@ -48,6 +49,7 @@ _REPEATS = flags.DEFINE_integer("repeats", 20, "Queries timed per line of the ta
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where benchmark.json and benchmark.png go; optional."
 )
+_FILE, _PARTIAL = "benchmark.json", "benchmark.partial.json"
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
     from mist_jax.benchmark.figure import timing_figure
     from mist_jax.benchmark.random_weights import random_parameters
     from mist_jax.benchmark.roofline import measure_roofline
-    from mist_jax.benchmark.tables import operations_table, roofline_line, timing_table
+    from mist_jax.benchmark.tables import operations_table, roofline_line, row_line, timing_table
     from mist_jax.benchmark.timing import Timing, measure
     from mist_jax.checkpoint import code_version
     from mist_jax.disk import replace_file
@@ -80,8 +82,30 @@ def main() -> None:
         DeviceLayout.of(devices[:count], parallel) for count in counts for parallel in parallels
     )
     roofline = measure_roofline(devices[0], dtype)
+    form = ", unrolled" if _UNROLLED.value else ""
+    what = f"{_PRESET.value}, {dtype}{form}, {devices[0].device_kind}"
     timings: list[Timing] = []
     failed: list[str] = []
+    folder = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
+
+    def keep(name: str) -> Path | None:
+        """Writes what was measured so far."""
+        if folder is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {
+            "what": what,
+            "jax": jax.__version__,
+            "command": binary.command_line(),
+            "code_version": code_version(),
+            "roofline": dataclasses.asdict(roofline),
+            "timings": [dataclasses.asdict(timing) for timing in timings],
+            "failed": failed,
+        }
+        path = folder / name
+        replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
+        return path
+
     rows = len(layouts) * len(batch_sizes) * len(modes)
     with progress_bar("benchmarking", rows, "case") as bar:
         for layout in layouts:
@@ -101,32 +125,22 @@ def main() -> None:
                     failed.append(
                         f"batch {batch}, devices {layout.name}, steering {mode}: out of memory"
                     )
+                    bar.note(failed[-1])
                 else:
                     timings.append(timing)
+                    bar.note(row_line(timing))
+                keep(_PARTIAL)
                 bar.advance()
             del parameters  # the next layout's take their place
-    form = ", unrolled" if _UNROLLED.value else ""
-    what = f"{_PRESET.value}, {dtype}{form}, {devices[0].device_kind}"
     binary.print_table(timing_table(what, timings))
     print(roofline_line(roofline))
     for timing in timings:
         if timing.operations:
             binary.print_table(operations_table(timing))
     print("\n".join(failed), end="\n" if failed else "")
-    if _OUTPUT_DIR.value:
-        folder = Path(_OUTPUT_DIR.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = {
-            "what": what,
-            "jax": jax.__version__,
-            "command": binary.command_line(),
-            "code_version": code_version(),
-            "roofline": dataclasses.asdict(roofline),
-            "timings": [dataclasses.asdict(timing) for timing in timings],
-            "failed": failed,
-        }
-        path = folder / "benchmark.json"
-        replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
+    if folder is not None:
+        path = keep(_FILE)
+        (folder / _PARTIAL).unlink()
         [picture] = save_figures(folder, {"benchmark": timing_figure(what, timings)})
         print(f"kept: {path}; picture: {picture}")
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,24 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     assert "mist-nano, float32, cpu" in done.stdout
     assert "largest operations: batch 2, devices 2 tensor, steering on" in done.stdout
     assert "queries/s" in done.stdout
+    assert "batch 2, devices 1, steering none: " in done.stdout + done.stderr
+    assert not (tmp_path / "benchmark.partial.json").exists()
+
+
+def test_what_was_measured_is_kept_when_it_is_stopped(tmp_path):
+    partial = tmp_path / "benchmark.partial.json"
+    command = [sys.executable, "-m", "experiments.benchmark", "--batch_sizes=1,2,4,8"]
+    flags = ["--steering=none,on", "--repeats=2", f"--output_dir={tmp_path}"]
+    with subprocess.Popen(
+        [*command, *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        until = time.monotonic() + 240
+        while not partial.exists() and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        running.terminate()
+    kept = json.loads(partial.read_text())
+    assert 1 <= len(kept["timings"]) < 8
+    assert not (tmp_path / "benchmark.json").exists()
 
 
 @pytest.mark.parametrize(
