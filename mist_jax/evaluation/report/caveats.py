@@ -59,6 +59,15 @@ def _study(summary: Mapping[str, Any]) -> list[str]:
         f"Registered before ({study['digest']}, {study['written'][:10]}): the endpoints, in their "
         "order. Every other comparison is exploratory."
     ]
+    for one in study["endpoints"]:
+        rest = one["elsewhere"]
+        if rest and one["verdict"] == "better" and rest["p"] >= study["level"]:
+            found.append(
+                f"Endpoint {one['words']} rests on task {rest['task_id']} "
+                f"({rest['instruction']}): without it {rest['won']} pairs are won and "
+                f"{rest['lost']} lost (exact p = {rest['p']:.2g}). It is shown for these scenes, "
+                "not for tasks in general."
+            )
     crashed = sum(one["crashed"] for one in study["endpoints"])
     if crashed:
         found.append("A pair of the endpoints that a crash took counts as lost by the arm.")

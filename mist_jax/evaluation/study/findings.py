@@ -20,6 +20,20 @@ Finding = Literal["better", "not better", "cannot be judged", "no worse", "not s
 
 
 @dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """What is left of an endpoint without the task in which the arm won most.
+
+    A study of scenes may be one of a single task; this says whether it is.
+    """
+
+    task_id: int
+    instruction: str
+    won: int
+    lost: int
+    p: float
+
+
+@dataclasses.dataclass(frozen=True)
 class EndpointFinding:
     """What is known of one endpoint.
 
@@ -32,6 +46,8 @@ class EndpointFinding:
         won: pairs in which the arm alone has the better outcome; `lost` likewise.
         difference: of the rates, arm minus control.
         p: exact, of this claim alone; `p_gatekept` with those before it.
+        elsewhere: the same without the task that it owes most to; None of a claim that an arm is no
+            worse, or with one task.
     """
 
     endpoint: Endpoint
@@ -46,6 +62,7 @@ class EndpointFinding:
     difference: Estimate
     p: float
     p_gatekept: float
+    elsewhere: Elsewhere | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,4 +133,21 @@ def _judged(
         difference=difference(metric, whole),
         p=p,
         p_gatekept=p,
+        elsewhere=_elsewhere(endpoint, couples, gaps),
+    )
+
+
+def _elsewhere(endpoint: Endpoint, couples: Sequence[Pair], gaps: np.ndarray) -> Elsewhere | None:
+    """`gaps` [N] of the pairs, positive where the arm is better."""
+    tasks = np.asarray([one.task_id for one, _ in couples], int)
+    if endpoint.margin is not None or len(np.unique(tasks)) < 2:
+        return None
+    most = max(np.unique(tasks), key=lambda task: gaps[tasks == task].sum())
+    rest = np.flatnonzero(tasks != most)
+    return Elsewhere(
+        task_id=int(most),
+        instruction=couples[int(np.argmax(tasks == most))][0].instruction,
+        won=int((gaps[rest] > 0).sum()),
+        lost=int((gaps[rest] < 0).sum()),
+        p=claim_p(endpoint, gaps[rest], scenes([couples[row][0] for row in rest])),
     )

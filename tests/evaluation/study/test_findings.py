@@ -54,6 +54,20 @@ def test_a_study_in_which_all_is_shown_says_so_with_exact_p_values():
     assert [one.p_gatekept for one in found.endpoints] == gatekept([a.p, b.p, c.p])
 
 
+def test_an_endpoint_tells_what_is_left_without_the_task_that_it_owes_most_to():
+    """Of `none`, 30 episodes of task 0 and 10 of task 1 hit something, of `mist` 10 of task 0."""
+    study = registered()
+    found = find(results_of(study, {"none": 40, "placebo": 36, "mist": 10}, {}), study)
+    rest = found.endpoints[0].elsewhere
+    assert rest is not None
+    assert (rest.task_id, rest.won, rest.lost) == (0, 10, 0)
+    assert rest.p == pytest.approx(mcnemar([[0, 10], [0, 0]], exact=True).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    assert found.endpoints[2].elsewhere is None
+    single = registered(tasks=1, states=40)
+    alone = find(results_of(single, {"none": 30}, {}), single)
+    assert alone.endpoints[0].elsewhere is None
+
+
 def test_an_endpoint_after_one_that_is_not_shown_cannot_be_judged():
     study = registered()
     found = find(results_of(study, {"none": 40, "placebo": 12, "mist": 10}, {}), study)

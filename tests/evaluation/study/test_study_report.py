@@ -48,6 +48,17 @@ def test_all_but_the_endpoints_is_exploratory_and_corrected_within_its_metric():
     assert any("Every other comparison is exploratory" in line for line in summary["caveats"])
 
 
+@pytest.mark.parametrize(("none", "one_task"), [(40, False), (32, True)])
+def test_a_study_that_one_task_carries_says_so(none, one_task):
+    """Without task 0, `none` hits something in 10 or in 2 episodes more than `mist`."""
+    found = summarise(results_of(STUDY, {**SHOWN, "none": none, "placebo": none}, {}))["caveats"]
+    said = [line for line in found if "rests on task 0" in line]
+    assert bool(said) == one_task
+    if said:
+        assert "without it 2 pairs are won and 0 lost (exact p = 0.5)" in said[0]
+        assert "not for tasks in general" in said[0]
+
+
 def test_half_a_study_says_nothing_of_its_endpoints():
     half = [one for one in results_of(STUDY, SHOWN, {}) if one.task_id < 2]
     summary = summarise(half)
