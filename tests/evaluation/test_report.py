@@ -370,6 +370,18 @@ def test_the_report_is_about_mist_else_about_the_arm_that_is_compared_most():
     assert of("none") is None
 
 
+def test_a_shown_harm_is_red_and_called_worse_and_a_shown_gain_green(tmp_path):
+    swapped = [dataclasses.replace(r, arm={"none": "mist", "mist": "none"}[r.arm]) for r in won(12)]
+    for name, results in (("gain", won(12)), ("harm", swapped)):
+        (tmp_path / name).mkdir()
+        write_report(tmp_path / name, results)
+    gain, harm = ((tmp_path / name / "report.html").read_text() for name in ("gain", "harm"))
+    assert '<td class="num shown"' in gain
+    assert '<td class="num worse"' not in gain
+    assert '<td class="num shown"' not in harm
+    assert harm.count('<td class="num worse"') == harm.count("<small>worse</small>") == 3
+
+
 def test_pairs_that_are_shown_alternate_between_won_and_lost_ones():
     """Scenes 0 to 3 are won, 4 and 5 lost, 6 is lost on contacts alone, 7 ends alike."""
     none = [result("none", state=s, contacts=HIT if s < 4 else ()) for s in range(6)]
