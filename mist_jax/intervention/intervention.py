@@ -48,10 +48,7 @@ class Intervention:
     @classmethod
     def of(cls, risk_head: RiskReader | None, *operators: Operator, memory: Any = None) -> Self:
         """With every array's dtype made definite: a weakly typed one would retrace the forward."""
-        return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)),
-            cls(risk_head, operators, memory),
-        )
+        return jax.tree.map(_definite, cls(risk_head, operators, memory))
 
     @property
     def steers(self) -> bool:
@@ -176,6 +173,13 @@ class Intervention:
             memory = reader.no_memory(len(so_far.risk))
         risk, memory = reader.forecast(so_far.reading, so_far.proprio, memory)
         return risk.astype(jnp.float32), memory
+
+
+def _definite(leaf: Any) -> Any:
+    """An array whose dtype is its own; one that is so already is not touched, as most are."""
+    if isinstance(leaf, jax.Array) and not leaf.weak_type:
+        return leaf
+    return jnp.asarray(leaf, jnp.result_type(leaf))
 
 
 NO_INTERVENTION = Intervention(None)

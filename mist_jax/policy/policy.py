@@ -1,5 +1,6 @@
 """A policy in use: LIBERO observations and instructions in, actions, activations and risk out."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -292,8 +293,7 @@ class Policy:
             return None
         if memory is None:
             return risk_head.no_memory(batch)
-        wanted = jax.eval_shape(lambda: risk_head.no_memory(batch))
-        if _shapes(memory) != _shapes(wanted):
+        if _shapes(memory) != _memory_shapes(_Abstract.of(risk_head), batch):
             raise UserError(
                 f"the memory is of another risk head or batch than this of {batch}: give the last "
                 "prediction's, or None at an episode's first query"
@@ -322,6 +322,30 @@ class Policy:
         return self.sites[name]
 
 
-def _shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+_Shapes = tuple[Any, tuple[tuple[int, ...], ...]]
+
+
+def _shapes(tree: Any) -> _Shapes:
     leaves, structure = jax.tree.flatten(tree)
-    return structure, [np.shape(leaf) for leaf in leaves]
+    return structure, tuple(np.shape(leaf) for leaf in leaves)
+
+
+@dataclass(frozen=True)
+class _Abstract:
+    """A pytree's structure, shapes and dtypes: all that its own shapes can depend on."""
+
+    structure: Any
+    leaves: tuple[tuple[tuple[int, ...], Any], ...]
+
+    @classmethod
+    def of(cls, tree: Any) -> "_Abstract":
+        leaves, structure = jax.tree.flatten(tree)
+        return cls(structure, tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=64)
+def _memory_shapes(reader: _Abstract, batch: int) -> _Shapes:
+    """Of what a reader remembers before a first query; traced once, and not at every query."""
+    leaves = [jax.ShapeDtypeStruct(*leaf) for leaf in reader.leaves]
+    head: RiskReader = jax.tree.unflatten(reader.structure, leaves)
+    return _shapes(jax.eval_shape(lambda one: one.no_memory(batch), head))
