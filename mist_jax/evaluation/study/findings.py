@@ -149,5 +149,5 @@ def _elsewhere(endpoint: Endpoint, couples: Sequence[Pair], gaps: np.ndarray) ->
         instruction=couples[int(np.argmax(tasks == most))][0].instruction,
         won=int((gaps[rest] > 0).sum()),
         lost=int((gaps[rest] < 0).sum()),
-        p=claim_p(endpoint, gaps[rest], scenes([couples[row][0] for row in rest])),
+        p=claim_p(endpoint, gaps[rest], scenes([couples[row][0] for row in rest.tolist()])),
     )
