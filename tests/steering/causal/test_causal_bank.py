@@ -16,6 +16,7 @@ from mist_jax.intervention.features import Projection
 from mist_jax.intervention.gate import AlwaysOpen, ThresholdGate
 from mist_jax.intervention.intent.against_motion import AgainstMotion
 from mist_jax.intervention.intent.along_normal import AlongNormal
+from mist_jax.intervention.intent.upward import Upward
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata
 from mist_jax.steering.causal.checkpoint import restore_causal_bank, save_causal_bank
@@ -166,11 +167,14 @@ def test_intents_by_name_take_the_size_they_are_given():
     normal = BANK.intent("along_normal", 2, size)
     assert isinstance(normal, AlongNormal)
     assert float(normal.size) == pytest.approx(0.2)
+    up = BANK.intent("upward", 2, size)
+    assert isinstance(up, Upward)
+    assert float(up.size) == pytest.approx(0.2)
     own = BANK.intent("along_normal", 2)
     assert isinstance(own, AlongNormal)
     assert float(own.size) == pytest.approx(0.1)
     with pytest.raises(
-        UserError, match="no intent 'action_value'; it has against_motion, given, a"
+        UserError, match="no intent 'action_value'; it has against_motion, upward, given, a"
     ):
         BANK.intent("action_value", 2)
 
