@@ -7,10 +7,10 @@ from flax import struct
 from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
-from mist_jax.errors import UserError
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.finite import finite
 from mist_jax.intervention.intent.intent import ActionIntent
+from mist_jax.intervention.intent.readout import readout
 
 XYZ = 3
 
@@ -36,12 +36,7 @@ class AlongNormal(ActionIntent):
         Raises:
             UserError: another shape, or a value that is not finite.
         """
-        turn, start = finite("weights", weights, ("k", "3")), finite("bias", bias, ("3",))
-        if turn.shape != (len(projection.scale), XYZ) or start.shape != (XYZ,):
-            raise UserError(
-                f"a normal needs weights [{len(projection.scale)}, 3] and bias [3], not "
-                f"{turn.shape} and {start.shape}"
-            )
+        turn, start = readout("a normal", projection, weights, bias, XYZ)
         return cls(projection, turn, start, finite("the size of the change", size, ()))
 
     def normal(self, features: Float[Array, "B features"]) -> Float[Array, "B 3"]:

@@ -7,10 +7,10 @@ from flax import struct
 from jaxtyping import ArrayLike
 
 from mist_jax.axes import ACTION_DIMENSIONS, Array, Float
-from mist_jax.errors import UserError
 from mist_jax.intervention.features import Projection
 from mist_jax.intervention.finite import finite
 from mist_jax.intervention.intent.intent import ActionIntent
+from mist_jax.intervention.intent.readout import readout
 
 BLOCKS = (slice(0, 3), slice(3, 6))  # translation and rotation; the gripper goes on
 
@@ -30,14 +30,8 @@ class OwnMotion:
         Raises:
             UserError: another shape, or a value that is not finite.
         """
-        turn, start = finite("weights", weights, ("k", "A")), finite("bias", bias, ("A",))
-        wanted = (len(projection.scale), len(ACTION_DIMENSIONS))
-        if turn.shape != wanted or start.shape != wanted[1:]:
-            raise UserError(
-                f"a motion needs weights {list(wanted)} and bias [{wanted[1]}], not {turn.shape} "
-                f"and {start.shape}"
-            )
-        return cls(projection, turn, start)
+        numbers = len(ACTION_DIMENSIONS)
+        return cls(projection, *readout("a motion", projection, weights, bias, numbers))
 
     def __call__(self, features: Float[Array, "B features"]) -> Float[Array, "B A"]:
         """Of each example, in executed units a control step."""
