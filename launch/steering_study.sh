@@ -15,8 +15,8 @@
 #   INTENT=toward_expert   what is wanted     PUSH=linear            the form of the pushes
 #   COEFFICIENT=0.3        metres a chunk     ROTATION=0             radians a chunk
 #   BRAKE=0                share of the own motion against it that is taken away as well
-#   GATE=0.1               risk from which a motion alarms; empty: as the head was calibrated
 #   HALT=0                 share of the own motion across it that is taken away as well
+#   GATE=0.1               risk from which a motion alarms; empty: as the head was calibrated
 #   RELEASE=0 HOLD=1       alarms in a row after which a push lets go (0: never), and the share of
 #                          GATE that risk must fall to for an alarm to end
 #   TUNING=1220-1224       tuning scenes of each task, which neither head nor bank has met: a range,
