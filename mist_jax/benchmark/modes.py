@@ -39,7 +39,7 @@ def intervention_of(
     read = {name: model.sites[name].width for name in names or (place,)}
     head = RiskHead.initial(
         jax.random.key(0), sites=read, layer=layers // 3, layers=layers // 3 + 1, members=_MEMBERS
-    )
+    ).pin()
     if steering == "read":
         return Intervention.of(head, memory=head.no_memory(batch))
     if steering == "off":
@@ -66,4 +66,5 @@ def _causal_push(model: PolicyModel, place: str, batch: int) -> CausalPush:
         np.eye(layers)[min(layers // 3 + 1, layers - 1)],
         gate=ThresholdGate.of(np.where(np.arange(MOTIONS) % 2, 2.0, -1.0), np.eye(MOTIONS), batch),
         site=place,
+        pin=True,
     )

@@ -13,6 +13,7 @@ from jax.profiler import ProfileData
 
 _DEVICE = "/device:"
 _OPERATION = "hlo_op"
+_GRAPH = "command_buffer"  # a CUDA graph: its kernels are told apart by their own names alone
 # `%fusion.3 = (bf16[8,64]{1,0}, s8[4]{0}) fusion(...), metadata={op_name="jit(f)/dot_general" ...}`
 _LINE = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = \(?([a-z0-9]+\[[\d,]*\])", re.MULTILINE)
 _WRITTEN = re.compile(r'op_name="([^"]*)"')
@@ -74,7 +75,8 @@ def names_of(program: str) -> dict[str, str]:
         end = program.find("\n", found.end())
         written = _WRITTEN.search(program, found.end(), end if end >= 0 else len(program))
         name = written[1].rpartition("/")[2] if written else ""
-        names[found[1]] = f"{name or _NUMBER.sub('', found[1])} {found[2]}"
+        told = f"{name or _NUMBER.sub('', found[1])} {found[2]}"
+        names[found[1]] = names[found[1].replace(".", "_")] = told  # a kernel's name has no dots
     return names
 
 
@@ -120,6 +122,8 @@ def _spans(line: Any, *, named: bool) -> list[_Span]:
         told = next((value for key, value in event.stats if key == _OPERATION), None)
         if told is not None or not named:
             name = str(told or event.name)
+            if name.startswith(_GRAPH):
+                name = event.name
             spans.append(_Span(event.start_ns, event.start_ns + event.duration_ns, name))
     return sorted(spans, key=lambda span: (span.begin, -span.end))
 

@@ -10,6 +10,7 @@ import numpy as np
 from mist_jax.axes import SIGNED_MOTIONS
 from mist_jax.errors import UserError
 from mist_jax.evaluation.run_setup import digest
+from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.policy.policy import Policy
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
@@ -78,6 +79,7 @@ def load_learnt_parts(
         for site in head.sites:
             _check_site(site, policy, f"the risk head in {risk}")
         head_digest, trained_on = digest(head), metadata.role_of.keys()
+        head = head.pin() if isinstance(head, RiskHead) else head
         threshold, horizon, share = metadata.alarm_threshold, metadata.horizon, metadata.share
     pushes, pushes_digest = None, ""
     if causal is not None:

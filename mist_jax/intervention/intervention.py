@@ -9,7 +9,7 @@ the gates of later ones in the same pass.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,19 @@ from mist_jax.intervention.reader import RiskReader
 
 Stacks = Mapping[str, Float[Array, "B L D"]]
 NO_STACKS: Stacks = MappingProxyType({})
+
+
+class Known(NamedTuple):
+    """What is known of a layer before anything runs: True, False, or None: arrays will say.
+
+    Where the answer is known, the device need not be asked, for which it would have to stop.
+    """
+
+    reads: bool | None  # or forecasts
+    acts: tuple[bool | None, ...] | None  # each operator; None: of none is anything known
+
+
+UNKNOWN = Known(None, None)
 
 
 @struct.dataclass
@@ -82,6 +95,12 @@ class Intervention:
         """Whether any operator may act there; where none does, `edit` need not be called."""
         return any(operator.site == place for operator in self.operators)
 
+    def known_at(self, layer: int) -> Known:
+        """What is static about a layer of the language model."""
+        pinned = (getattr(self.risk_head, "pinned", None), *(one.pinned for one in self.operators))
+        reads, *acts = (None if layers is None else layer in layers for layers in pinned)
+        return Known(reads, tuple(acts))
+
     def edit(
         self,
         place: str,
@@ -90,6 +109,7 @@ class Intervention:
         risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
         present: Bool[Array, "B T"] | None = None,
+        known: Known = UNKNOWN,
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B"] | float, Float[Array, "B A"] | None]:
         """A place's activations after its operators, by how much they moved, and what was wanted.
 
@@ -97,13 +117,27 @@ class Intervention:
         nobody reads; the others are not acted on, and count for nothing. The last output is None
         where no operator of this place thinks of actions.
         """
-        pairs = zip(self.operators, parts, strict=True)
-        here = [(operator, part) for operator, part in pairs if operator.site == place]
-        return (
-            edit_activations(hidden, here, risk, token_role, present)
-            if here
-            else (hidden, 0.0, None)
-        )
+        told = known.acts or (None,) * len(self.operators)
+        triples = zip(self.operators, parts, told, strict=True)
+        here = [triple for triple in triples if triple[0].site == place]
+        if not here:
+            return hidden, 0.0, None
+
+        def edited(triples: Sequence[tuple[Operator, Any, bool | None]]) -> tuple:
+            pairs = [(operator, part) for operator, part, _ in triples]
+            sure = [acts is True for *_, acts in triples]
+            return edit_activations(hidden, pairs, risk, token_role, present, sure)
+
+        acting = [triple for triple in here if triple[2] is not False]
+        if len(acting) == len(here):
+            return edited(acting)
+        # What is left out leaves an output of the same shape all the same.
+        shapes = jax.eval_shape(lambda: edited(here))
+        _, moved, nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        if not acting:
+            return hidden, moved, nothing
+        x, moved, wanted = edited(acting)
+        return x, moved, nothing if wanted is None else wanted
 
     def read(
         self,
@@ -111,27 +145,32 @@ class Intervention:
         layer: Int[Array, ""],
         activation: Callable[[], Float[Array, "B D"]],
         so_far: ReadSoFar,
+        known: Known = UNKNOWN,
     ) -> ReadSoFar:
         """What the reader makes of one layer of a site; not even pooled where it needs none."""
         reader = self.risk_head
-        if reader is None or site not in reader.sites:
+        if reader is None or site not in reader.sites or known.reads is False:
             return so_far
-        reading = jax.lax.cond(
+        reading = _where(
             reader.reads(site, layer),
             lambda: reader.absorb(so_far.reading, site, layer, activation()),
             lambda: so_far.reading,
+            both=known.reads,
         )
         return dataclasses.replace(so_far, reading=reading)
 
-    def forecast(self, layer: Int[Array, ""], so_far: ReadSoFar) -> ReadSoFar:
+    def forecast(
+        self, layer: Int[Array, ""], so_far: ReadSoFar, known: Known = UNKNOWN
+    ) -> ReadSoFar:
         """The risk from here on: at the end of the reader's own layer, of what it has read."""
         reader = self.risk_head
-        if reader is None:
+        if reader is None or known.reads is False:
             return so_far
-        risk, memory = jax.lax.cond(
+        risk, memory = _where(
             layer == reader.layer,
             lambda: self._forecast(so_far),
             lambda: (so_far.risk, so_far.memory),
+            both=known.reads,
         )
         return dataclasses.replace(so_far, risk=risk, memory=memory)
 
@@ -173,6 +212,15 @@ class Intervention:
             memory = reader.no_memory(len(so_far.risk))
         risk, memory = reader.forecast(so_far.reading, so_far.proprio, memory)
         return risk.astype(jnp.float32), memory
+
+
+def _where(
+    chosen: Bool[Array, ""], yes: Callable[[], Any], no: Callable[[], Any], *, both: bool | None
+) -> Any:
+    """One of two pytrees. `both` computes either, so that the device goes on without an answer."""
+    if both:
+        return jax.tree.map(lambda one, other: jnp.where(chosen, one, other), yes(), no())
+    return jax.lax.cond(chosen, yes, no)
 
 
 def _definite(leaf: Any) -> Any:

@@ -1,5 +1,6 @@
 """What may change activations inside the compiled forward, and the one function that does."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -29,10 +30,13 @@ class Operator(Protocol):
     """A pytree of arrays whose shapes never change; `Steering` is one.
 
     `site` is static: the steerable place it acts at, such as `llm.resid`. `tokens` follows
-    `TOKEN_ROLES`: which kinds of token it acts on.
+    `TOKEN_ROLES`: which kinds of token it acts on. `pinned` is static too: the only layers at which
+    it may ever act. A forward that is compiled layer by layer does without it at all others, and
+    calls `edit` at these whatever `active` says. None: any, as `active` says.
     """
 
     site: str
+    pinned: tuple[int, ...] | None = None
     tokens: Float[Array, "R"]
     gate: Gate
 
@@ -77,20 +81,25 @@ def edit_activations(
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
     present: Bool[Array, "B T"] | None = None,
+    sure: Sequence[bool] | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
     """One place of one layer after its operators (each with its layer's part), in order.
 
     The only function that changes activations. The second output is the norm of the change, as a
     fraction of the norm of what was there, averaged over the tokens acted on; no gradient flows
     through it. The third is the sum of what the operators wanted; None where none thinks of
-    actions. A layer at which no operator is active costs nothing. Tokens that are not `present`
-    (all are, where None is given) are not acted on.
+    actions. A layer at which no operator is active costs nothing, nor does one that is not beside
+    one that is. Tokens that are not `present` (all are, where None is given) are not acted on.
+    Operators that are `sure` are not asked whether they are active.
     """
+    told = sure or [False] * len(operators)
+    asked = zip(operators, told, strict=True)
+    active = [known or operator.active(part) for (operator, part), known in asked]
 
     def edited() -> tuple[Array, Array, Array | None]:
-        return _edited(hidden, operators, risk, token_role, present)
+        acting = [True] if len(operators) == 1 else active  # a single one was asked already
+        return _edited(hidden, operators, acting, risk, token_role, present)
 
-    active = [operator.active(part) for operator, part in operators]
     if any(one is True for one in active):
         return edited()
     shapes = jax.eval_shape(edited)
@@ -105,6 +114,7 @@ def edit_activations(
 def _edited(
     hidden: Float[Array, "B T D"],
     operators: Sequence[tuple[Operator, Any]],
+    acting: Sequence[Bool[Array, ""] | bool],
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
     present: Bool[Array, "B T"] | None = None,
@@ -113,14 +123,13 @@ def _edited(
     full = hidden.astype(jnp.float32)
     x, active = full, jnp.zeros(hidden.shape[:2], bool)
     wanted = []
-    for operator, part in operators:
-        gate = operator.gate
-        made = operator.edit(x, part, gate.opened(risk), gate.alarmed(risk), risk, token_role)
+    for (operator, part), acts in zip(operators, acting, strict=True):
+        made = _made(operator, part, acts, x, risk, token_role)
         chosen = chosen_tokens(token_role, operator.tokens)
-        acting = made.acts[:, None] & chosen
-        acting = acting if present is None else acting & present
-        x = _keep_bits(acting[..., None], jnp.where(chosen[..., None], made.x, x), x)
-        active |= acting
+        there = made.acts[:, None] & chosen
+        there = there if present is None else there & present
+        x = _keep_bits(there[..., None], jnp.where(chosen[..., None], made.x, x), x)
+        active |= there
         wanted += [] if made.wanted is None else [made.wanted]
     before, after = jax.lax.stop_gradient((full, x))
     moved = jnp.where(active, jnp.linalg.norm(after - before, axis=-1), 0.0)
@@ -128,6 +137,30 @@ def _edited(
     amount = moved.sum(-1) / jnp.maximum(scale.sum(-1), 1e-6)
     kept = _keep_bits(active[..., None], x.astype(hidden.dtype), hidden)
     return kept, amount, sum(wanted[1:], wanted[0]) if wanted else None
+
+
+def _made(
+    operator: Operator,
+    part: Any,
+    acts: Bool[Array, ""] | bool,
+    x: Float[Array, "B T D"],
+    risk: Float[Array, "B M"],
+    token_role: Float[Array, "B T R"],
+) -> Edited:
+    """What one operator makes of the activations; where `acts` is false, nothing."""
+
+    def edit() -> Edited:
+        gate = operator.gate
+        return operator.edit(x, part, gate.opened(risk), gate.alarmed(risk), risk, token_role)
+
+    if acts is True:
+        return edit()
+
+    def leave() -> Edited:
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(edit))
+        return dataclasses.replace(zeros, x=x)
+
+    return jax.lax.cond(jnp.asarray(acts), edit, leave)
 
 
 @jax.custom_jvp

@@ -14,6 +14,10 @@ class RiskReader(Protocol):
     begin: a reader of such sites alone forecasts then. One that reads a site after them forecasts
     at the end, too late for any gate.
 
+    A reader may have a static field `pinned`: the only layers at which it ever reads or forecasts.
+    A forward that is compiled layer by layer then asks nothing at run time, and is traced anew for
+    a reader of other layers.
+
     A *reading* is what was gathered so far in this forward, a *memory* what is kept for the same
     episode's next query; both are pytrees of float32 arrays with the batch first, whose row b
     depends on example b alone.

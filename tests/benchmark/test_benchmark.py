@@ -161,6 +161,17 @@ def test_a_profile_counts_no_time_twice_and_no_other_thread():
     assert told["while.1"] == pytest.approx((0.5, 1.0, 1 / 6))
 
 
+def test_kernels_of_a_cuda_graph_are_told_apart():
+    graph = (("hlo_op", "command_buffer_1"),)
+    events = Event("dot_fusion_3", 0, 3e6, graph), Event("gemm_128x64", 3e6, 1e6, graph)
+    data: Any = Named("", ())
+    data.planes = (Named("/device:GPU:0", (Named("Stream #1", events=events),)),)
+    program = '%dot_fusion.3 = bf16[4,8]{1,0} fusion(%a), metadata={op_name="f/dot_general"}'
+    found = read_profile(data, 1, names_of(program))
+    assert isinstance(found, Profile)
+    assert [one.name for one in found.operations] == ["dot_general bf16[4,8]", "gemm_128x64"]
+
+
 def test_rows_are_compared_with_the_plain_query_and_with_one_device():
     def row(batch, layout, steering, ms):
         return Timing(batch, layout, steering, 1.0, False, ms, ms, None, None, None, 1.0)

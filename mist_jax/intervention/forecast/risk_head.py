@@ -4,6 +4,7 @@ A plain pytree of arrays, so that it enters the policy's compiled forward as an 
 replaced, retrained or switched off without retracing. Layers and calibration are data too.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -49,6 +50,7 @@ class RiskHead:
     proprio: int = struct.field(pytree_node=False, default=0)  # numbers of it that are read
     kind: str = struct.field(pytree_node=False, default="perceptron")
     remembers: bool = struct.field(pytree_node=False, default=False)
+    pinned: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)
 
     @classmethod
     def initial(
@@ -111,6 +113,12 @@ class RiskHead:
     def switched_off(self) -> Self:
         """This head, reading nothing."""
         return jax.tree.map(jnp.zeros_like, self).replace(layer=jnp.asarray(-1, jnp.int32))
+
+    def pin(self) -> Self:
+        """This head with its layers static: see `RiskReader`."""
+        read = np.asarray(self.gain)[..., : sum(self.widths)]
+        layers = {*np.flatnonzero(read.any((0, 2))).tolist(), int(self.layer)} - {-1}
+        return dataclasses.replace(self, pinned=tuple(sorted(layers)))
 
     def start(self, batch: int) -> dict[str, Array]:
         """Zeros [B, E, D] for each site."""

@@ -2,7 +2,6 @@
 
 from typing import Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -39,6 +38,7 @@ class CausalPush(Operator):
     tokens: Float[Array, "R"]
     reads: tuple[str, ...] = struct.field(pytree_node=False, default=(ACTION_TOKENS,))
     site: str = struct.field(pytree_node=False, default=DEFAULT_SITE)
+    pinned: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)
 
     @classmethod
     def of(
@@ -53,6 +53,7 @@ class CausalPush(Operator):
         tokens: tuple[str, ...] | None = None,
         reads: tuple[str, ...] = (ACTION_TOKENS,),
         site: str = DEFAULT_SITE,
+        pin: bool = False,
     ) -> Self:
         """From a map, an intent, `transform` [B, A, A], `on` [L] and `applied` [B] or one for all.
 
@@ -66,12 +67,15 @@ class CausalPush(Operator):
             tokens: roles of the tokens pushed; default the site's.
             reads: roles of the tokens whose mean intent and map look at, in this order.
             site: where it reads and acts.
+            pin: makes the layers that are on static: a forward compiled layer by layer asks nothing
+                at run time, and is traced anew for other layers.
 
         Raises:
             UserError: a shape does not fit, a value is not finite, or a token role is unknown.
         """
         turns = finite("transform", transform, ("batch", *["action dimensions"] * 2))
         layers = finite("the layers pushed", on, ("layers",))
+        pinned = tuple(np.flatnonzero(np.asarray(on)).tolist()) if pin else None
         batch, dims = len(turns), len(ACTION_DIMENSIONS)
         if turns.shape[1:] != (dims, dims):
             raise UserError(f"transform must be [batch, {dims}, {dims}], not {turns.shape}")
@@ -97,6 +101,7 @@ class CausalPush(Operator):
             tokens=role_mask(tokens or (role,)),
             reads=tuple(reads),
             site=place,
+            pinned=pinned,
         )
 
     @property
@@ -121,18 +126,10 @@ class CausalPush(Operator):
         risk: Float[Array, "B M"],
         token_role: Float[Array, "B T R"],
     ) -> Edited:
-        """Adds the push for what is wanted; other layers, beside other operators, cost nothing."""
-
-        def act() -> Edited:
-            features = pooled_roles(x, token_role, self.reads)
-            intended = self.intent.wanted(features, opened, risk) * opened.max(-1, keepdims=True)
-            wanted = jnp.einsum("bac,bc->ba", self.transform, intended) * part
-            push = self.action_map.push(features, wanted) * self.applied[:, None, None]
-            added = spread(push, chosen_tokens(token_role, self.tokens))
-            return Edited(x + added, (push != 0).any((-2, -1)), wanted)
-
-        def leave() -> Edited:
-            batch, dims = self.transform.shape[:2]
-            return Edited(x, jnp.zeros(batch, bool), jnp.zeros((batch, dims), jnp.float32))
-
-        return jax.lax.cond(self.active(part), act, leave)
+        """Adds the push for what is wanted."""
+        features = pooled_roles(x, token_role, self.reads)
+        intended = self.intent.wanted(features, opened, risk) * opened.max(-1, keepdims=True)
+        wanted = jnp.einsum("bac,bc->ba", self.transform, intended) * part
+        push = self.action_map.push(features, wanted) * self.applied[:, None, None]
+        added = spread(push, chosen_tokens(token_role, self.tokens))
+        return Edited(x + added, (push != 0).any((-2, -1)), wanted)

@@ -8,13 +8,19 @@ unrolled it therefore computes queries, output projection and MLP for these rows
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax.numpy as jnp
 from flax import nnx, struct
 
 from mist_jax.axes import Array, Float, Int
-from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention, ReadSoFar
+from mist_jax.intervention.intervention import (
+    NO_INTERVENTION,
+    UNKNOWN,
+    Intervention,
+    Known,
+    ReadSoFar,
+)
 from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
@@ -91,7 +97,12 @@ class LanguageModel(nnx.Module):
             begun = intervention.begin(jnp.zeros((len(embeddings), 0)))
 
         def act(
-            block: DecoderBlock, hidden: Array, so_far: ReadSoFar, parts: tuple, only_actions: bool
+            block: DecoderBlock,
+            hidden: Array,
+            so_far: ReadSoFar,
+            parts: tuple,
+            known: Known,
+            only_actions: bool,
         ) -> tuple[dict[str, Array], Array, Array | None]:
             """One block and its operators: values by place, how far moved, what was wanted."""
             rows = actions_of if only_actions else every_row
@@ -103,7 +114,9 @@ class LanguageModel(nnx.Module):
                 if not intervention.acts_at(place):
                     return x
                 laid = lay_actions(x, layout) if only_actions else x
-                made = intervention.edit(place, laid, parts, so_far.risk, layout.role, present)
+                made = intervention.edit(
+                    place, laid, parts, so_far.risk, layout.role, present, known
+                )
                 moved += made[1]
                 if made[2] is not None:
                     wanted = made[2] if wanted is None else wanted + made[2]
@@ -117,7 +130,7 @@ class LanguageModel(nnx.Module):
             return values, moved, wanted
 
         def look(
-            layer: Array, so_far: ReadSoFar, actions: Values, every: Values
+            layer: Array, so_far: ReadSoFar, known: Known, actions: Values, every: Values
         ) -> tuple[ReadSoFar, dict[str, Array]]:
             """What is read and tapped of a layer's action tokens, and of every token."""
 
@@ -136,35 +149,48 @@ class LanguageModel(nnx.Module):
                 return tokens if pool == "tokens" else tokens.mean(axis=1)
 
             for site in read:
-                so_far = intervention.read(site, layer, partial(pooled, site, "mean"), so_far)
-            so_far = intervention.forecast(layer, so_far)
+                read_now = partial(pooled, site, "mean")
+                so_far = intervention.read(site, layer, read_now, so_far, known)
+            so_far = intervention.forecast(layer, so_far, known)
             return so_far, {site: pooled(site, watch.pool) for site in tapped}
 
-        def body(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
+        def body(
+            known: Known, block: DecoderBlock, carry: tuple, scanned: tuple
+        ) -> tuple[tuple, tuple]:
             (hidden, so_far), (layer, parts) = carry, scanned
-            values, *acted = act(block, hidden, so_far, parts, only_actions=False)
+            values, *acted = act(block, hidden, so_far, parts, known, only_actions=False)
             so_far, seen = look(
-                layer, so_far, lambda place: actions_of(values[place]), values.__getitem__
+                layer, so_far, known, lambda place: actions_of(values[place]), values.__getitem__
             )
             return (values["llm.resid"], so_far), (seen, *acted)
 
-        def last(block: DecoderBlock, carry: tuple, scanned: tuple) -> tuple[tuple, tuple]:
+        def last(
+            known: Known, block: DecoderBlock, carry: tuple, scanned: tuple
+        ) -> tuple[tuple, tuple]:
             (hidden, so_far), (layer, parts) = carry, scanned
-            values, *acted = act(block, hidden, so_far, parts, only_actions=True)
+            values, *acted = act(block, hidden, so_far, parts, known, only_actions=True)
 
             def every(place: str) -> Array:  # only where something asks for other tokens
-                return act(block, hidden, begun_here, parts, only_actions=False)[0][place]
+                return act(block, hidden, begun_here, parts, known, only_actions=False)[0][place]
 
             begun_here = so_far
-            so_far, seen = look(layer, so_far, values.__getitem__, every)
+            so_far, seen = look(layer, so_far, known, values.__getitem__, every)
             return (values["llm.resid"], so_far), (seen, *acted)
+
+        @lru_cache
+        def alike(known: Known) -> Callable[..., tuple[tuple, tuple]]:
+            return partial(body, known)  # blocks of which the same is known share a trace
+
+        def own(index: int) -> Callable[..., tuple[tuple, tuple]]:
+            known = intervention.known_at(index)
+            return partial(last, known) if index == config.layers - 1 else alike(known)
 
         (hidden, final), (seen, amount, wanted) = run_blocks(
             self.blocks,
-            body,
+            partial(body, UNKNOWN),
             (embeddings, begun),
             (jnp.arange(config.layers), intervention.layered()),
-            last,
+            own,
         )
         if hidden.shape[1] == embeddings.shape[1]:
             hidden = actions_of(hidden)

@@ -247,6 +247,7 @@ class CausalBank:
             tokens=made.tokens,
             reads=made.reads,
             site=made.site,
+            pin=True,
         )
 
 

@@ -1,7 +1,7 @@
 """The few layers every part of the policy is made of.
 
 Parameters may carry leading `stack` axes: a stack of blocks is one module whose arrays have the
-block axis first, run by `scan_blocks`.
+block axis first, run by `run_blocks`.
 """
 
 from collections.abc import Callable
@@ -130,14 +130,14 @@ def run_blocks(
     body: Callable[..., tuple[Any, Any]],
     carry: Any,
     inputs: Any = None,
-    last: Callable[..., tuple[Any, Any]] | None = None,
+    own: Callable[[int], Callable[..., tuple[Any, Any]]] | None = None,
 ) -> tuple[Any, Any]:
     """Run `body(block, carry, input)` over the blocks of a module, and stack its second outputs.
 
     Where every parameter is one array [L, ...] the blocks are scanned: one body is compiled, and
     each turn copies its block's weights out of the stack. Where any parameter is a tuple of L
-    arrays the loop is unrolled, which copies nothing; the body is traced once all the same, and
-    `last` takes its place at the last block.
+    arrays the loop is unrolled, which copies nothing; `own` then may give each block a body of its
+    own, and blocks that it gives the same one share its trace.
     """
     graph, parameters = nnx.split(blocks)
 
@@ -150,14 +150,12 @@ def run_blocks(
     count = _apart(parameters)
     if count is None:
         return jax.lax.scan(partial(step, body), carry, (parameters, inputs))
-    traced_once, collected = jax.jit(partial(step, body)), []
-    for index in range(count):
+    bodies = [body if own is None else own(index) for index in range(count)]
+    traced, collected = {one: jax.jit(partial(step, one)) for one in bodies}, []
+    for index, one in enumerate(bodies):
         each = partial(jax.tree.map, lambda leaf, index=index: leaf[index])
         scanned = each(parameters, is_leaf=_is_tuple), each(inputs)
-        if index == count - 1 and last is not None:
-            carry, seen = step(last, carry, scanned)
-        else:
-            carry, seen = traced_once(carry, scanned)
+        carry, seen = traced[one](carry, scanned)
         # As a scan's carry: else XLA may skip a rounding to bfloat16 in one program alone.
         carry = jax.lax.optimization_barrier(carry)
         collected.append(seen)
