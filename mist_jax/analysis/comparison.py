@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -121,5 +122,10 @@ def _relative(apart: float, length: float) -> float:
     return apart / length if length else float("inf")
 
 
-def _flat(policy: Policy) -> dict[str, np.ndarray]:
-    return traverse_util.flatten_dict(policy.parameters, sep="/")  # type: ignore[return-value]
+def _flat(policy: Policy) -> dict[str, Any]:
+    """By path; the layers of an unrolled policy's matrix are one stack again."""
+    flat: Any = traverse_util.flatten_dict(policy.parameters, sep="/")
+    return {
+        path: np.stack(jax.device_get(leaf)) if isinstance(leaf, tuple) else leaf
+        for path, leaf in flat.items()
+    }

@@ -12,7 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.policy import Policy
 from mist_jax.record.observation import CAMERAS, Observation
-from tests.helpers.tiny import TINY, tiny_parameters, tiny_policy
+from tests.helpers.tiny import TINY, TINY_MODEL, tiny_parameters, tiny_policy
 
 COUNT = 8
 
@@ -63,6 +63,17 @@ def test_parameters_that_were_scaled_turned_or_left_are_told_apart():
     grown = found.pop("vision/projector/fc1/bias")
     assert (grown.relative, grown.cosine) == (float("inf"), 0)
     assert {one.relative for one in found.values()} == {0.0}
+
+
+def test_unrolled_policies_are_compared_stack_by_stack():
+    stored = tiny_parameters()
+    twice = jax.tree.map(lambda leaf: 2 * leaf, stored)
+    pair = (tiny_policy(parameters=TINY_MODEL.lay_out(each)) for each in (stored, twice))
+    found = {one.path: one for one in compare_parameters(*pair)}
+    joined = found["language/blocks/qkv_proj/kernel"]
+    assert joined.shape == (TINY.layers, TINY.width, 3, TINY.width)
+    assert joined.relative == pytest.approx(1.0)
+    assert joined.cosine == pytest.approx(1.0)
 
 
 def test_policies_of_other_shapes_are_refused():
