@@ -1,8 +1,8 @@
 """The one place that compiles the policy.
 
 Static, so that changing them retraces: the model, the tapped sites, the pooling, and within an
-intervention which reader and operators there are and at which sites. Everything a user sweeps
-(steering, thresholds, risk heads, inputs) is data.
+intervention which reader and operators there are, at which sites, and the layers of those that are
+pinned. Everything a user sweeps (steering, thresholds, risk heads, inputs) is data.
 """
 
 import dataclasses
