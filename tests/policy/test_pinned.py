@@ -1,8 +1,10 @@
 """What is pinned to its layers asks nothing at run time in an unrolled forward, and acts alike."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -109,6 +111,6 @@ def test_a_gate_that_stays_shut_keeps_every_bit(unrolled):
 def test_a_heads_layers_are_those_it_has_a_gain_at_and_its_own():
     head = RiskHead.initial(jax.random.key(0), sites=SITES, layer=READ, layers=4, proprio=3)
     assert head.pin().pinned == (READ,)  # proprio's gain lies in row 0, and is no layer's
-    mixing = head.replace(gain=head.gain.at[:, 2, 0].set(0.5))
+    mixing = dataclasses.replace(head, gain=jnp.asarray(head.gain).at[:, 2, 0].set(0.5))
     assert mixing.pin().pinned == (READ, 2)
     assert head.switched_off().pin().pinned == ()
