@@ -33,6 +33,6 @@ def model_of(
     """
     values = dict(described)
     name = values.pop("name", DEFAULT_ARCHITECTURE)
-    if name not in architectures:
+    if not isinstance(name, str) or name not in architectures:
         raise UserError(f"unknown architecture {name!r}; there are {', '.join(architectures)}")
     return architectures[name].from_dict(values)

@@ -15,7 +15,7 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
-from mist_jax.policy.architectures import ARCHITECTURES, PRESETS
+from mist_jax.policy.architectures import ARCHITECTURES, PRESETS, model_of
 from mist_jax.policy.checkpoint import CONFIG, STATISTICS, TOKENIZER, read_card, save_policy
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
 from tests.extending.examples.policy import SITE, Perceptron
@@ -135,3 +135,9 @@ def test_a_policy_introduces_itself_in_a_line():
     assert "float32" in shown
     assert "llm.resid" in shown
     assert "action_head" in shown
+
+
+@pytest.mark.parametrize("name", [[], {}, 1, None, "another"])
+def test_an_architecture_that_is_no_known_name_is_refused_in_one_line(name):
+    with pytest.raises(UserError, match="unknown architecture"):
+        model_of({"name": name})
