@@ -42,18 +42,19 @@ def compare_parameters(first: Policy, second: Policy) -> tuple[ParameterDifferen
         raise UserError(f"{first.identity} and {second.identity} do not both have {odd}")
     found = []
     for path in sorted(one):
-        a, b = one[path], other[path]
+        a, b = _whole(one[path]), _whole(other[path])
         if a.shape != b.shape:
             raise UserError(
                 f"{path} is {a.shape} in {first.identity} and {b.shape} in {second.identity}"
             )
+        shape = a.shape
         a, b = (np.asarray(leaf, np.float64).ravel() for leaf in jax.device_get((a, b)))
         apart, length, product = np.linalg.norm(b - a), np.linalg.norm(a), np.linalg.norm(b)
         product *= length
         found.append(
             ParameterDifference(
                 path=path,
-                shape=one[path].shape,
+                shape=shape,
                 relative=_relative(float(apart), float(length)),
                 cosine=float(a @ b / product) if product else 0.0,
             )
@@ -123,9 +124,9 @@ def _relative(apart: float, length: float) -> float:
 
 
 def _flat(policy: Policy) -> dict[str, Any]:
-    """By path; the layers of an unrolled policy's matrix are one stack again."""
-    flat: Any = traverse_util.flatten_dict(policy.parameters, sep="/")
-    return {
-        path: np.stack(jax.device_get(leaf)) if isinstance(leaf, tuple) else leaf
-        for path, leaf in flat.items()
-    }
+    return traverse_util.flatten_dict(policy.parameters, sep="/")  # type: ignore[return-value]
+
+
+def _whole(leaf: Any) -> Any:
+    """A parameter as one array; the layers of an unrolled policy's matrix are a stack again."""
+    return np.stack(jax.device_get(leaf)) if isinstance(leaf, tuple) else leaf

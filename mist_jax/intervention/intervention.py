@@ -122,22 +122,9 @@ class Intervention:
         here = [triple for triple in triples if triple[0].site == place]
         if not here:
             return hidden, 0.0, None
-
-        def edited(triples: Sequence[tuple[Operator, Any, bool | None]]) -> tuple:
-            pairs = [(operator, part) for operator, part, _ in triples]
-            sure = [acts is True for *_, acts in triples]
-            return edit_activations(hidden, pairs, risk, token_role, present, sure)
-
-        acting = [triple for triple in here if triple[2] is not False]
-        if len(acting) == len(here):
-            return edited(acting)
-        # What is left out leaves an output of the same shape all the same.
-        shapes = jax.eval_shape(lambda: edited(here))
-        _, moved, nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        if not acting:
-            return hidden, moved, nothing
-        x, moved, wanted = edited(acting)
-        return x, moved, nothing if wanted is None else wanted
+        pairs = [(operator, part) for operator, part, _ in here]
+        acts = [acts for *_, acts in here]
+        return edit_activations(hidden, pairs, risk, token_role, present, acts)
 
     def read(
         self,

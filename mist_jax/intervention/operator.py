@@ -1,7 +1,7 @@
 """What may change activations inside the compiled forward, and the one function that does."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -81,7 +81,7 @@ def edit_activations(
     risk: Float[Array, "B M"],
     token_role: Float[Array, "B T R"],
     present: Bool[Array, "B T"] | None = None,
-    sure: Sequence[bool] | None = None,
+    known: Sequence[bool | None] | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B"], Float[Array, "B A"] | None]:
     """One place of one layer after its operators (each with its layer's part), in order.
 
@@ -90,25 +90,26 @@ def edit_activations(
     through it. The third is the sum of what the operators wanted; None where none thinks of
     actions. A layer at which no operator is active costs nothing, nor does one that is not beside
     one that is. Tokens that are not `present` (all are, where None is given) are not acted on.
-    Operators that are `sure` are not asked whether they are active.
+    What is `known` of an operator, True or False, is not asked of it.
     """
-    told = sure or [False] * len(operators)
-    asked = zip(operators, told, strict=True)
-    active = [known or operator.active(part) for (operator, part), known in asked]
+    told = known or [None] * len(operators)
+    active = [
+        operator.active(part) if acts is None else acts
+        for (operator, part), acts in zip(operators, told, strict=True)
+    ]
 
     def edited() -> tuple[Array, Array, Array | None]:
         acting = [True] if len(operators) == 1 else active  # a single one was asked already
         return _edited(hidden, operators, acting, risk, token_role, present)
 
-    if any(one is True for one in active):
-        return edited()
-    shapes = jax.eval_shape(edited)
-
     def untouched() -> tuple[Array, Array, Array | None]:
-        _, *rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        _, *rest = _zeros(edited)
         return hidden, *rest
 
-    return jax.lax.cond(jnp.stack([jnp.asarray(one) for one in active]).any(), edited, untouched)
+    if any(one is True for one in active):
+        return edited()
+    asked = [one for one in active if one is not False]
+    return jax.lax.cond(jnp.stack(asked).any(), edited, untouched) if asked else untouched()
 
 
 def _edited(
@@ -153,14 +154,17 @@ def _made(
         gate = operator.gate
         return operator.edit(x, part, gate.opened(risk), gate.alarmed(risk), risk, token_role)
 
-    if acts is True:
-        return edit()
-
     def leave() -> Edited:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(edit))
-        return dataclasses.replace(zeros, x=x)
+        return dataclasses.replace(_zeros(edit), x=x)
 
-    return jax.lax.cond(jnp.asarray(acts), edit, leave)
+    if isinstance(acts, bool):
+        return edit() if acts else leave()
+    return jax.lax.cond(acts, edit, leave)
+
+
+def _zeros(make: Callable[[], Any]) -> Any:
+    """Zeros in the shapes of what `make` would give, which is not computed."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
 
 
 @jax.custom_jvp

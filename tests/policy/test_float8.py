@@ -17,15 +17,10 @@ from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, read_card, save_po
 from mist_jax.policy.forward import forward
 from mist_jax.policy.openvla_oft.network.float8 import QUANTISED, float8_product, quantised
 from mist_jax.policy.openvla_oft.network.laid_out import matrix_of
-from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs
 
 ROUNDING = 2.0**-4  # three bits of mantissa: half a unit in the last place, at most
 LENGTHS = [5, 12, 8]
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return tiny_parameters()
 
 
 @settings(max_examples=30)

@@ -28,16 +28,6 @@ BATCH, LENGTHS, LAST = 3, [5, 12, 8], TINY.layers - 1
 SITES = ("llm.resid", "llm.attn", "llm.mlp:image", "llm.lens")
 
 
-@pytest.fixture(scope="module")
-def stored():
-    return tiny_parameters()
-
-
-@pytest.fixture(scope="module")
-def unrolled(stored):
-    return TINY_MODEL.lay_out(stored)
-
-
 @functools.lru_cache
 def compiled(model, sites=(), pool: Pool = "mean"):
     return jax.jit(functools.partial(run_model, model, sites=sites, pool=pool))

@@ -17,22 +17,12 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import run_model
-from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs
 
 BATCH, LENGTHS, READ, PUSHED = 3, [5, 12, 8], 1, 2
 SITES = {"llm.resid": TINY.width, "llm.resid:image": TINY.width}
 MOTIONS = len(SIGNED_MOTIONS)
 BRANCH = "stablehlo.case"
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return tiny_parameters()
-
-
-@pytest.fixture(scope="module")
-def unrolled(stored):
-    return TINY_MODEL.lay_out(stored)
 
 
 def push(pin: bool, layer: int = PUSHED, threshold: float = 0.0) -> CausalPush:
