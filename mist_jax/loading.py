@@ -35,7 +35,7 @@ def load_policy(
     mesh: Mesh | None = None,
     unnorm_key: str | None = None,
     verify: bool = True,
-    unrolled: bool = False,
+    unrolled: bool | None = None,
     architectures: Mapping[str, type[PolicyModel]] = ARCHITECTURES,
 ) -> Policy:
     """A policy by name: a shipped one, a converted folder, or a published checkpoint's hub id.
@@ -48,8 +48,8 @@ def load_policy(
         unnorm_key: which data set's statistics, where the checkpoint has several.
         verify: compare the parameters with their digest: some 20 s for a 7B policy.
         unrolled: whether the loop over the layers is unrolled: no copies of weights, a longer
-            compilation. Tapping other tokens than the action's at the last layer then changes the
-            action's last digits.
+            compilation; default: on a GPU. Tapping other tokens than the action's at the last
+            layer then changes the action's last digits.
         architectures: by the name in the policy's config.json; add your own.
 
     Raises:

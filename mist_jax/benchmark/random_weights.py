@@ -16,7 +16,7 @@ from mist_jax.policy.run_form import run_form
 
 
 def random_parameters(
-    model: PolicyModel, dtype: Any, layout: DeviceLayout, *, unrolled: bool = False
+    model: PolicyModel, dtype: Any, layout: DeviceLayout, *, unrolled: bool | None = None
 ) -> dict[str, Any]:
     """Random weights of a sane scale, made on the devices one array at a time.
 

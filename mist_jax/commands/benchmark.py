@@ -42,8 +42,11 @@ _PARALLEL = flags.DEFINE_list(
     "What several devices share: tensor: the weights, for one query's latency; data: the examples, "
     "each device having all weights.",
 )
-_UNROLLED = flags.DEFINE_bool(
-    "unrolled", False, "Unroll the loop over the layers, each layer's weights arrays of their own."
+_UNROLLED: flags.FlagHolder[Any] = flags.DEFINE_bool(
+    "unrolled",
+    None,
+    "Unroll the loop over the layers, each layer's weights arrays of their own. Default: on a GPU, "
+    "as policies are loaded.",
 )
 _REPEATS = flags.DEFINE_integer("repeats", 20, "Queries timed per line of the table.", 1)
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -71,6 +74,7 @@ def main() -> None:
     from mist_jax.disk import replace_file
     from mist_jax.figures import save_figures
     from mist_jax.policy.architectures import PRESETS
+    from mist_jax.policy.run_form import unrolled_here
     from mist_jax.progress import progress_bar
 
     devices = jax.devices()
@@ -82,8 +86,9 @@ def main() -> None:
         DeviceLayout.of(devices[:count], parallel) for count in counts for parallel in parallels
     )
     roofline = measure_roofline(devices[0], dtype)
-    form = ", unrolled" if _UNROLLED.value else ""
-    what = f"{_PRESET.value}, {dtype}{form}, {devices[0].device_kind}"
+    unrolled = unrolled_here() if _UNROLLED.value is None else _UNROLLED.value
+    form = "unrolled" if unrolled else "scanned"
+    what = f"{_PRESET.value}, {dtype}, {form}, {devices[0].device_kind}"
     timings: list[Timing] = []
     failed: list[str] = []
     folder = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
@@ -109,7 +114,7 @@ def main() -> None:
     rows = len(layouts) * len(batch_sizes) * len(modes)
     with progress_bar("benchmarking", rows, "case") as bar:
         for layout in layouts:
-            parameters = random_parameters(model, dtype, layout, unrolled=_UNROLLED.value)
+            parameters = random_parameters(model, dtype, layout, unrolled=unrolled)
             for batch, mode in [(batch, mode) for batch in batch_sizes for mode in modes]:
                 timing = measure(
                     model,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from mist_jax.policy.openvla_oft.network import layers
+from mist_jax.policy.openvla_oft.network import layers, vision
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from tests.helpers.tiny import TINY, tiny_inputs, tiny_parameters
 
@@ -26,12 +26,10 @@ def test_it_is_the_softmax_over_the_keys_that_are_there(lengths):
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "fused_lengths"), [("xla", set()), ("even", {4, 78, 56}), ("cudnn", {4, 7, 78, 56})]
-)
+@pytest.mark.parametrize(("kernel", "fused_lengths"), [("xla", set()), ("cudnn", {8, 78, 56})])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_gpu_takes_the_kernel_that_is_asked_for(kernel, fused_lengths, dtype, monkeypatch):
-    """Towers of 4 and 4 + 3 tokens, a language model of 78 whose last layer asks for 56."""
+    """Towers of 4 and 7 tokens, padded to 8; a language model of 78, at last of 56."""
     plain, asked = jax.nn.dot_product_attention, set()
 
     def recorded(query, key, value, *, implementation, **named):
@@ -45,3 +43,23 @@ def test_a_gpu_takes_the_kernel_that_is_asked_for(kernel, fused_lengths, dtype, 
     laid = jax.tree.map(lambda leaf: leaf.astype(dtype), model.lay_out(tiny_parameters()))
     jax.eval_shape(lambda given: model.apply(laid, given, None), tiny_inputs([5, 12]))
     assert asked == (fused_lengths if dtype == jnp.bfloat16 else set())
+
+
+def test_a_tower_that_is_padded_for_a_gpu_says_what_it_says_unpadded(monkeypatch):
+    inputs, parameters, lengths = tiny_inputs([5, 12]), tiny_parameters(), []
+    attend = vision.attention
+
+    def recorded(query, *rest):
+        lengths.append(query.shape[1])
+        return attend(query, *rest)
+
+    def run():
+        sites = ("vision.dino", "vision.siglip")
+        return OpenVLAOFTModel(TINY).apply(parameters, inputs, None, sites=sites, pool="tokens")
+
+    monkeypatch.setattr(vision, "attention", recorded)
+    plain = run()
+    monkeypatch.setattr(vision, "cudnn_attends", lambda kernel, dtype: True)
+    padded = run()
+    assert lengths == [7, 4, 8, 8]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), plain, padded)

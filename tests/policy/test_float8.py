@@ -68,7 +68,7 @@ def test_what_is_quantised_is_all_large_products_and_nothing_else(stored):
         for path, leaf in jax.tree_util.tree_flatten_with_path(made)[0]
     }
     codes = [path for path, kind in kinds.items() if kind == jnp.float8_e4m3fn]
-    assert len(codes) == 7 + 2 * 4
+    assert len(codes) == 7
     assert all(QUANTISED.search(path.replace("float8", "kernel")) for path in codes)
     rest = {kind for path, kind in kinds.items() if not path.endswith(("float8", "scale"))}
     assert rest == {jnp.dtype(jnp.bfloat16)}
@@ -108,7 +108,7 @@ def folder(tmp_path_factory, stored):
 
 def test_it_comes_back_from_disk_as_it_was(folder, stored):
     assert read_card(folder).dtype == "float8"
-    back = load_policy(folder).parameters
+    back = load_policy(folder, unrolled=False).parameters
     jax.tree.map(
         lambda a, b: np.testing.assert_array_equal(
             np.asarray(a).view(np.uint8), np.asarray(b).view(np.uint8)

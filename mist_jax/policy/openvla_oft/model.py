@@ -184,7 +184,7 @@ def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
 
 
 def bound_model(
-    config: OpenVLAOFTConfig, parameters: Mapping[str, Any], attention: AttentionKernel = "even"
+    config: OpenVLAOFTConfig, parameters: Mapping[str, Any], attention: AttentionKernel = "cudnn"
 ) -> OpenVLAOFT:
     """The model with these parameters, nested dictionaries of arrays as its modules are nested."""
     graph, abstract = abstract_model(config, form_of(parameters, attention))

@@ -39,7 +39,7 @@ class OpenVLAOFTModel:
     """
 
     config: OpenVLAOFTConfig
-    attention: AttentionKernel = "even"
+    attention: AttentionKernel = "cudnn"
     name = "openvla-oft"  # no annotation: the same for every size, no field
 
     @property

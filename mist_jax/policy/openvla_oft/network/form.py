@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mist_jax.policy.openvla_oft.network.float8 import CODES
 
-AttentionKernel = Literal["xla", "even", "cudnn"]
+AttentionKernel = Literal["xla", "cudnn"]
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Form:
 
     joined: bool = False
     float8: bool = False
-    attention: AttentionKernel = "even"
+    attention: AttentionKernel = "cudnn"
 
 
 STORED = Form()
 """As checkpoints of float32 or bfloat16 hold them: one array for all layers of a stack."""
 
 
-def form_of(parameters: Mapping[str, Any], attention: AttentionKernel = "even") -> Form:
+def form_of(parameters: Mapping[str, Any], attention: AttentionKernel = "cudnn") -> Form:
     """The form of parameters, nested as the modules are."""
     blocks = parameters["language"]["blocks"]
     return Form("qkv_proj" in blocks, CODES in blocks["o_proj"], attention)

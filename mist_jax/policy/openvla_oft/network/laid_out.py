@@ -18,30 +18,30 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from mist_jax.axes import Array
-from mist_jax.policy.openvla_oft.network.float8 import CODES
+from mist_jax.policy.openvla_oft.network.float8 import CODES, SCALE
 from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 
 JOINED: Mapping[str, tuple[str, ...]] = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
 }
-MATRICES = ("kernel", CODES)
-"""What is worth an array for each layer; vectors stay stacks, of which a slice is read in place."""
+APART = ("kernel", CODES, SCALE)
+"""What is worth an array for each layer; other vectors are stacks, a slice of them read in place."""
 
 
 def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str, Any]:
     """Stored parameters as the unrolled forward takes them (see `run_blocks`).
 
-    A matrix of a stack becomes a tuple of L arrays; `q_proj`, `k_proj` and `v_proj` [K, N] become
-    `qkv_proj` [K, 3, N], and so on. `donate` deletes a stack when its layers are made, so that at
-    no time more than one stack is there twice.
+    A matrix of a stack becomes a tuple of L arrays, and so do its scales; `q_proj`, `k_proj` and
+    `v_proj` [K, N] become `qkv_proj` [K, 3, N], and so on. `donate` deletes a stack when its layers
+    are made, so that at no time more than one stack is there twice.
     """
     flat: Any = traverse_util.flatten_dict(dict(parameters))
     made = {}
     for path, leaf in flat.items():
         *where, name, kind = path
         whole = next((whole for whole, parts in JOINED.items() if name in parts), None)
-        if "blocks" not in path or (whole is None and kind not in MATRICES):
+        if "blocks" not in path or kind not in APART:
             made[path] = leaf
             continue
         parts = [leaf]
@@ -50,10 +50,7 @@ def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str,
                 continue
             parts = [flat[(*where, part, kind)] for part in JOINED[whole]]
         target = (*where, name if whole is None else whole, kind)
-        if kind in MATRICES:
-            made[target] = _layers(parts, "/".join(target))
-        else:
-            made[target] = jnp.stack(parts, axis=-2)
+        made[target] = _layers(parts, "/".join(target))
         if donate:
             for part in parts:
                 part.delete()

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.network.float8 import FLOAT8, float8_product
@@ -77,8 +78,9 @@ class RMSNorm(nnx.Module):
 
 
 def gelu(x: Array) -> Array:
-    """The exact (erf) GELU, which both towers and both projectors use."""
-    return jax.nn.gelu(x, approximate=False)
+    """The exact (erf) GELU, computed in float32 as PyTorch's kernel does."""
+    full = x.astype(jnp.float32)
+    return (0.5 * full * (1 + jax.lax.erf(full * 0.5**0.5))).astype(x.dtype)
 
 
 def attention(
@@ -86,20 +88,19 @@ def attention(
     key: Float[Array, "B S H K"],
     value: Float[Array, "B S H K"],
     key_length: Int[Array, "B"] | None = None,
-    kernel: AttentionKernel = "even",
+    kernel: AttentionKernel = "cudnn",
 ) -> Float[Array, "B T H K"]:
     """Bidirectional softmax attention; keys from `key_length` on are padding and hidden.
 
-    cuDNN's fused kernel is for half precision on a GPU: at even lengths, with `cudnn` also at odd
-    ones, which not every version of it can differentiate, and with `xla` never. Elsewhere XLA's
-    own, which is the reference. On a CPU one head of one example follows another: their
-    scores stay in the cache, where those of a batch are moved through memory several times over.
+    cuDNN's fused kernel is taken where `kernel` allows it (see `cudnn_attends`) and lengths are
+    even: not every version of it can differentiate others. Elsewhere XLA's own, which is the
+    reference. On a CPU one head of one example follows another: their scores stay in the cache,
+    where those of a batch are moved through memory several times over.
     """
-    backend = jax.default_backend()
-    if backend == "cpu":
+    if jax.default_backend() == "cpu":
         return _head_by_head(query, key, value, key_length)
-    asked = kernel == "cudnn" or (kernel == "even" and query.shape[1] % 2 == 0)
-    fused = asked and query.dtype == jnp.bfloat16 and backend == "gpu"
+    even = query.shape[1] % 2 == key.shape[1] % 2 == 0
+    fused = even and cudnn_attends(kernel, query.dtype)
     return jax.nn.dot_product_attention(
         query,
         key,
@@ -107,6 +108,11 @@ def attention(
         key_value_seq_lengths=key_length,
         implementation="cudnn" if fused else "xla",
     )
+
+
+def cudnn_attends(kernel: AttentionKernel, dtype: DTypeLike) -> bool:
+    """Whether attention is cuDNN's: in half precision on a GPU, unless `xla` is asked for."""
+    return kernel == "cudnn" and dtype == jnp.bfloat16 and jax.default_backend() == "gpu"
 
 
 def _head_by_head(query: Array, key: Array, value: Array, key_length: Array | None) -> Array:

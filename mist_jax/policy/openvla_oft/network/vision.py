@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from mist_jax.axes import Array, Float, UInt8
+from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.intervention.site import NOTHING, Pool, Watch
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig, VisionTowerConfig
 from mist_jax.policy.openvla_oft.network.form import AttentionKernel, Form
@@ -15,9 +15,13 @@ from mist_jax.policy.openvla_oft.network.layers import (
     LayerNorm,
     Linear,
     attention,
+    cudnn_attends,
     gelu,
     run_blocks,
 )
+
+
+_ROWS = 8  # what a GPU's kernels want the number of tokens to be a multiple of
 
 
 class Film(nnx.Module):
@@ -40,7 +44,7 @@ class VisionBlock(nnx.Module):
         self, config: VisionTowerConfig, form: Form, *, film_width: int | None, rngs: nnx.Rngs
     ):
         width, stack = config.width, (config.blocks,)
-        linear = partial(Linear, rngs=rngs, stack=stack, float8=form.float8)
+        linear = partial(Linear, rngs=rngs, stack=stack)
         self.norm1 = LayerNorm(width, config.norm_eps, stack=stack)
         self.qkv = linear(width, 3 * width)
         self.proj = linear(width, width)
@@ -55,11 +59,15 @@ class VisionBlock(nnx.Module):
         self.kernel: AttentionKernel = form.attention
 
     def __call__(
-        self, x: Float[Array, "B P D"], language: Float[Array, "B text"] | None
+        self,
+        x: Float[Array, "B P D"],
+        language: Float[Array, "B text"] | None,
+        key_length: Int[Array, "B"] | None = None,
     ) -> Float[Array, "B P D"]:
         batch, patches, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], kernel=self.kernel)
+        query, key, value = (qkv[:, :, part] for part in range(3))
+        mixed = attention(query, key, value, key_length, self.kernel)
         mixed = self.proj(mixed.reshape(batch, patches, width))
         x = x + (mixed if self.scale1 is None else mixed * self.scale1[...])
         if self.film is not None and language is not None:
@@ -112,14 +120,17 @@ class VisionTower(nnx.Module):
         if self.prefix is not None:
             prefix = jnp.broadcast_to(self.prefix[...], (len(x), *self.prefix[...].shape))
             x = jnp.concatenate([prefix, x], axis=1)
-        first = self.config.prefix_tokens
+        first, length, key_length = self.config.prefix_tokens, x.shape[1], None
+        if length % _ROWS and cudnn_attends(self.blocks.kernel, x.dtype):
+            key_length = jnp.full(len(x), length)
+            x = jnp.pad(x, ((0, 0), (0, -length % _ROWS), (0, 0)))
 
         def body(block: VisionBlock, x: Array, _: None) -> tuple[Array, dict[Pool, Array]]:
-            x = block(x, language)
-            return x, {pool: pool_patches(x[:, first:], views, pool) for pool in pools}
+            x = block(x, language, key_length)
+            return x, {pool: pool_patches(x[:, first:length], views, pool) for pool in pools}
 
         x, seen = run_blocks(self.blocks, body, x)
-        return x[:, first:], {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
+        return x[:, first:length], {pool: jnp.moveaxis(value, 0, 1) for pool, value in seen.items()}
 
 
 def pool_patches(x: Float[Array, "BI P D"], views: int, pool: Pool) -> Array:
