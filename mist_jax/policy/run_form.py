@@ -20,5 +20,5 @@ def run_form(
 
 
 def unrolled_here() -> bool:
-    """Whether the unrolled form is the faster one of the default device: on a GPU (PERFORMANCE.md)."""
+    """Whether the unrolled form is faster on the default device: on a GPU (PERFORMANCE.md)."""
     return jax.default_backend() == "gpu"

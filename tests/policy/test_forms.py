@@ -22,7 +22,13 @@ from mist_jax.policy.openvla_oft.network.laid_out import matrix_of
 from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
 from mist_jax.policy.run_form import run_form
-from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs, tiny_parameters
+from tests.helpers.tiny import (
+    TINY,
+    TINY_MODEL,
+    assert_same_of_two_programs,
+    tiny_inputs,
+    tiny_parameters,
+)
 
 BATCH, LENGTHS, LAST = 3, [5, 12, 8], TINY.layers - 1
 SITES = ("llm.resid", "llm.attn", "llm.mlp:image", "llm.lens")
@@ -76,7 +82,7 @@ def test_zero_steering_keeps_every_bit(role, unrolled):
     plain = run(unrolled)
     for zero in (steering(0.0, tokens=(role,)), steering(threshold=np.inf, tokens=(role,))):
         steered = run(unrolled, Intervention.of(None, zero))
-        np.testing.assert_array_equal(bits(steered.actions), bits(plain.actions))
+        assert_same_of_two_programs(steered.actions, plain.actions)
         assert not np.any(steered.gate)
 
 
@@ -84,7 +90,7 @@ def test_whatever_is_tapped_the_action_keeps_its_bits(stored, unrolled):
     """But for the unrolled form's last layer, where other tokens are computed for a tap alone."""
     for form, sites in ((stored, SITES), (unrolled, ("llm.resid", "llm.attn", "llm.lens"))):
         plain, tapped = run(form), run(form, None, sites)
-        np.testing.assert_array_equal(bits(tapped.actions), bits(plain.actions))
+        assert_same_of_two_programs(tapped.actions, plain.actions)
     assert_close(run(unrolled, None, SITES).actions, run(unrolled).actions, 2e-5)
 
 
@@ -95,7 +101,7 @@ def test_at_the_last_layer_nothing_acts_on_tokens_that_nobody_reads(stored, unro
     assert_close(ours.gate[:, :LAST], theirs.gate[:, :LAST])
     assert not np.any(ours.gate[:, LAST])
     there = Intervention.of(None, steering(layers=LAST, tokens=("image",)))
-    np.testing.assert_array_equal(bits(run(unrolled, there).actions), bits(run(unrolled).actions))
+    assert_same_of_two_programs(run(unrolled, there).actions, run(unrolled).actions)
 
 
 @pytest.mark.parametrize("site", ["llm.resid", "llm.attn"])

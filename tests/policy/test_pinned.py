@@ -17,7 +17,7 @@ from mist_jax.intervention.intervention import Intervention
 from mist_jax.intervention.operators.causal_push import CausalPush
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.forward import run_model
-from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs
+from tests.helpers.tiny import TINY, TINY_MODEL, assert_same_of_two_programs, bits, tiny_inputs
 
 BATCH, LENGTHS, READ, PUSHED = 3, [5, 12, 8], 1, 2
 SITES = {"llm.resid": TINY.width, "llm.resid:image": TINY.width}
@@ -94,8 +94,18 @@ def test_a_gate_that_stays_shut_keeps_every_bit(unrolled):
         outputs(unrolled, given)
         for given in (intervention(True), intervention(True, push(True, threshold=np.inf)))
     )
-    np.testing.assert_array_equal(bits(shut.actions), bits(plain.actions))
-    np.testing.assert_array_equal(bits(plain.actions), bits(outputs(unrolled, None).actions))
+    assert_same_of_two_programs(shut.actions, plain.actions)
+    assert_same_of_two_programs(plain.actions, outputs(unrolled, None).actions)
+
+
+@pytest.mark.parametrize("form", ["stored", "unrolled"])
+def test_in_one_program_a_row_that_nothing_moves_keeps_every_bit_on_any_device(request, form):
+    parameters, inputs = request.getfixturevalue(form), tiny_inputs(LENGTHS)
+    given, shut = (intervention(True, push(True, threshold=at)) for at in (0.0, np.inf))
+    program = lowered(parameters, given).compile()
+    steered, plain = (program(parameters, inputs, each).actions for each in (given, shut))
+    assert np.abs(steered[0] - plain[0]).max() > 1e-3
+    np.testing.assert_array_equal(bits(steered[1]), bits(plain[1]))  # its turn is zero
 
 
 def test_a_heads_layers_are_those_it_has_a_gain_at_and_its_own():

@@ -27,7 +27,7 @@ def observation(seed: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def policy():
-    return mist_jax.load_policy("mist-nano")
+    return mist_jax.load_policy("mist-nano", dtype="float32")
 
 
 def test_a_prediction_has_the_shapes_the_design_promises(policy):

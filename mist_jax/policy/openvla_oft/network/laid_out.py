@@ -26,7 +26,7 @@ JOINED: Mapping[str, tuple[str, ...]] = {
     "gate_up_proj": ("gate_proj", "up_proj"),
 }
 APART = ("kernel", CODES, SCALE)
-"""What is worth an array for each layer; other vectors are stacks, a slice of them read in place."""
+"""What is worth an array for each layer; of other vectors a slice of the stack is read in place."""
 
 
 def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str, Any]:

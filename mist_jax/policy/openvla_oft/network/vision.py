@@ -20,7 +20,6 @@ from mist_jax.policy.openvla_oft.network.layers import (
     run_blocks,
 )
 
-
 _ROWS = 8  # what a GPU's kernels want the number of tokens to be a multiple of
 
 
