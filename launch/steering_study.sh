@@ -82,8 +82,8 @@ plan() {
 }
 study() {
   local arms flag flags=() more
-  for flag; do  # the batch size is registered
-    [[ $flag == --batch_size=* ]] || flags+=("$flag")
+  for flag; do  # these are registered
+    [[ $flag == --@(batch_size|dtype)=* ]] || flags+=("$flag")
   done
   read -ra more <<<"${STUDY_FLAGS:-}"
   for arms in "${FIRST-none,placebo,mist}" "$STUDY_ARMS"; do

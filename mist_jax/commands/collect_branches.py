@@ -97,7 +97,6 @@ def main() -> None:
     from mist_jax.counterfactual.collection import BranchPlan, collect_branches
     from mist_jax.counterfactual.outcomes import count_outcomes
     from mist_jax.episodes.reader import read_episodes
-    from mist_jax.loading import load_policy
     from mist_jax.progress import progress_bar
     from mist_jax.rollout.acting.policy_actor import PolicyActor
 
@@ -112,7 +111,7 @@ def main() -> None:
             wants=lambda key: key.initial_state in wanted.get((key.suite, key.task_id), ()),
             advance=lambda: bar.advance(1, ""),
         )
-    policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+    policy = policy_flags.load(there.dtype or None)
     batch_size = policy_flags.BATCH_SIZE.value or there.batch_size
     actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
     config = dataclasses.replace(
@@ -134,6 +133,7 @@ def main() -> None:
             min_force=config.min_force,
             perturbation=there.perturbation,
             batch_size=batch_size,
+            dtype=policy.dtype,
             kind="branches",
             setup={**offsets.as_json(), "unsteered": dataset_hash(*folders)},
             commands=(binary.command_line(),),

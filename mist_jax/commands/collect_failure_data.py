@@ -84,7 +84,6 @@ def main() -> None:
     from mist_jax.episodes.dataset_info import DatasetInfo
     from mist_jax.episodes.summary.figure import summary_table
     from mist_jax.episodes.summary.files import summarise_dataset
-    from mist_jax.loading import load_policy
     from mist_jax.rollout.acting.expert_actor import ExpertActor
     from mist_jax.rollout.acting.policy_actor import PolicyActor
     from mist_jax.rollout.acting.probes import ProbingActor
@@ -93,7 +92,7 @@ def main() -> None:
 
     policy, actor, batch_size = None, ExpertActor(), 1
     if not expert:
-        policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+        policy = policy_flags.load()
         batch_size = policy_flags.batch_size()
         actor = PolicyActor(policy, batch_size, sites=tuple(recorded), layers=layers)
         if probes:
@@ -114,6 +113,7 @@ def main() -> None:
             min_force=config.min_force,
             perturbation=str(perturbation),
             batch_size=batch_size,
+            dtype="" if policy is None else policy.dtype,
             setup=_setup(probes),
             commands=(binary.command_line(),),
             code_versions=(code_version(),),

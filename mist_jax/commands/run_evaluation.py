@@ -102,12 +102,11 @@ def main() -> None:
     from mist_jax.evaluation.evaluate import EvaluationPlan, evaluate
     from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.run_setup import RunSetup, trained_scenes
-    from mist_jax.loading import load_policy
     from mist_jax.risk.study.checkpoint import to_optional
     from mist_jax.rollout.acting.policy_actor import PolicyActor
 
     asked = arm_flags.asked_threshold() if registered is None else registered.threshold
-    policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+    policy = policy_flags.load()
     learnt = arm_flags.learnt_parts(policy, arms)
     config = simulation_flags.worker_config(assets.kind, policy)
     threshold = learnt.threshold if asked is None else asked
@@ -138,6 +137,7 @@ def main() -> None:
         render=config.render,
         perturbation=str(perturbation),
         batch_size=policy_flags.batch_size(),
+        dtype=policy.dtype,
         policy_scenes=trained_scenes(policy.card),
         trained_on=None if learnt.trained_on is None else tuple(sorted(learnt.trained_on)),
         preregistration=None if registered is None else registered.as_json(),

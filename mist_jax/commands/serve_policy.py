@@ -87,10 +87,8 @@ def main() -> None:
         openpi_episode=_OPENPI_EPISODE.value,
     )
 
-    from mist_jax.loading import load_policy
-
     asked = arm_flags.asked_threshold()
-    policy = load_policy(policy_flags.MODEL_NAME.value, verify=policy_flags.VERIFY.value)
+    policy = policy_flags.load()
     learnt = arm_flags.learnt_parts(policy, [arm])
     threshold = learnt.threshold if asked is None else asked
     served = ServedPolicy.of(

@@ -41,10 +41,11 @@ class DatasetInfo:
     `model` is the name and hash of what acted, equal to every episode's `model`. `images` says
     where camera pictures are kept: nowhere, where the policy was asked (or would have been), or at
     every step; they are turned as `record/picture.py` says. `batch_size` is how many queries one
-    compiled call of the policy answers: the last digits depend on it. Activations are stored and
-    read in `activation_dtype`. `kind` says what the folder is, `setup` what else the episodes of an
-    evaluation or the branches depend on, as JSON values. `commands` and `code_versions` list those
-    of all runs that filled the folder.
+    compiled call of the policy answers: the last digits depend on it. `dtype` is what the policy
+    computed in, "" where the expert acted. Activations are stored and read in `activation_dtype`.
+    `kind` says what the folder is, `setup` what else the episodes of an evaluation or the branches
+    depend on, as JSON values. `commands` and `code_versions` list those of all runs that filled the
+    folder.
     """
 
     model: str
@@ -59,6 +60,7 @@ class DatasetInfo:
     min_force: float = 1.0  # N
     perturbation: str = "none"
     batch_size: int = 1
+    dtype: str = ""
     pictures: Literal["turned 180"] = "turned 180"
     kind: DatasetKind = "collection"
     setup: Mapping[str, Any] = field(default_factory=dict)

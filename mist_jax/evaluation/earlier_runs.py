@@ -10,7 +10,10 @@ from mist_jax.evaluation.arms.beforehand.oracle import Oracle, read_oracle
 from mist_jax.evaluation.arms.beforehand.replays import Replays, read_replays
 from mist_jax.evaluation.run_setup import RunSetup
 
-_SAME_EPISODES = ("model", "assets", "min_force", "camera_res", "batch_size", "perturbation")
+_SAME_EPISODES = (
+    *("model", "dtype", "batch_size"),
+    *("assets", "min_force", "camera_res", "perturbation"),
+)
 _SAME_DOSE = (
     "risk_head",
     "threshold",
@@ -36,7 +39,7 @@ def load_replays(folder: Path, setup: RunSetup) -> tuple[Replays, str]:
     if info.kind != "evaluation":
         raise UserError(f"--replay_from={folder} is a {info.kind}; name an evaluation with mist")
     then = RunSetup.of(info)
-    _check_same(folder, "--replay_from", then, setup, ("model", *_SAME_DOSE))
+    _check_same(folder, "--replay_from", then, setup, ("model", "dtype", *_SAME_DOSE))
     return read_replays(folder), dataset_hash(folder)
 
 

@@ -29,6 +29,7 @@ _OF_THE_DATASET = (
     "camera_res",
     "perturbation",
     "batch_size",
+    "dtype",
     "commands",
     "code_versions",
 )
@@ -60,6 +61,7 @@ class RunSetup:
         min_force: newtons from which a contact counts.
         perturbation: what disturbs every episode, alike for the arms of a pair, as in the dataset.
         batch_size: queries that one compiled call of the policy answers.
+        dtype: what the policy computes in: float32, bfloat16 or float8.
         policy_scenes: suites and initial states that the policy was trained on, such as
             "libero_spatial/0-29"; None where its card does not say.
         trained_on: scenes, as "suite/task/state", or instructions that the risk head has seen; None
@@ -95,6 +97,7 @@ class RunSetup:
     render: str = "exact"
     perturbation: str = "none"
     batch_size: int = 1
+    dtype: str = ""
     policy_scenes: tuple[str, ...] | None = None
     trained_on: tuple[str, ...] | None = None
     preregistration: Mapping[str, Any] | None = None

@@ -81,7 +81,7 @@ def save_policy(
     card = PolicyCard(
         name=name,
         model=model,
-        dtype=_dtype_of(flat),
+        dtype=dtype_of(flat),
         digest=digest_of(flat),
         provenance=provenance,
     )
@@ -201,8 +201,9 @@ def stored_arrays(model: PolicyModel, dtype: DTypeLike) -> dict[str, jax.ShapeDt
     return flat
 
 
-def _dtype_of(flat: Mapping[Any, Any]) -> str:
-    kinds = [leaf.dtype for leaf in flat.values()]
+def dtype_of(parameters: Any) -> str:
+    """What parameters are called, in any form: float32, bfloat16 or float8."""
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(parameters)]
     return FLOAT8 if jnp.dtype(jnp.float8_e4m3fn) in kinds else str(kinds[0])
 
 

@@ -17,7 +17,7 @@ from mist_jax.intervention.operators.push import Push
 from mist_jax.intervention.reader import RiskReader
 from mist_jax.intervention.site import DEFAULT_SITE, ModelSite, Pool, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS, ALL_TOKENS, role_mask
-from mist_jax.policy.checkpoint import PolicyCard
+from mist_jax.policy.checkpoint import PolicyCard, dtype_of
 from mist_jax.policy.forward import action_jacobian, forward, token_counts
 from mist_jax.policy.model import PolicyModel, steerable_layers
 from mist_jax.policy.preprocessing.gripper import gripper_for_environment
@@ -86,13 +86,17 @@ class Policy:
         """Name and digest of the parameters."""
         return self.card.identity
 
+    @property
+    def dtype(self) -> str:
+        """Of the parameters as they are run: float32, bfloat16 or float8."""
+        return dtype_of(self.parameters)
+
     def __repr__(self) -> str:
-        leaves = jax.tree.leaves(self.parameters)
-        leaf = min(leaves, key=lambda leaf: leaf.dtype.itemsize)
+        leaf = jax.tree.leaves(self.parameters)[0]
         devices = ", ".join(sorted(str(device) for device in leaf.devices()))
         places = dict.fromkeys(site.partition(":")[0] for site in self.sites)
         return (
-            f"Policy({self.identity!r}, {self.model.name}, {leaf.dtype}, "
+            f"Policy({self.identity!r}, {self.model.name}, {self.dtype}, "
             f"sites: {' '.join(places)}, on {devices})"
         )
 

@@ -96,6 +96,7 @@ class ServedPolicy:
             "arm_does": row.what,
             "chunk": self.chunk,
             "batch_size": self.actor.batch_size,
+            "dtype": self.policy.dtype,
             "threshold": {name: value for name, value in alarms if np.isfinite(value)},
             **{name: digest for name, digest in self.parts.items() if digest},
         }

@@ -1,5 +1,6 @@
 """Flags of every binary: what is not a number is refused, with one line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,23 @@ def test_a_config_that_is_no_recipe_is_refused_with_one_line(tmp_path, name):
     assert result.stderr.count("\n") == 1, result.stderr
     assert "--config" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+_LOAD = """
+import sys
+from absl import flags
+from mist_jax.commands.flags import policy_flags
+flags.FLAGS(sys.argv)
+print(policy_flags.load().dtype, policy_flags.load("bfloat16").dtype)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "dtypes"),
+    [([], "float32 bfloat16"), (["--dtype=float8"], "float8 float8")],
+)
+def test_a_policy_computes_in_the_dtype_that_is_asked_for(given, dtypes):
+    command = [sys.executable, "-c", _LOAD, "--noverify", *given]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    said = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
+    assert said.strip() == dtypes

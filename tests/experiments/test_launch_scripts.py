@@ -93,6 +93,7 @@ def test_a_step_s_flags_are_flags_of_its_binary(commands):
 def test_a_registered_run_types_nothing_that_is_registered(commands):
     fixed = {"batch_size", "render", "env", "initial_states", "n_episodes", "intent", "coefficient"}
     fixed |= {"brake", "halt", "release", "hold", "push", "risk_threshold", "rotation_coefficient"}
+    fixed.add("dtype")
     for _, flags in commands[1]:
         names = {flag.removeprefix("--").split("=")[0] for flag in flags}
         assert "preregistration" not in names or not names & fixed

@@ -1,6 +1,11 @@
 """Flags of every command that asks a policy."""
 
+from typing import TYPE_CHECKING, Any
+
 from absl import flags
+
+if TYPE_CHECKING:
+    from mist_jax.policy.policy import Policy
 
 MODEL_NAME = flags.DEFINE_string(
     "model_name",
@@ -15,6 +20,13 @@ BATCH_SIZE = flags.DEFINE_integer(
     1,
     4096,
 )
+DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
+    "dtype",
+    None,
+    ("float32", "bfloat16", "float8"),
+    "What the policy computes in. Results depend on it. Default: as the model is stored, float32 "
+    "on a CPU.",
+)
 VERIFY = flags.DEFINE_bool(
     "verify", True, "Compare the model's parameters with their digest: some 20 s for a 7B model."
 )
@@ -22,6 +34,13 @@ VERIFY = flags.DEFINE_bool(
 flags.register_validator(
     "model_name", lambda value: bool(value), "give a model folder, a hub id or mist-nano"
 )
+
+
+def load(dtype: str | None = None) -> "Policy":
+    """The policy that the flags name; without `--dtype` in `dtype`, without that in its own."""
+    from mist_jax.loading import load_policy
+
+    return load_policy(MODEL_NAME.value, dtype=DTYPE.value or dtype, verify=VERIFY.value)
 
 
 def batch_size() -> int:

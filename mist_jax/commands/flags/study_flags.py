@@ -23,7 +23,7 @@ PREREGISTRATION = flags.DEFINE_string(
 _OF_THE_SETUP = (
     *("coefficient", "rotation_coefficient", "brake", "halt", "release", "hold"),
     *("intent", "push", "method"),
-    *("equivalence_margin", "min_force", "camera_res", "render", "batch_size"),
+    *("equivalence_margin", "min_force", "camera_res", "render", "batch_size", "dtype"),
 )
 _OF_THE_SCENES = ("env", "task_ids", "initial_states", "n_episodes", "seed")
 _OF_THE_PERTURBATION = (
