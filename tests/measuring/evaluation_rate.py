@@ -9,6 +9,7 @@ make 27 control steps a second on one H100 (allenai/vla-evaluation-harness).
 """
 
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -25,8 +26,8 @@ from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor
 from mist_jax.record.episode import Episode, EpisodeKey
 from mist_jax.rollout.acting.arm import Controller
-from mist_jax.rollout.acting.policy_actor import PolicyActor
-from mist_jax.rollout.episode_spec import EpisodeSpec, WorkerConfig
+from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer
+from mist_jax.rollout.episode_spec import EpisodeSpec, Turn, WorkerConfig
 from mist_jax.rollout.fleet import Fleet
 from mist_jax.rollout.run import run
 from mist_jax.rollout.source import Listed
@@ -71,29 +72,35 @@ class _TimeIsOutError(Exception):
     """Ends a run."""
 
 
-def measure(policy: Policy, workers: int) -> str:
-    """One line."""
-    actor = PolicyActor(policy, _BATCH.value, controller=controller(policy, _BATCH.value))
-    asked, calls, answering = 0, 0, 0.0
-    began = until = 0.0
-    heard = set()
-    answer = actor.answer
+class TimedActor(PolicyActor):
+    """Counts what it answers, from when it has heard all of `workers` simulators, for `seconds`."""
 
-    def counted(turns, queries):
-        nonlocal asked, calls, answering, began, until
+    def __init__(self, policy: Policy, batch: int, workers: int, seconds: float):
+        super().__init__(policy, batch, controller=controller(policy, batch))
+        self.workers, self.seconds = workers, seconds
+        self.asked, self.calls, self.answering, self.began = 0, 0, 0.0, 0.0
+        self._heard: set[EpisodeKey] = set()
+
+    def answer(self, turns: Sequence[Turn], queries: Sequence[int]) -> list[PolicyAnswer]:
+        """As ever; raises _TimeIsOutError when the time is over."""
         entered = time.perf_counter()
-        if began and entered > until:
+        if self.began and entered > self.began + self.seconds:
             raise _TimeIsOutError
-        answers = answer(turns, queries)
+        answers = super().answer(turns, queries)
         left = time.perf_counter()
-        if began:
-            asked, calls, answering = asked + len(turns), calls + 1, answering + left - entered
-        heard.update(turn.key for turn in turns)
-        if not began and len(heard) >= workers:
-            began, until = left, left + _SECONDS.value
+        if self.began:
+            self.asked += len(turns)
+            self.calls += 1
+            self.answering += left - entered
+        self._heard.update(turn.key for turn in turns)
+        if not self.began and len(self._heard) >= self.workers:
+            self.began = left
         return answers
 
-    actor.answer = counted  # type: ignore[method-assign]
+
+def measure(policy: Policy, workers: int) -> str:
+    """One line."""
+    actor = TimedActor(policy, _BATCH.value, workers, _SECONDS.value)
     config = WorkerConfig("lite", policy.identity, render="fast", preprocessor=policy.preprocessor)
     keys = [EpisodeKey(_ENV.value, i % 10, i // 10 % 50, i // 500) for i in range(5000)]
 
@@ -106,12 +113,13 @@ def measure(policy: Policy, workers: int) -> str:
             run(Listed(map(EpisodeSpec, keys)), fleet, actor, [Nothing()])
     except _TimeIsOutError:
         pass
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - actor.began
     return (
         f"{policy.card.name} in {policy.card.dtype}, {workers} simulators, batches of "
-        f"{_BATCH.value}: {asked * policy.model.chunk / seconds:.0f} control steps/s, "
-        f"{asked / seconds:.1f} questions/s, {asked / calls:.1f} of them a call, "
-        f"{1e3 * answering / calls:.0f} ms a call, policy busy {answering / seconds:.0%}"
+        f"{_BATCH.value}: {actor.asked * policy.model.chunk / seconds:.0f} control steps/s, "
+        f"{actor.asked / seconds:.1f} questions/s, {actor.asked / actor.calls:.1f} of them a call, "
+        f"{1e3 * actor.answering / actor.calls:.0f} ms a call, "
+        f"policy busy {actor.answering / seconds:.0%}"
     )
 
 
