@@ -216,7 +216,7 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     ]
     assert kept["roofline"]["product_tflops"]["float32"] > 0
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
-    assert "mist-nano, float32, cpu" in done.stdout
+    assert "mist-nano, float32, scanned, cpu" in done.stdout
     assert "largest operations: batch 2, devices 2 tensor, steering on" in done.stdout
     assert "queries/s" in done.stdout
     assert "batch 2, devices 1, steering none: " in done.stdout + done.stderr

@@ -130,11 +130,15 @@ def test_a_client_that_goes_before_its_batch_is_full_is_not_asked_for(policy):
     actor = Held(policy, 3)
     with running(served_of(policy, actor=actor), wait=LONG) as there, ThreadPoolExecutor(1) as pool:
         actor.asked.clear()
-        with connected(there), connected(there) as leaving:
-            leaving.send(openpi_by_hand(openpi_request(observation(1))))
-            staying = pool.submit(infer, there, openpi_request(observation(2)))
-            until = time.monotonic() + LONG
-            while len(there.server.batcher._waiting) < 2:  # pyright: ignore
+        batcher, until = there.server.batcher, time.monotonic() + LONG
+        with connected(there):
+            with connected(there) as leaving:
+                leaving.send(openpi_by_hand(openpi_request(observation(1))))
+                staying = pool.submit(infer, there, openpi_request(observation(2)))
+                while len(batcher._waiting) < 2:  # pyright: ignore
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+            while batcher.clients > 2:  # else the idle one's leaving would make the batch full
                 assert time.monotonic() < until
                 time.sleep(0.01)
         [said] = staying.result(LONG)
