@@ -85,6 +85,7 @@ CHANGES = {
     "render": "fast",
     "perturbation": "noop (onset 1 to 2, length 1 to 2, strength 0.5 to 1.0)",
     "batch_size": 8,
+    "dtype": "float8",
 }
 
 
