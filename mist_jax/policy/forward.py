@@ -33,7 +33,7 @@ def run_model(
     return model.apply(parameters, inputs, intervention, sites=sites, pool=pool)
 
 
-# On a GPU kernels that do not need each other's results run beside each other: the two towers'.
+# On a GPU, kernels that do not need each other's results run beside each other (PERFORMANCE.md).
 _OPTIONS = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"}
 
 forward = partial(jax.jit, static_argnames=("model", "sites", "pool"), compiler_options=_OPTIONS)(

@@ -47,7 +47,8 @@ def preregistered() -> "Preregistration | None":
     registered = Preregistration.read(path)
     fixed: dict[str, Any] = dict.fromkeys(_OF_THE_SCENES)
     fixed |= dict.fromkeys((*_OF_THE_PERTURBATION, "risk_threshold"))
-    fixed |= {name: registered.setup[name] for name in _OF_THE_SETUP}
+    # What a file of an earlier version lacks is refused when the run is compared with it.
+    fixed |= {name: registered.setup.get(name) for name in _OF_THE_SETUP}
     for name in fixed:
         if flags.FLAGS[name].present:
             raise UserError(f"--{name} is fixed by {path}: leave it out")
