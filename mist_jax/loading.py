@@ -11,7 +11,6 @@ from jax.typing import DTypeLike
 from mist_jax.errors import UserError
 from mist_jax.policy.architectures import ARCHITECTURES
 from mist_jax.policy.checkpoint import (
-    FLOAT8,
     STATISTICS,
     TOKENIZER,
     PolicyCard,
@@ -19,6 +18,7 @@ from mist_jax.policy.checkpoint import (
     read_card,
     restore_parameters,
 )
+from mist_jax.policy.dtypes import FLOAT8
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import Preprocessor

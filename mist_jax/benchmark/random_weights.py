@@ -10,7 +10,8 @@ from flax import traverse_util
 
 from mist_jax.benchmark.device_layout import DeviceLayout
 from mist_jax.errors import UserError
-from mist_jax.policy.checkpoint import FLOAT8, stored_arrays
+from mist_jax.policy.checkpoint import stored_arrays
+from mist_jax.policy.dtypes import FLOAT8
 from mist_jax.policy.model import PolicyModel
 from mist_jax.policy.run_form import run_form
 

@@ -16,6 +16,7 @@ from absl import flags
 
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
+from mist_jax.policy.dtypes import RUN_DTYPES
 
 _PRESET: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "preset", "mist-nano", ("mist-nano", "openvla-oft-7b"), "Architecture."
@@ -33,7 +34,7 @@ _STEERING = flags.DEFINE_list(
     "at one site, and causal pushes at one layer.",
 )
 _DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
-    "dtype", None, ("float32", "bfloat16", "float8"), "Default: float32 on a CPU, else bfloat16."
+    "dtype", None, RUN_DTYPES, "Default: float32 on a CPU, else bfloat16."
 )
 _DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to spread a query over.")
 _PARALLEL = flags.DEFINE_list(

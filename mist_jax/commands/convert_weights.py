@@ -12,6 +12,8 @@ from typing import cast
 
 from absl import flags
 
+from mist_jax.policy.dtypes import RUN_DTYPES, RunDType
+
 _CHECKPOINT = flags.DEFINE_string(
     "hf_checkpoint",
     None,
@@ -22,7 +24,7 @@ _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the converted polic
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     "bfloat16",
-    ["bfloat16", "float32", "float8"],
+    RUN_DTYPES,
     "Type of the converted parameters; float8: of the large products' weights, others bfloat16.",
 )
 _IMAGES = flags.DEFINE_integer(
@@ -40,7 +42,7 @@ _CHUNK = flags.DEFINE_integer(
 def main() -> None:
     """Downloads if need be, converts, and says what it made."""
     from mist_jax.policy.checkpoint import read_card
-    from mist_jax.weights.convert import DType, convert_checkpoint
+    from mist_jax.weights.convert import convert_checkpoint
     from mist_jax.weights.hub import download_checkpoint
 
     named = _CHECKPOINT.value
@@ -49,7 +51,7 @@ def main() -> None:
     output = convert_checkpoint(
         source,
         Path(_OUTPUT.value).expanduser(),
-        cast(DType, _DTYPE.value),
+        cast(RunDType, _DTYPE.value),
         images=_IMAGES.value,
         chunk=_CHUNK.value,
         name=None if folder.is_dir() else named,

@@ -25,14 +25,13 @@ from mist_jax.checkpoint import digest_of
 from mist_jax.disk import whole_folder
 from mist_jax.errors import UserError
 from mist_jax.policy.architectures import ARCHITECTURES, describe_model, model_of
+from mist_jax.policy.dtypes import FLOAT8, STORED_DTYPES
 from mist_jax.policy.mesh import policy_mesh
 from mist_jax.policy.model import PolicyModel
 
 FORMAT = "mist_jax policy 1"
 CONFIG, STATISTICS, TOKENIZER = "config.json", "dataset_statistics.json", "tokenizer.json"
 PARAMETERS = "parameters"
-FLOAT8 = "float8"  # the large products' weights; all others are bfloat16
-DTYPES = ("float32", "bfloat16", "float16", FLOAT8)
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,8 @@ def read_card(
                 f"{path} is damaged ({name} = {described.get(name)!r:.80}); convert or download "
                 "it again"
             )
-    if described["dtype"] not in DTYPES:
-        raise UserError(f"{path}: dtype {described['dtype']!r} is none of {', '.join(DTYPES)}")
+    if described["dtype"] not in STORED_DTYPES:
+        raise UserError(f"{path}: dtype {described['dtype']!r} is none of {', '.join(STORED_DTYPES)}")
     return PolicyCard(
         name=described["name"],
         model=model_of(described["architecture"], architectures),

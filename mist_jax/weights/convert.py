@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -31,6 +31,7 @@ from mist_jax.policy.checkpoint import (
     stored_arrays,
     write_description,
 )
+from mist_jax.policy.dtypes import RunDType
 from mist_jax.policy.openvla_oft.model import parameter_shapes
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
@@ -42,7 +43,6 @@ from mist_jax.weights.parameter_store import ParameterStore
 from mist_jax.weights.plan import ConversionPlan, make_plan
 from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, open_checkpoint
 
-DType = Literal["float32", "bfloat16", "float8"]
 PROGRESS = "progress.json"
 RECORD_BYTES = 1 << 30
 
@@ -50,7 +50,7 @@ RECORD_BYTES = 1 << 30
 def convert_checkpoint(
     source: Path,
     output: Path,
-    dtype: DType = "bfloat16",
+    dtype: RunDType = "bfloat16",
     *,
     images: int | None = None,
     chunk: int | None = None,
@@ -82,7 +82,7 @@ def _convert(
     source: Path,
     output: Path,
     work: Path,
-    dtype: DType,
+    dtype: RunDType,
     *,
     images: int | None,
     chunk: int | None,

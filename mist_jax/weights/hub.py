@@ -18,7 +18,8 @@ from huggingface_hub.errors import (
 
 from mist_jax.errors import UserError
 from mist_jax.policy.checkpoint import CONFIG, PARAMETERS, STATISTICS, TOKENIZER, is_policy
-from mist_jax.weights.convert import DType, convert_checkpoint
+from mist_jax.policy.dtypes import RunDType
+from mist_jax.weights.convert import convert_checkpoint
 
 # lora_adapter/ is merged into the shards already: a policy that merges it again does nothing right
 FILES = (
@@ -68,7 +69,7 @@ def download_checkpoint(hub_id: str, files: Sequence[str] = FILES) -> Path:
         ) from error
 
 
-def policy_from_hub(hub_id: str, dtype: DType = "bfloat16") -> Path:
+def policy_from_hub(hub_id: str, dtype: RunDType = "bfloat16") -> Path:
     """The policy of a hub id, downloaded once into the user's cache.
 
     One that was pushed from here is taken as it is; a published checkpoint is converted once.

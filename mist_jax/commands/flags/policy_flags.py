@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from mist_jax.policy.dtypes import RUN_DTYPES
+
 if TYPE_CHECKING:
     from mist_jax.policy.policy import Policy
 
@@ -23,7 +25,7 @@ BATCH_SIZE = flags.DEFINE_integer(
 DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "dtype",
     None,
-    ("float32", "bfloat16", "float8"),
+    RUN_DTYPES,
     "What the policy computes in. Results depend on it. Default: as the model is stored, float32 "
     "on a CPU.",
 )
