@@ -1,8 +1,10 @@
 """Every test runs with the array annotations of mist_jax checked (shapes, dtypes, axis letters)."""
 
 import gc
+import os
 import sys
 
+import jax
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -10,6 +12,13 @@ from jaxtyping import install_import_hook
 import tests.helpers.shapes  # noqa: F401 - the hook looks the checker up by its name
 
 install_import_hook("mist_jax", "tests.helpers.shapes.check")
+
+from mist_jax.compiled_programs import keep_compiled_programs  # noqa: E402 - after the hook
+
+# Compiling is most of what tests cost: files, and the processes they start, share what is compiled.
+keep_compiled_programs()
+for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+    os.environ.setdefault(name, str(getattr(jax.config, name.lower())))
 
 # How long an example takes says nothing on a machine that is shared.
 settings.register_profile("mist", deadline=None)

@@ -160,6 +160,11 @@ def _register(
     if (found := kind_of(folder)) is not None:
         raise UserError(f"{folder} holds something ({found}): a study is registered before it runs")
     setup = tuning[0].setup
+    if not setup.dtype:
+        raise UserError(
+            "--tuning does not say what its policy computed in, which a study is held to: evaluate "
+            "again, with --dtype or its default"
+        )
     planned: dict[str, Any] = {
         "tuning_commands": list(setup.commands),
         "tuning_scenes": len({result.scene for result in tuning}),

@@ -136,7 +136,9 @@ def read_card(
                 "it again"
             )
     if described["dtype"] not in STORED_DTYPES:
-        raise UserError(f"{path}: dtype {described['dtype']!r} is none of {', '.join(STORED_DTYPES)}")
+        raise UserError(
+            f"{path}: dtype {described['dtype']!r} is none of {', '.join(STORED_DTYPES)}"
+        )
     return PolicyCard(
         name=described["name"],
         model=model_of(described["architecture"], architectures),

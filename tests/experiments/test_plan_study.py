@@ -43,6 +43,7 @@ def made(tmp_path_factory):
     setup = RunSetup(
         model=policy.identity,
         assets="lite",
+        dtype=policy.dtype,
         risk_head=parts.risk_digest,
         causal_bank=parts.causal_digest,
         intent="against_motion",
@@ -58,6 +59,7 @@ def made(tmp_path_factory):
     )
     store(folder / "tuning", setup, range(1000, 1012))
     store(folder / "opened", setup, range(4995, 5001))
+    store(folder / "before", dataclasses.replace(setup, dtype=""), range(1000, 1003))
     return folder
 
 
@@ -153,6 +155,10 @@ def test_a_preregistration_is_never_written_over_and_not_after_the_episodes(made
         (["--output_dir=OUT"], "give --tuning"),
         (["--base_rate=0.2"], "type --base_rate and --reduction"),
         (["--tuning=MADE/policy"], "is not the folder of an evaluation"),
+        (
+            ["--tuning=MADE/before", "--study_states=sealed", "--output_dir=OUT"],
+            "does not say what its policy computed in",
+        ),
         (["--tuning=MADE/opened"], "has met the sealed scene 5000"),
         (["--tuning=MADE/tuning", "--study_states=tuning"], "is not one to report on"),
         (["--tuning=MADE/tuning", "--study_states=sealed", "--n_episodes=9999"], "each is run on"),

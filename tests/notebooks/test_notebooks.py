@@ -11,6 +11,7 @@ pytest.importorskip("ipykernel")
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+MINUTES = {"a_small_dataset", "patching", "own_direction"}
 
 
 def test_there_are_notebooks_and_they_begin_by_saying_what_one_learns():
@@ -26,7 +27,15 @@ def test_there_are_notebooks_and_they_begin_by_saying_what_one_learns():
 
 @pytest.mark.libero
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, marks=[pytest.mark.nightly] if path.stem in MINUTES else [], id=path.stem
+        )
+        for path in NOTEBOOKS
+    ],
+)
 def test_it_runs_from_top_to_bottom(path: Path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = jupytext.read(path)
