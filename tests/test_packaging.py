@@ -50,6 +50,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_beside_it(install
     assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"mist_jax"}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.libero
 def test_an_installed_package_evaluates_its_own_policy_outside_the_checkout(installed, tmp_path):

@@ -189,7 +189,9 @@ def toy_lesson(queries: int = 400, seed: int = 0, layers: int = 3, width: int = 
 TOY = TrainConfig(hidden=8, epochs=5, batch=64, learning_rate=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["perceptron", "recurrent"])
+@pytest.mark.parametrize(
+    "kind", ["perceptron", pytest.param("recurrent", marks=pytest.mark.nightly)]
+)
 def test_heads_fitted_in_turns_are_those_fitted_at_once(kind):
     sites, choices, lesson = toy_lesson()
     told: list[float] = []

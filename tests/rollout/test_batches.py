@@ -47,7 +47,9 @@ def assert_same(one, other):
     np.testing.assert_array_equal(one.queries.activations[SITE], other.queries.activations[SITE])
 
 
-@pytest.mark.parametrize("batch_size", [default_batch_size(), 3])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(default_batch_size(), marks=pytest.mark.nightly), 3]
+)
 def test_every_episode_is_the_same_with_one_two_and_three_workers(policy, tmp_path, batch_size):
     states = (0, 1, 2, 3, LONG_PROMPT, 7)
     runs = [
@@ -102,6 +104,7 @@ def test_actions_that_are_not_numbers_end_that_episode_alone_and_name_the_cause(
         assert_same(one, well[state])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.libero
 def test_mist_nano_collects_the_same_episodes_with_one_and_two_workers(tmp_path):

@@ -222,6 +222,7 @@ SUITES = (
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.libero
 @pytest.mark.slow
 def test_a_scene_out_of_the_arms_reach_is_rejected(tmp_path, monkeypatch):

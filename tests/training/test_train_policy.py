@@ -168,6 +168,7 @@ def test_an_interrupted_run_goes_on_to_the_same_parameters(demonstrations, tmp_p
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.nightly
 def test_pieces_of_a_run_are_the_run_by_one_program(demonstrations, tmp_path):
     finals, sums, programs = [], [], set()
     for pieces in ((5,), (2, 3)):
