@@ -11,7 +11,7 @@ pytest.importorskip("ipykernel")
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-MINUTES = {"a_small_dataset", "patching", "own_direction"}
+MINUTES = {"a_small_dataset", "patching", "own_direction", "two_checkpoints"}
 
 
 def test_there_are_notebooks_and_they_begin_by_saying_what_one_learns():
