@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import platform
+import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -29,6 +31,23 @@ def keep_compiled_programs() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    folder, most = (
+        getattr(jax.config, f"jax_compilation_cache_{name}") for name in ("dir", "max_size")
+    )
+    if most != -1:
+        _date_undated(Path(folder))
+
+
+def _date_undated(folder: Path) -> None:
+    """Says of programs without it that they were used now: with one such, JAX can keep no other.
+
+    A process that is killed while it keeps a program leaves one, and one that knows no limit.
+    """
+    for program in folder.glob("*-cache"):
+        used = program.with_name(f"{program.name.removesuffix('-cache')}-atime")
+        with suppress(OSError):
+            if not used.exists():
+                used.write_bytes(time.time_ns().to_bytes(8, "little"))
 
 
 def _processor() -> str:

@@ -64,3 +64,12 @@ def test_the_user_can_name_another_folder_or_keep_nothing(tmp_path):
     end(begin(tmp_path / "b", JAX_ENABLE_COMPILATION_CACHE="false"))
     assert not (tmp_path / "a").exists()
     assert not list(tmp_path.glob("b/**/*-cache"))
+
+
+def test_programs_are_kept_beside_one_that_a_killed_process_left_undated(tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    left = folder / "jit_f-0123-cache"
+    left.write_bytes(b"half a program")
+    end(begin(tmp_path, JAX_COMPILATION_CACHE_DIR=str(folder)))
+    assert len(list(folder.glob("*-cache"))) > 1

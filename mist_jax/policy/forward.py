@@ -33,8 +33,12 @@ def run_model(
     return model.apply(parameters, inputs, intervention, sites=sites, pool=pool)
 
 
-# On a GPU, kernels that do not need each other's results run beside each other (PERFORMANCE.md).
-_OPTIONS = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"}
+# On a GPU, kernels that do not need each other's results run beside each other, and products are
+# cuBLAS's, which are faster than Triton's here and need no search (PERFORMANCE.md).
+_OPTIONS = {
+    "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+    "xla_gpu_enable_triton_gemm": False,
+}
 
 forward = partial(jax.jit, static_argnames=("model", "sites", "pool"), compiler_options=_OPTIONS)(
     run_model

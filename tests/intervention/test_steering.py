@@ -1,7 +1,6 @@
 """Steering inside the compiled forward: off is off, on is exact, and nothing is retraced."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.steering import Steering
 from mist_jax.intervention.tokens import TOKEN_ROLES
-from mist_jax.policy.forward import forward, run_model
+from mist_jax.policy.forward import forward
 from mist_jax.policy.openvla_oft.sequence import layout_of
 from tests.helpers.tiny import (
     TINY,
@@ -57,9 +56,7 @@ def steering_at(layer: int, scale: float = 1.0, coefficient=(1.0, 1.0, 1.0), **o
 
 
 def test_zero_steering_keeps_every_bit_of_the_unsteered_program(parameters):
-    unsteered = jax.jit(functools.partial(run_model, TINY_MODEL, sites=("llm.resid",)))(
-        parameters, tiny_inputs(LENGTHS), None
-    )
+    unsteered = forward(TINY_MODEL, parameters, tiny_inputs(LENGTHS), None, sites=("llm.resid",))
     off = run(parameters)
     zero = run(parameters, steering_at(1, coefficient=(0.0, 0.0, 0.0)))
     closed = run(parameters, steering_at(1, threshold=np.inf))

@@ -45,6 +45,21 @@ def test_a_gpu_takes_the_kernel_that_is_asked_for(kernel, fused_lengths, dtype, 
     assert asked == (fused_lengths if dtype == jnp.bfloat16 else set())
 
 
+@pytest.mark.parametrize(("width", "taken"), [(8, "cudnn"), (4, "xla"), (12, "xla")])
+def test_a_gpu_takes_xlas_kernel_for_heads_that_cudnn_does_not_know(width, taken, monkeypatch):
+    plain, asked = jax.nn.dot_product_attention, []
+
+    def recorded(*arrays, implementation, **named):
+        asked.append(implementation)
+        return plain(*arrays, implementation="xla", **named)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", recorded)
+    heads = jax.ShapeDtypeStruct((2, 4, 3, width), jnp.bfloat16)
+    jax.eval_shape(layers.attention, heads, heads, heads)
+    assert asked == [taken]
+
+
 def test_a_tower_that_is_padded_for_a_gpu_says_what_it_says_unpadded(monkeypatch):
     inputs, parameters, lengths = tiny_inputs([5, 12]), tiny_parameters(), []
     attend = vision.attention

@@ -83,6 +83,9 @@ def gelu(x: Array) -> Array:
     return (0.5 * full * (1 + jax.lax.erf(full * 0.5**0.5))).astype(x.dtype)
 
 
+_HEADS_OF = 8  # cuDNN's heads are as wide as a multiple of it
+
+
 def attention(
     query: Float[Array, "B T H K"],
     key: Float[Array, "B S H K"],
@@ -92,15 +95,16 @@ def attention(
 ) -> Float[Array, "B T H K"]:
     """Bidirectional softmax attention; keys from `key_length` on are padding and hidden.
 
-    cuDNN's fused kernel is taken where `kernel` allows it (see `cudnn_attends`) and lengths are
-    even: not every version of it can differentiate others. Elsewhere XLA's own, which is the
-    reference. On a CPU one head of one example follows another: their scores stay in the cache,
-    where those of a batch are moved through memory several times over.
+    cuDNN's fused kernel is taken where `kernel` allows it (see `cudnn_attends`), lengths are even
+    (not every version of it can differentiate others) and heads are of a size that it knows.
+    Elsewhere XLA's own, which is the reference. On a CPU one head of one example follows another:
+    their scores stay in the cache, where those of a batch are moved through memory several times
+    over.
     """
     if jax.default_backend() == "cpu":
         return _head_by_head(query, key, value, key_length)
     even = query.shape[1] % 2 == key.shape[1] % 2 == 0
-    fused = even and cudnn_attends(kernel, query.dtype)
+    fused = even and query.shape[-1] % _HEADS_OF == 0 and cudnn_attends(kernel, query.dtype)
     return jax.nn.dot_product_attention(
         query,
         key,
