@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax import traverse_util
 
-from mist_jax.policy.openvla_oft.network.float8 import quantised_kernel
+from mist_jax.policy.openvla_oft.network.float8 import KEPT, beginning, quantised_kernel
 
 CHUNK_BYTES = 8 << 20  # halves of the last two axes stay chunk-aligned, so shards read only theirs
 BLOCK_BYTES = 256 << 20
@@ -55,12 +55,19 @@ class ParameterStore:
     def write(self, path: str, block: int | None, row: int, values: np.ndarray) -> None:
         """Put one tensor into a parameter: all of it, one block, or rows from `row` on.
 
-        A kernel that is kept in float8 is quantised.
+        Of parameters in float8 the first blocks go where they are kept, and a kernel that is kept
+        in float8 is quantised.
         """
+        kept = beginning(path)
+        if block is not None and kept is not None and kept in self.arrays:
+            path, block = (kept, block) if block < KEPT else (path, block - KEPT)
         if path not in self.arrays:
             for each, part in quantised_kernel(path, values).items():
-                self.write(each, block, row, np.asarray(part))
-            return
+                self._write(each, block, row, np.asarray(part))
+        else:
+            self._write(path, block, row, values)
+
+    def _write(self, path: str, block: int | None, row: int, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values.astype(self.arrays[path].dtype, copy=False))
         target = tensorstore.open(self._spec(path), open=True).result()
         if block is not None:

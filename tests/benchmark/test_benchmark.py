@@ -223,6 +223,40 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     assert not (tmp_path / "benchmark.partial.json").exists()
 
 
+TWO_DEVICES = """
+import jax, numpy as np
+from mist_jax.benchmark.device_layout import DeviceLayout
+from mist_jax.benchmark.random_weights import random_parameters
+from mist_jax.policy.forward import forward
+from tests.helpers.tiny import TINY_MODEL, tiny_inputs
+
+inputs, answers = jax.device_get(tiny_inputs([5, 12])), []
+for devices, parallel in ((1, "tensor"), (2, "data"), (2, "tensor")):
+    layout = DeviceLayout.of(jax.devices()[:devices], parallel)
+    for unrolled in (False, True):
+        parameters = random_parameters(TINY_MODEL, "float32", layout, unrolled=unrolled)
+        outputs = forward(TINY_MODEL, parameters, layout.place(inputs), None)
+        answers.append(np.asarray(outputs.actions))
+        np.testing.assert_allclose(answers[-1], answers[0], atol=1e-5)
+        leaves = jax.tree.leaves(parameters)
+        assert {len(leaf.sharding.device_set) for leaf in leaves} == {devices}
+        print(all(leaf.sharding.is_fully_replicated for leaf in leaves))
+"""
+
+
+def test_devices_that_share_the_examples_have_all_weights_in_either_form():
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True"] * 4 + ["False"] * 2
+
+
 def test_what_was_measured_is_kept_when_it_is_stopped(tmp_path):
     partial = tmp_path / "benchmark.partial.json"
     command = [sys.executable, "-m", "experiments.benchmark", "--batch_sizes=1,2,4,8"]

@@ -15,7 +15,12 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.loading import MIST_NANO_FOLDER, load_policy
 from mist_jax.policy.checkpoint import STATISTICS, TOKENIZER, read_card, save_policy
 from mist_jax.policy.forward import forward
-from mist_jax.policy.openvla_oft.network.float8 import QUANTISED, float8_product, quantised
+from mist_jax.policy.openvla_oft.network.float8 import (
+    KEPT,
+    QUANTISED,
+    float8_product,
+    quantised,
+)
 from mist_jax.policy.openvla_oft.network.laid_out import matrix_of
 from tests.helpers.tiny import TINY, TINY_MODEL, bits, tiny_inputs
 
@@ -61,7 +66,7 @@ def test_its_gradient_is_the_quantised_weights():
     np.testing.assert_allclose(ours, np.einsum("tsn,snk->tk", slope, weights), rtol=1e-4)
 
 
-def test_what_is_quantised_is_all_large_products_and_nothing_else(stored):
+def test_what_is_quantised_is_all_large_products_but_the_first_blocks_and_nothing_else(stored):
     made = TINY_MODEL.quantise(stored)
     kinds = {
         "/".join(str(key.key) for key in path): leaf.dtype
@@ -72,10 +77,53 @@ def test_what_is_quantised_is_all_large_products_and_nothing_else(stored):
     assert all(QUANTISED.search(path.replace("float8", "kernel")) for path in codes)
     rest = {kind for path, kind in kinds.items() if not path.endswith(("float8", "scale"))}
     assert rest == {jnp.dtype(jnp.bfloat16)}
-    down = stored["language"]["blocks"]["down_proj"]
-    off = np.abs(matrix_of(made["language"]["blocks"]["down_proj"], 1) - down["kernel"][1])
-    column = np.abs(down["kernel"][1])
-    assert (off <= ROUNDING * column + column.max(0) / 448 * 2.0**-10).all()
+    blocks = stored["language"]["blocks"]
+    for layer, down in enumerate(blocks["down_proj"]["kernel"]):
+        kept, column = matrix_of(made, "down_proj", layer), np.abs(down)
+        if layer < KEPT:
+            np.testing.assert_array_equal(kept, down.astype(jnp.bfloat16).astype(np.float32))
+        else:
+            bound = ROUNDING * column + column.max(0) / 448 * 2.0**-10
+            assert (np.abs(kept - down) <= bound).all()
+    norms = [made["language"][part]["input_norm"]["weight"] for part in ("beginning", "blocks")]
+    np.testing.assert_array_equal(
+        np.concatenate(norms), blocks["input_norm"]["weight"].astype(jnp.bfloat16)
+    )
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_layers_keep_their_numbers_over_both_stacks(stored, unrolled):
+    """What is read and pushed at a layer is the same layer's as in float32."""
+    made = TINY_MODEL.quantise(stored)
+    made = TINY_MODEL.lay_out(made) if unrolled else made
+    inputs, sites = tiny_inputs(LENGTHS), ("llm.resid",)
+    plain = forward(TINY_MODEL, stored, inputs, None, sites=sites).activations["llm.resid"]
+    coarse = forward(TINY_MODEL, made, inputs, None, sites=sites).activations["llm.resid"]
+    assert coarse.shape == plain.shape
+    for layer in range(TINY.layers):
+        off = np.linalg.norm(coarse - plain[:, layer, None], axis=-1).mean(axis=0)
+        assert off.argmin() == layer
+    for layer in range(TINY.layers):
+        vectors = np.zeros((1, TINY.layers, TINY.width), np.float32)
+        vectors[0, layer] = 1.0
+        steering = Intervention.of(None, Steering.of(vectors, np.ones((3, 1))))
+        pushed = forward(TINY_MODEL, made, inputs, steering, sites=sites).activations["llm.resid"]
+        moved = np.abs(pushed - coarse).max(axis=(0, 2)) > 0.1
+        np.testing.assert_array_equal(moved, np.arange(TINY.layers) >= layer)
+
+
+def test_attention_and_value_vectors_are_of_the_layer_that_is_asked_for(stored):
+    made, layers = TINY_MODEL.quantise(stored), tuple(range(TINY.layers))
+
+    def asked(parameters):
+        inputs = tiny_inputs(LENGTHS)
+        weights, _ = TINY_MODEL.attention_weights(parameters, inputs, None, layers)
+        return TINY_MODEL.value_vectors(parameters, layers), jnp.moveaxis(weights, 1, 0)
+
+    for coarse, plain in zip(asked(made), asked(stored), strict=True):
+        for layer in layers:
+            off = [float(jnp.abs(coarse[layer] - other).mean()) for other in plain]
+            assert np.argmin(off) == layer
 
 
 def test_zero_steering_keeps_every_bit_in_both_forms(stored):

@@ -162,8 +162,8 @@ def test_laying_out_moves_every_number_and_keeps_no_stack_twice(stored):
             joined = laid["language"]["blocks"][whole]["kernel"][layer]
             for place, part in enumerate(parts):
                 np.testing.assert_array_equal(joined[:, place], blocks[part]["kernel"][layer])
-        down = laid["language"]["blocks"]["down_proj"]
-        np.testing.assert_array_equal(matrix_of(down, layer), matrix_of(blocks["down_proj"], layer))
+        moved, down = (matrix_of(form, "down_proj", layer) for form in (laid, stored))
+        np.testing.assert_array_equal(moved, down)
     assert sum(leaf.size for leaf in jax.tree.leaves(laid)) == sum(
         leaf.size for leaf in jax.tree.leaves(stored)
     )

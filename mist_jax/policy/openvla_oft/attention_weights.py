@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.language import LanguageModel
 from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock, rotary
-from mist_jax.policy.openvla_oft.network.layers import one_block
 from mist_jax.policy.openvla_oft.sequence import SequenceLayout
 
 
@@ -48,6 +47,6 @@ def language_weights(
 
     def one(layer: int) -> Array:
         x = embeddings if layer == 0 else outputs[:, layer - 1].astype(embeddings.dtype)
-        return block_weights(one_block(language.blocks, layer), x, cosine, sine, layout.key_length)
+        return block_weights(language.block(layer), x, cosine, sine, layout.key_length)
 
     return jnp.stack([one(layer) for layer in layers], axis=1)

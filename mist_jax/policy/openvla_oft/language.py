@@ -8,6 +8,7 @@ unrolled it therefore computes queries, output projection and MLP for these rows
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import jax.numpy as jnp
@@ -25,8 +26,15 @@ from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock, every_row, rotary
+from mist_jax.policy.openvla_oft.network.float8 import KEPT
 from mist_jax.policy.openvla_oft.network.form import Form
-from mist_jax.policy.openvla_oft.network.layers import Linear, RMSNorm, run_blocks
+from mist_jax.policy.openvla_oft.network.layers import (
+    Linear,
+    RMSNorm,
+    block_count,
+    one_block,
+    run_stacks,
+)
 from mist_jax.policy.openvla_oft.readouts import LENS, STEPS, Decode, read_out
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
@@ -54,12 +62,21 @@ class LanguageOutput:
 
 
 class LanguageModel(nnx.Module):
-    """Token embedding, blocks, final norm; `lm_head` only where actions are tokens."""
+    """Token embedding, blocks, final norm; `lm_head` only where actions are tokens.
+
+    In float8 the first blocks, `beginning`, are a stack of their own (see `quantise`).
+    """
 
     def __init__(self, config: OpenVLAOFTConfig, form: Form, *, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
         self.embedding = nnx.Param(init(rngs.params(), (config.vocab_size, config.width)))
-        self.blocks = DecoderBlock(config, form, rngs=rngs)
+        kept = KEPT if form.float8 else 0
+        self.beginning = (
+            DecoderBlock(config, replace(form, float8=False), blocks=kept, rngs=rngs)
+            if kept
+            else None
+        )
+        self.blocks = DecoderBlock(config, form, blocks=config.layers - kept, rngs=rngs)
         self.norm = RMSNorm(config.width, config.rms_norm_eps)
         self.lm_head = (
             Linear(config.width, config.vocab_size, rngs=rngs, bias=False)
@@ -67,6 +84,19 @@ class LanguageModel(nnx.Module):
             else None
         )
         self.config = config
+
+    @property
+    def stacks(self) -> tuple[DecoderBlock, ...]:
+        """Its blocks, in order."""
+        return (self.blocks,) if self.beginning is None else (self.beginning, self.blocks)
+
+    def block(self, layer: int) -> DecoderBlock:
+        """One of them."""
+        for stack in self.stacks:
+            if layer < block_count(stack):
+                return one_block(stack, layer)
+            layer -= block_count(stack)
+        raise IndexError(layer)
 
     def embed(self, token_ids: Int[Array, "*prompt"]) -> Float[Array, "*prompt D"]:
         """Input embeddings of token ids."""
@@ -185,8 +215,8 @@ class LanguageModel(nnx.Module):
             known = intervention.known_at(index)
             return partial(last, known) if index == config.layers - 1 else alike(known)
 
-        (hidden, final), (seen, amount, wanted) = run_blocks(
-            self.blocks,
+        (hidden, final), (seen, amount, wanted) = run_stacks(
+            self.stacks,
             partial(body, UNKNOWN),
             (embeddings, begun),
             (jnp.arange(config.layers), intervention.layered()),

@@ -166,8 +166,7 @@ class OpenVLAOFTModel:
         self, parameters: dict[str, Any], layers: tuple[int, ...]
     ) -> Float[Array, "L F D"]:
         """The rows of `down_proj` of these layers, float32."""
-        down = parameters["language"]["blocks"]["down_proj"]
-        return jnp.stack([matrix_of(down, layer) for layer in layers])
+        return jnp.stack([matrix_of(parameters, "down_proj", layer) for layer in layers])
 
     def decode(self, parameters: dict[str, Any], hidden: Float[Array, "D"]) -> Float[Array, "C A"]:
         """Final norm and L1 head where every action token holds `hidden`."""

@@ -44,8 +44,8 @@ class DecoderBlock(nnx.Module):
     `joined`: the matrices that one input is multiplied with lie side by side (see `lay_out`).
     """
 
-    def __init__(self, config: OpenVLAOFTConfig, form: Form, *, rngs: nnx.Rngs):
-        width, stack = config.width, (config.layers,)
+    def __init__(self, config: OpenVLAOFTConfig, form: Form, *, blocks: int, rngs: nnx.Rngs):
+        width, stack = config.width, (blocks,)
 
         def linear(inputs: int, *outputs: int) -> Linear:
             return Linear(inputs, *outputs, rngs=rngs, stack=stack, bias=False, float8=form.float8)

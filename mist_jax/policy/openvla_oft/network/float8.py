@@ -25,6 +25,8 @@ QUANTISED = re.compile(r"^language/blocks/(q|k|v|o|gate|up|down)_proj/kernel$")
 
 The towers' are not: at batch 1 quantising their rows takes longer than it saves (PERFORMANCE.md).
 """
+KEPT = 1
+"""Blocks at the beginning that stay bfloat16: most of the error is theirs (docs/float8.md)."""
 
 
 def quantised(rows: Float[Array, "*rows features"]) -> tuple[Array, Float[Array, "*rows"]]:
@@ -66,19 +68,30 @@ float8_product.defvjp(_forward, _backward)
 def quantise(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str, Any]:
     """Stored parameters with the large products' kernels in float8 and all others in bfloat16.
 
-    A kernel [*stack, K, N] becomes `float8` [*stack, N, K] and `scale` [*stack, N]. `donate`
+    The first blocks of the language model's stack become a stack of their own, all bfloat16. Of the
+    others a kernel [*stack, K, N] becomes `float8` [*stack, N, K] and `scale` [*stack, N]. `donate`
     deletes each array when its own is made, so that no two copies are in memory.
     """
     flat: Any = traverse_util.flatten_dict(dict(parameters), sep="/")
     made: dict[str, Any] = {}
     for path, leaf in flat.items():
+        rest = leaf
+        if (kept := beginning(path)) is not None:
+            made[kept] = leaf[:KEPT].astype(jnp.bfloat16)
+            rest = leaf[KEPT:]
         if QUANTISED.search(path):
-            made |= quantised_kernel(path, leaf)
+            made |= quantised_kernel(path, rest)
         else:
-            made[path] = leaf if leaf.dtype == jnp.bfloat16 else leaf.astype(jnp.bfloat16)
+            made[path] = rest if rest.dtype == jnp.bfloat16 else rest.astype(jnp.bfloat16)
         if donate and made.get(path) is not leaf:
             leaf.delete()
     return traverse_util.unflatten_dict(made, sep="/")
+
+
+def beginning(path: str) -> str | None:
+    """Where the first blocks of a stored parameter are in float8; None where it is no block's."""
+    within = path.removeprefix("language/blocks/")
+    return None if within == path else f"language/beginning/{within}"
 
 
 def quantised_kernel(path: str, kernel: Any) -> dict[str, Array]:

@@ -14,7 +14,8 @@ class Form:
     """What decides the parameters' names and shapes, beside the configuration; static.
 
     `joined`: matrices that one input is multiplied with lie side by side, one array for each layer
-    (see `lay_out`). `float8`: the large products' weights are quantised (see `quantise`).
+    (see `lay_out`). `float8`: the large products' weights are quantised, and the first blocks,
+    whose are not, a stack of their own (see `quantise`).
     `attention`: by which kernel (see `layers.attention`).
     """
 

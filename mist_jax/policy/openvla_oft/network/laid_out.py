@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mist_jax.axes import Array
-from mist_jax.policy.openvla_oft.network.float8 import CODES, SCALE
+from mist_jax.policy.openvla_oft.network.float8 import CODES, KEPT, SCALE
 from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 
 JOINED: Mapping[str, tuple[str, ...]] = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
 }
+STACKS = frozenset({"blocks", "beginning"})
 APART = ("kernel", CODES, SCALE)
 """What is worth an array for each layer; of other vectors a slice of the stack is read in place."""
 
@@ -41,7 +42,7 @@ def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str,
     for path, leaf in flat.items():
         *where, name, kind = path
         whole = next((whole for whole, parts in JOINED.items() if name in parts), None)
-        if "blocks" not in path or kind not in APART:
+        if not STACKS.intersection(path) or kind not in APART:
             made[path] = leaf
             continue
         parts = [leaf]
@@ -57,8 +58,14 @@ def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str,
     return traverse_util.unflatten_dict(made)
 
 
-def matrix_of(linear: Mapping[str, Any], layer: int) -> Array:
-    """One layer's matrix [K, N] of a linear layer in any form, float32."""
+def matrix_of(parameters: Mapping[str, Any], name: str, layer: int) -> Array:
+    """The matrix [K, N] of that name of one block of the language model, in any form, float32."""
+    language = parameters["language"]
+    if "beginning" in language:
+        if layer < KEPT:
+            return jnp.asarray(language["beginning"][name]["kernel"][layer], jnp.float32)
+        layer -= KEPT
+    linear = language["blocks"][name]
     if CODES not in linear:
         return jnp.asarray(linear["kernel"][layer], jnp.float32)
     scale = linear["scale"][layer][..., None]
@@ -69,7 +76,7 @@ def _layers(parts: Sequence[Any], path: str) -> tuple[Array, ...]:
     """Each layer's matrix, of stacks to be laid side by side."""
     axis = -3 if path.endswith(CODES) else -2
     sharding = None if isinstance(parts[0], Tracer) else parts[0].sharding
-    if sharding is not None and {device.platform for device in sharding.device_set} == {"cpu"}:
+    if sharding is not None and [device.platform for device in sharding.device_set] == ["cpu"]:
         hosts = [np.asarray(part) for part in parts]  # compiles nothing
 
         def made(index: int) -> Array:
@@ -80,7 +87,9 @@ def _layers(parts: Sequence[Any], path: str) -> tuple[Array, ...]:
     place = None
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         shape = jax.eval_shape(partial(_layer, axis=axis), parts, 0).shape
-        place = parameter_sharding(sharding.mesh, path, shape)
+        place = NamedSharding(sharding.mesh, PartitionSpec())  # each device has all weights
+        if not sharding.is_fully_replicated:
+            place = parameter_sharding(sharding.mesh, path, shape)
     one = jax.jit(partial(_layer, axis=axis), out_shardings=place)
     return tuple(one(parts, index) for index in range(len(parts[0])))
 

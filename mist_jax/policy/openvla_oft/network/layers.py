@@ -4,7 +4,7 @@ Parameters may carry leading `stack` axes: a stack of blocks is one module whose
 block axis first, run by `run_blocks`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -170,6 +170,33 @@ def run_blocks(
         carry = jax.lax.optimization_barrier(carry)
         collected.append(seen)
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *collected)
+
+
+def run_stacks(
+    stacks: Sequence[nnx.Module],
+    body: Callable[..., tuple[Any, Any]],
+    carry: Any,
+    inputs: Any,
+    own: Callable[[int], Callable[..., tuple[Any, Any]]],
+) -> tuple[Any, Any]:
+    """As `run_blocks`, over the blocks of one stack after another, numbered throughout."""
+    begin, collected = 0, []
+    for blocks in stacks:
+        end = begin + block_count(blocks)
+        part = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], inputs)
+        numbered = partial(lambda begin, index: own(begin + index), begin)
+        carry, seen = run_blocks(blocks, body, carry, part, numbered)
+        collected.append(seen)
+        begin = end
+    if len(collected) == 1:
+        return carry, collected[0]
+    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *collected)
+
+
+def block_count(blocks: nnx.Module) -> int:
+    """Of a stack in either form."""
+    _, parameters = nnx.split(blocks)
+    return len(jax.tree.leaves(parameters, is_leaf=_is_tuple)[0])
 
 
 def one_block(blocks: nnx.Module, index: int) -> Any:
