@@ -16,7 +16,11 @@ from mist_jax.compiled_programs import keep_compiled_programs  # noqa: E402 - af
 
 # Compiling is most of what tests cost: files, and the processes they start, share what is compiled.
 keep_compiled_programs()
-for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+for name in (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_COMPILATION_CACHE_MAX_SIZE",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+):
     os.environ.setdefault(name, str(getattr(jax.config, name.lower())))
 
 # How long an example takes says nothing on a machine that is shared.
