@@ -107,8 +107,9 @@ def test_vision_sites_are_the_towers_and_the_projector(parameters, pooled, token
     model = bound_model(TINY, parameters)
     fused, _ = model.vision.features(inputs.images, None)
     dino, siglip = np.split(np.asarray(fused), [TINY.dino.width], axis=-1)
-    np.testing.assert_allclose(tokens["vision.dino"][:, -1], dino, atol=2e-5)
-    np.testing.assert_allclose(tokens["vision.siglip"][:, -1], siglip, atol=2e-5)
+    off = 2e-5 if jax.default_backend() == "gpu" else 1e-5  # kernels are chosen anew
+    np.testing.assert_allclose(tokens["vision.dino"][:, -1], dino, atol=off)
+    np.testing.assert_allclose(tokens["vision.siglip"][:, -1], siglip, atol=off)
     layout = layout_of(TINY, inputs.prompt_length, inputs.token_ids.shape[1])
     embeddings, _ = model.embed(inputs, layout, Watch())
     patches = embeddings[:, 1 : 1 + TINY.images * TINY.patches]
