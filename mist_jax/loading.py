@@ -1,7 +1,9 @@
 """Policies by name: a shipped one, a converted folder, or a published checkpoint of the hub."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ def load_policy(
     *,
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
+    parallel: Literal["tensor", "tokens"] = "tensor",
     unnorm_key: str | None = None,
     verify: bool = True,
     unrolled: bool | None = None,
@@ -44,7 +47,9 @@ def load_policy(
         name: what to load; a hub id is downloaded and converted once, into the cache.
         dtype: of the parameters and the computation; default as stored (float32 on the CPU).
             "float8": weights of the large products in e4m3, all others in bfloat16.
-        mesh: devices to spread the parameters over; default the first device alone.
+        mesh: devices that answer a query together; default the first device alone.
+        parallel: `tensor`: each device has a part of the parameters; `tokens`: each has all, and
+            a part of the tokens, which is faster where the parameters fit.
         unnorm_key: which data set's statistics, where the checkpoint has several.
         verify: compare the parameters with their digest: some 20 s for a 7B policy.
         unrolled: whether the loop over the layers is unrolled: no copies of weights, a longer
@@ -53,10 +58,12 @@ def load_policy(
         architectures: by the name in the policy's config.json; add your own.
 
     Raises:
-        UserError: no such policy, or a damaged one.
+        UserError: no such policy, or a damaged one; or an architecture that cannot do it.
     """
     folder = find_policy(str(name))
     card = read_card(folder, architectures)
+    if mesh is not None and parallel == "tokens":
+        card = dataclasses.replace(card, model=card.model.spread_over(mesh))
     if dtype is None and card.dtype != FLOAT8 and jax.default_backend() == "cpu":
         dtype = jnp.float32
     preprocessor = Preprocessor.of(

@@ -1,4 +1,4 @@
-"""How a query is spread over devices: its weights (tensor parallel) or its examples (data)."""
+"""How a query is spread over devices: its weights (tensor parallel), examples (data) or tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mist_jax.policy.mesh import MODEL_AXIS, policy_mesh
 from mist_jax.policy.model import PolicyModel
 
-Parallel = Literal["tensor", "data"]
+Parallel = Literal["tensor", "data", "tokens"]
 
 
 @dataclass(frozen=True)
 class DeviceLayout:
     """`tensor`: one batch, each device its part of the weights. `data`: a batch for each device,
-    which has all weights. On one device they are the same.
+    which has all weights. `tokens`: one batch, each device all weights and its part of the tokens.
+    On one device they are the same.
     """
 
     devices: tuple[Any, ...]
@@ -43,20 +44,23 @@ class DeviceLayout:
         """Examples in one query, of `batch` for whatever has all weights."""
         return batch * len(self.devices) if self.parallel == "data" else batch
 
+    def run(self, model: PolicyModel) -> PolicyModel:
+        """The model as it is run on its devices."""
+        return model.spread_over(self.mesh) if self.parallel == "tokens" else model
+
     def parameter(self, model: PolicyModel, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Where a parameter lies."""
         if self.parallel == "data":
             return NamedSharding(self.mesh, PartitionSpec())
-        return model.parameter_sharding(self.mesh, path, shape)
+        return self.run(model).parameter_sharding(self.mesh, path, shape)
 
-    def place(self, inputs: Any) -> Any:
-        """Inputs on the host, sent to where the query wants them."""
-        if len(self.devices) == 1:
-            return inputs
+    def shaped(self, inputs: Any) -> Any:
+        """Shapes of inputs, and where a query compiled for them sends those on the host."""
         split = self.parallel == "data"
 
-        def put(leaf: Any) -> jax.Array:
+        def shape(leaf: Any) -> jax.ShapeDtypeStruct:
             axes = (MODEL_AXIS,) if split and np.ndim(leaf) else ()
-            return jax.device_put(leaf, NamedSharding(self.mesh, PartitionSpec(*axes)))
+            place = NamedSharding(self.mesh, PartitionSpec(*axes))
+            return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=place)
 
-        return jax.tree.map(put, inputs)
+        return jax.tree.map(shape, inputs)

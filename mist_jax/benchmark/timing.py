@@ -87,7 +87,7 @@ def measure(
         roofline: what one of them can do; None: it is not compared.
         dtype: of the products, as the roofline knows them.
     """
-    batch = layout.examples(batch)
+    model, batch = layout.run(model), layout.examples(batch)
     inputs = model.example_inputs(batch)
     place = next(name for name, site in model.sites.items() if site.steerable)
     intervention = intervention_of(model, place, batch, steering)
@@ -96,12 +96,12 @@ def measure(
         began = time.perf_counter()
         with _cache_hits() as hits:
             compiled = forward.lower(
-                model, parameters, layout.place(inputs), intervention, sites=sites
+                model, parameters, layout.shaped(inputs), intervention, sites=sites
             ).compile()
         compile_s = time.perf_counter() - began
 
         def query() -> Any:
-            return jax.device_get(compiled(parameters, layout.place(inputs), intervention))
+            return jax.device_get(compiled(parameters, inputs, intervention))
 
         seconds = _times(query, repeats)
         profile = profiled(query, min(repeats, _PROFILED), compiled.as_text() or "")

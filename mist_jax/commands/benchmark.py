@@ -3,7 +3,7 @@
 python -m experiments.benchmark --preset=openvla-oft-7b --batch_sizes=1,8 --steering=none,on
 
 Every row stands beside what a large product and a copy reach in the same run, and its largest
-operations are named. On two GPUs: --devices=1,2 --parallel=tensor,data. Each row is told as soon as
+operations are named. On two GPUs: --devices=1,2 --parallel=tokens,data. Each row is told as soon as
 it is measured, and kept in benchmark.partial.json until all are.
 """
 
@@ -40,8 +40,8 @@ _DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to spread a q
 _PARALLEL = flags.DEFINE_list(
     "parallel",
     ["tensor"],
-    "What several devices share: tensor: the weights, for one query's latency; data: the examples, "
-    "each device having all weights.",
+    "What several devices share: tensor: the weights, for models too large for one; tokens: those "
+    "of one query, for its latency, all weights on each; data: the examples, all weights on each.",
 )
 _UNROLLED: flags.FlagHolder[Any] = flags.DEFINE_bool(
     "unrolled",
@@ -61,7 +61,7 @@ def main() -> None:
     batch_sizes = _numbers("batch_sizes", _BATCH_SIZES.value, "1,8")
     counts = _numbers("devices", _DEVICES.value, "1,2")
     modes = _words("steering", _STEERING.value, ("none", "read", "off", "on", "causal"))
-    parallels = _words("parallel", _PARALLEL.value, ("tensor", "data"))
+    parallels = _words("parallel", _PARALLEL.value, ("tensor", "tokens", "data"))
 
     import jax
 

@@ -78,6 +78,16 @@ class PolicyModel(Protocol):
         """
         ...
 
+    def spread_over(self, mesh: Mesh) -> "PolicyModel":
+        """The same model, one query of which is computed by all devices of a mesh together.
+
+        Each has all parameters (so says its `parameter_sharding`) and a part of the tokens.
+
+        Raises:
+            UserError: the architecture has no such form.
+        """
+        ...
+
     def apply(
         self,
         parameters: dict[str, Any],
@@ -142,6 +152,11 @@ class PolicyModelDefaults:
         """There is no float8 form."""
         model: Any = self
         raise UserError(f"{model.name} has no float8 form; choose float32 or bfloat16")
+
+    def spread_over(self, mesh: Mesh) -> PolicyModel:
+        """Its queries stay on one device."""
+        model: Any = self
+        raise UserError(f"{model.name} does not spread a query's tokens over devices")
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Every parameter whole on every device."""

@@ -203,7 +203,7 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
         "--steering=none,on",
         "--repeats=2",
         "--devices=1,2",
-        "--parallel=data,tensor",
+        "--parallel=data,tokens,tensor",
         f"--output_dir={tmp_path}",
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
     )
@@ -211,7 +211,7 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     kept = json.loads((tmp_path / "benchmark.json").read_text())
     assert [(row["batch"], row["layout"], row["steering"]) for row in kept["timings"]] == [
         (batch, layout, steering)
-        for batch, layout in ((2, "1"), (4, "2 data"), (2, "2 tensor"))
+        for batch, layout in ((2, "1"), (4, "2 data"), (2, "2 tokens"), (2, "2 tensor"))
         for steering in ("none", "on")
     ]
     assert kept["roofline"]["product_tflops"]["float32"] > 0
@@ -231,12 +231,13 @@ from mist_jax.policy.forward import forward
 from tests.helpers.tiny import TINY_MODEL, tiny_inputs
 
 inputs, answers = jax.device_get(tiny_inputs([5, 12])), []
-for devices, parallel in ((1, "tensor"), (2, "data"), (2, "tensor")):
+for devices, parallel in ((1, "tensor"), (2, "data"), (2, "tokens"), (2, "tensor")):
     layout = DeviceLayout.of(jax.devices()[:devices], parallel)
+    model = layout.run(TINY_MODEL)
     for unrolled in (False, True):
         parameters = random_parameters(TINY_MODEL, "float32", layout, unrolled=unrolled)
-        outputs = forward(TINY_MODEL, parameters, layout.place(inputs), None)
-        answers.append(np.asarray(outputs.actions))
+        query = forward.lower(model, parameters, layout.shaped(inputs), None).compile()
+        answers.append(np.asarray(query(parameters, inputs, None).actions))
         np.testing.assert_allclose(answers[-1], answers[0], atol=1e-5)
         leaves = jax.tree.leaves(parameters)
         assert {len(leaf.sharding.device_set) for leaf in leaves} == {devices}
@@ -254,7 +255,7 @@ def test_devices_that_share_the_examples_have_all_weights_in_either_form():
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["True"] * 4 + ["False"] * 2
+    assert done.stdout.split() == ["True"] * 6 + ["False"] * 2
 
 
 def test_what_was_measured_is_kept_when_it_is_stopped(tmp_path):

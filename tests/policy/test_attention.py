@@ -64,9 +64,9 @@ def test_a_tower_that_is_padded_for_a_gpu_says_what_it_says_unpadded(monkeypatch
     inputs, parameters, lengths = tiny_inputs([5, 12]), tiny_parameters(), []
     attend = vision.attention
 
-    def recorded(query, *rest):
+    def recorded(query, *rest, **more):
         lengths.append(query.shape[1])
-        return attend(query, *rest)
+        return attend(query, *rest, **more)
 
     def run():
         sites = ("vision.dino", "vision.siglip")

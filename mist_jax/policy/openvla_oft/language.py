@@ -35,6 +35,7 @@ from mist_jax.policy.openvla_oft.network.layers import (
     one_block,
     run_stacks,
 )
+from mist_jax.policy.openvla_oft.network.spreading import cut, whole
 from mist_jax.policy.openvla_oft.readouts import LENS, STEPS, Decode, read_out
 from mist_jax.policy.openvla_oft.sequence import (
     SequenceLayout,
@@ -84,6 +85,7 @@ class LanguageModel(nnx.Module):
             else None
         )
         self.config = config
+        self.mesh = form.mesh
 
     @property
     def stacks(self) -> tuple[DecoderBlock, ...]:
@@ -143,14 +145,15 @@ class LanguageModel(nnx.Module):
                 nonlocal moved, wanted
                 if not intervention.acts_at(place):
                     return x
-                laid = lay_actions(x, layout) if only_actions else x
+                every = whole(x, self.mesh)
+                laid = lay_actions(every, layout) if only_actions else every
                 made = intervention.edit(
                     place, laid, parts, so_far.risk, layout.role, present, known
                 )
                 moved += made[1]
                 if made[2] is not None:
                     wanted = made[2] if wanted is None else wanted + made[2]
-                return rows(made[0])
+                return x if made[0] is laid else cut(rows(made[0]), self.mesh, 1)
 
             mixed = edit("llm.attn", block.mix(hidden, cosine, sine, layout.key_length, rows))
             hidden = rows(hidden) + mixed
@@ -218,14 +221,14 @@ class LanguageModel(nnx.Module):
         (hidden, final), (seen, amount, wanted) = run_stacks(
             self.stacks,
             partial(body, UNKNOWN),
-            (embeddings, begun),
+            (cut(embeddings, self.mesh, 1), begun),
             (jnp.arange(config.layers), intervention.layered()),
             own,
         )
         if hidden.shape[1] == embeddings.shape[1]:
             hidden = actions_of(hidden)
         return LanguageOutput(
-            hidden=self.norm(hidden),
+            hidden=self.norm(whole(hidden, self.mesh)),
             activations={site: jnp.moveaxis(value, 0, 1) for site, value in seen.items()},
             read=final,
             gate=amount.T if intervention.steers else None,

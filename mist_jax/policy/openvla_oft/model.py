@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct, traverse_util
+from jax.sharding import Mesh
 
 from mist_jax.axes import Array, Float, Int, UInt8
 from mist_jax.intervention.intervention import NO_INTERVENTION, Intervention
@@ -184,10 +185,13 @@ def parameter_shapes(config: OpenVLAOFTConfig) -> dict[str, tuple[int, ...]]:
 
 
 def bound_model(
-    config: OpenVLAOFTConfig, parameters: Mapping[str, Any], attention: AttentionKernel = "cudnn"
+    config: OpenVLAOFTConfig,
+    parameters: Mapping[str, Any],
+    attention: AttentionKernel = "cudnn",
+    mesh: Mesh | None = None,
 ) -> OpenVLAOFT:
     """The model with these parameters, nested dictionaries of arrays as its modules are nested."""
-    graph, abstract = abstract_model(config, form_of(parameters, attention))
+    graph, abstract = abstract_model(config, form_of(parameters, attention, mesh))
     state = jax.tree.map(lambda leaf: leaf, abstract)
     nnx.replace_by_pure_dict(state, dict(parameters))
     return nnx.merge(graph, state)

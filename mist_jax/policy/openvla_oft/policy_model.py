@@ -1,5 +1,6 @@
 """OpenVLA-OFT behind the library's seam: a `PolicyModel` (see `mist_jax.policy.model`)."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mist_jax.axes import Array, Float
 from mist_jax.errors import UserError
@@ -35,11 +36,12 @@ BLOCKS = "llm.resid:all"
 class OpenVLAOFTModel:
     """One size of it; two with equal fields are the same static argument.
 
-    `attention` is how it is run, and not part of what it is: see `layers.attention`.
+    `attention` and `mesh` are how it is run, and not part of what it is: see `Form`.
     """
 
     config: OpenVLAOFTConfig
     attention: AttentionKernel = "cudnn"
+    mesh: Mesh | None = None
     name = "openvla-oft"  # no annotation: the same for every size, no field
 
     @property
@@ -79,6 +81,10 @@ class OpenVLAOFTModel:
         """The large products' weights in float8: see `float8.py`."""
         return quantise(parameters, donate=donate)
 
+    def spread_over(self, mesh: Mesh) -> Self:
+        """Tokens and images spread: see `spreading.py`."""
+        return dataclasses.replace(self, mesh=mesh)
+
     def apply(
         self,
         parameters: dict[str, Any],
@@ -89,7 +95,7 @@ class OpenVLAOFTModel:
         pool: Pool = "mean",
     ) -> ModelOutputs:
         """The whole policy as a pure function."""
-        model = bound_model(self.config, parameters, self.attention)
+        model = bound_model(self.config, parameters, self.attention, self.mesh)
         return model(inputs, intervention, sites=sites, pool=pool)
 
     def collate(
@@ -146,7 +152,9 @@ class OpenVLAOFTModel:
         return self.config.preprocessing
 
     def parameter_sharding(self, mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
-        """Tensor parallel: each pair of matrices is cut once."""
+        """Tensor parallel, each pair of matrices cut once; whole where a query's tokens are cut."""
+        if self.mesh is not None:
+            return NamedSharding(mesh, PartitionSpec())
         return parameter_sharding(mesh, path, shape)
 
     def flops(self, batch: int) -> float:

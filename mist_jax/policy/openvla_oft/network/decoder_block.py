@@ -1,6 +1,7 @@
 """One block of the language model: a Llama block without causality."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from mist_jax.axes import Array, Float, Int
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.network.form import AttentionKernel, Form
 from mist_jax.policy.openvla_oft.network.layers import Linear, RMSNorm, attention
+from mist_jax.policy.openvla_oft.network.spreading import WHOLE, each_its_own
 
 
 def rotary(length: int, head_width: int, theta: float) -> tuple[Array, Array]:
@@ -68,6 +70,7 @@ class DecoderBlock(nnx.Module):
         self.heads = config.heads
         self.joined = form.joined
         self.kernel: AttentionKernel = form.attention
+        self.mesh = form.mesh
 
     def mix(
         self,
@@ -79,7 +82,9 @@ class DecoderBlock(nnx.Module):
     ) -> Float[Array, "B rows D"]:
         """What attention adds to the residual stream, at `rows`."""
         query, key, value = self.project(x, cosine, sine)
-        mixed = attention(rows(query), key, value, key_length, self.kernel)
+        attend = partial(attention, kernel=self.kernel)
+        axes = (1, WHOLE, WHOLE, WHOLE)
+        mixed = each_its_own(attend, self.mesh, axes, rows(query), key, value, key_length)
         return self.o_proj(mixed.reshape(*mixed.shape[:2], -1))
 
     def project(self, x: Float[Array, "B T D"], cosine: Array, sine: Array) -> tuple[Array, ...]:

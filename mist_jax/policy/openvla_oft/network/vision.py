@@ -19,6 +19,7 @@ from mist_jax.policy.openvla_oft.network.layers import (
     gelu,
     run_blocks,
 )
+from mist_jax.policy.openvla_oft.network.spreading import cut, each_its_own, whole
 
 _ROWS = 8  # what a GPU's kernels want the number of tokens to be a multiple of
 
@@ -56,6 +57,7 @@ class VisionBlock(nnx.Module):
         self.film = None if film_width is None else Film(film_width, width, rngs=rngs, stack=stack)
         self.heads = config.heads
         self.kernel: AttentionKernel = form.attention
+        self.mesh = form.mesh
 
     def __call__(
         self,
@@ -66,7 +68,9 @@ class VisionBlock(nnx.Module):
         batch, patches, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
         query, key, value = (qkv[:, :, part] for part in range(3))
-        mixed = attention(query, key, value, key_length, self.kernel)
+        attend = partial(attention, kernel=self.kernel)
+        parts = (query, key, value) if key_length is None else (query, key, value, key_length)
+        mixed = each_its_own(attend, self.mesh, (0,) * len(parts), *parts)
         mixed = self.proj(mixed.reshape(batch, patches, width))
         x = x + (mixed if self.scale1 is None else mixed * self.scale1[...])
         if self.film is not None and language is not None:
@@ -182,6 +186,7 @@ class VisionBackbone(nnx.Module):
         self.dino = tower(config.dino, form)
         self.siglip = tower(config.siglip, form)
         self.projector = Projector(config, rngs=rngs)
+        self.mesh = form.mesh
 
     def features(
         self,
@@ -191,7 +196,7 @@ class VisionBackbone(nnx.Module):
     ) -> tuple[Float[Array, "B IP features"], dict[str, dict[Pool, Array]]]:
         """Fused features of all images' patches before the projector, and what `watch` keeps."""
         batch, views = images.shape[:2]
-        flat = images.reshape(batch * views, *images.shape[2:])
+        flat = cut(images.reshape(batch * views, *images.shape[2:]), self.mesh, 0)
         repeated = None if language is None else jnp.repeat(language, views, axis=0)
         seen, parts = {}, []
         for tower, site in ((self.dino, "vision.dino"), (self.siglip, "vision.siglip")):
@@ -207,7 +212,7 @@ class VisionBackbone(nnx.Module):
         watch: Watch = NOTHING,
     ) -> tuple[Float[Array, "B IP D"], dict[str, dict[Pool, Array]]]:
         fused, seen = self.features(images, language, watch)
-        projected = self.projector(fused)
+        projected = whole(self.projector(fused), self.mesh)
         # [:, None]: the projector is a site of one layer; its patches are one example's already.
         seen["vision.projector"] = {
             pool: pool_patches(projected, 1, pool)[:, None]
