@@ -26,12 +26,11 @@ from mist_jax.intervention.site import NOTHING, Pool, Watch, split_site
 from mist_jax.intervention.tokens import ACTION_TOKENS
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.network.decoder_block import DecoderBlock, every_row, rotary
-from mist_jax.policy.openvla_oft.network.float8 import KEPT
+from mist_jax.policy.openvla_oft.network.float8 import KEPT, stack_of
 from mist_jax.policy.openvla_oft.network.form import Form
 from mist_jax.policy.openvla_oft.network.layers import (
     Linear,
     RMSNorm,
-    block_count,
     one_block,
     run_stacks,
 )
@@ -94,11 +93,8 @@ class LanguageModel(nnx.Module):
 
     def block(self, layer: int) -> DecoderBlock:
         """One of them."""
-        for stack in self.stacks:
-            if layer < block_count(stack):
-                return one_block(stack, layer)
-            layer -= block_count(stack)
-        raise IndexError(layer)
+        stack, block = ("blocks", layer) if self.beginning is None else stack_of(layer)
+        return one_block(getattr(self, stack), block)
 
     def embed(self, token_ids: Int[Array, "*prompt"]) -> Float[Array, "*prompt D"]:
         """Input embeddings of token ids."""

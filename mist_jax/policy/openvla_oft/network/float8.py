@@ -94,6 +94,11 @@ def beginning(path: str) -> str | None:
     return None if within == path else f"language/beginning/{within}"
 
 
+def stack_of(layer: int) -> tuple[str, int]:
+    """Which stack of the language model has a layer in float8, and which block of it is that."""
+    return ("beginning", layer) if layer < KEPT else ("blocks", layer - KEPT)
+
+
 def quantised_kernel(path: str, kernel: Any) -> dict[str, Array]:
     """What takes the place of the kernel [*stack, K, N] at `path`, by path."""
     beside = path.removesuffix("kernel")

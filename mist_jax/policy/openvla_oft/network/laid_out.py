@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mist_jax.axes import Array
-from mist_jax.policy.openvla_oft.network.float8 import CODES, KEPT, SCALE
+from mist_jax.policy.openvla_oft.network.float8 import CODES, SCALE, stack_of
 from mist_jax.policy.openvla_oft.network.sharding import parameter_sharding
 
 JOINED: Mapping[str, tuple[str, ...]] = {
@@ -61,15 +61,12 @@ def lay_out(parameters: Mapping[str, Any], *, donate: bool = False) -> dict[str,
 def matrix_of(parameters: Mapping[str, Any], name: str, layer: int) -> Array:
     """The matrix [K, N] of that name of one block of the language model, in any form, float32."""
     language = parameters["language"]
-    if "beginning" in language:
-        if layer < KEPT:
-            return jnp.asarray(language["beginning"][name]["kernel"][layer], jnp.float32)
-        layer -= KEPT
-    linear = language["blocks"][name]
+    stack, block = stack_of(layer) if "beginning" in language else ("blocks", layer)
+    linear = language[stack][name]
     if CODES not in linear:
-        return jnp.asarray(linear["kernel"][layer], jnp.float32)
-    scale = linear["scale"][layer][..., None]
-    return (jnp.asarray(linear[CODES][layer], jnp.float32) * scale).T
+        return jnp.asarray(linear["kernel"][block], jnp.float32)
+    scale = linear["scale"][block][..., None]
+    return (jnp.asarray(linear[CODES][block], jnp.float32) * scale).T
 
 
 def _layers(parts: Sequence[Any], path: str) -> tuple[Array, ...]:
