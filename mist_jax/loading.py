@@ -58,11 +58,16 @@ def load_policy(
         architectures: by the name in the policy's config.json; add your own.
 
     Raises:
-        UserError: no such policy, or a damaged one; or an architecture that cannot do it.
+        UserError: no such policy, or a damaged one; an architecture that cannot do it; `tokens`
+            without a mesh.
     """
     folder = find_policy(str(name))
     card = read_card(folder, architectures)
-    if mesh is not None and parallel == "tokens":
+    if parallel not in ("tensor", "tokens"):
+        raise UserError(f"parallel={parallel!r}: valid ones are tensor, tokens")
+    if parallel == "tokens":
+        if mesh is None:
+            raise UserError("parallel='tokens' is over devices: give a mesh")
         card = dataclasses.replace(card, model=card.model.spread_over(mesh))
     if dtype is None and card.dtype != FLOAT8 and jax.default_backend() == "cpu":
         dtype = jnp.float32

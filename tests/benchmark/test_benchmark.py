@@ -200,7 +200,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     done = run(
         "--batch_sizes=2",
-        "--steering=on",
+        "--steering=none,on",
         "--repeats=2",
         "--devices=1,2",
         "--parallel=data,tokens,tensor",
@@ -210,15 +210,16 @@ def test_the_binary_prints_and_keeps_a_table_also_over_two_devices(tmp_path):
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "benchmark.json").read_text())
     assert [(row["batch"], row["layout"], row["steering"]) for row in kept["timings"]] == [
-        (batch, layout, "on")
+        (batch, layout, steering)
         for batch, layout in ((2, "1"), (4, "2 data"), (2, "2 tokens"), (2, "2 tensor"))
+        for steering in ("none", "on")
     ]
     assert kept["roofline"]["product_tflops"]["float32"] > 0
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert "mist-nano, float32, scanned, cpu" in done.stdout
     assert "largest operations: batch 2, devices 2 tensor, steering on" in done.stdout
     assert "queries/s" in done.stdout
-    assert "batch 2, devices 1, steering on: " in done.stdout + done.stderr
+    assert "batch 2, devices 1, steering none: " in done.stdout + done.stderr
     assert not (tmp_path / "benchmark.partial.json").exists()
 
 

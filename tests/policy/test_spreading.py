@@ -149,6 +149,14 @@ def test_an_architecture_that_cannot_spread_a_query_says_so():
         Elsewhere().spread_over(policy_mesh())
 
 
+@pytest.mark.parametrize(
+    ("parallel", "message"), [("tokens", "give a mesh"), ("token", "valid ones are tensor, tokens")]
+)
+def test_a_layout_that_cannot_be_obeyed_is_refused(parallel, message):
+    with pytest.raises(UserError, match=message):
+        load_policy("mist-nano", parallel=parallel)
+
+
 def _fault(check) -> str:
     try:
         check()

@@ -23,10 +23,8 @@ def whole(x: Array, mesh: Mesh | None) -> Array:
 
 def cut(x: Array, mesh: Mesh | None, axis: int) -> Array:
     """To each device its part of `x` along `axis`; all of it where it does not divide."""
-    if mesh is None or x.shape[axis] % mesh.size:
-        return whole(x, mesh)
-    # Whole first: else XLA cuts what makes it, too, a cumulative sum over tokens for one.
-    return _placed(whole(x, mesh), mesh, axis)
+    x = whole(x, mesh)  # else XLA cuts what makes it, too, a cumulative sum over tokens for one
+    return x if mesh is None or x.shape[axis] % mesh.size else _placed(x, mesh, axis)
 
 
 def each_its_own(
