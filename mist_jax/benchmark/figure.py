@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from mist_jax.benchmark.timing import Timing
 
+_LONGEST_NAME = 34
+
 
 def timing_figure(title: str, timings: Sequence[Timing]) -> Figure:
     """Milliseconds per example of every row, split into what the roofline allows at best, what
@@ -13,7 +15,7 @@ def timing_figure(title: str, timings: Sequence[Timing]) -> Figure:
     """
     figure = Figure(figsize=(12, 1.5 + 0.32 * max(len(timings), 10)), layout="constrained")
     rows, shares = figure.subplots(1, 2, width_ratios=(3, 2))
-    names = [f"{each.layout} x {each.batch} {each.steering}" for each in timings]
+    names = [f"devices {each.layout}, batch {each.batch}, {each.steering}" for each in timings]
     for place, each in enumerate(timings):
         device = each.median_ms if each.device_ms is None else min(each.device_ms, each.median_ms)
         least = min(each.roofline_ms or 0.0, device)
@@ -29,8 +31,18 @@ def timing_figure(title: str, timings: Sequence[Timing]) -> Figure:
     if first is None:
         shares.set_axis_off()
         return figure
-    shares.barh([one.name[:34] for one in first.operations], [one.ms for one in first.operations])
+    places = range(len(first.operations))
+    shares.barh(places, [one.ms for one in first.operations])
+    shares.set_yticks(places, [_shortened(one.name) for one in first.operations])
     shares.invert_yaxis()
     shares.set_xlabel("ms of a query")
     shares.set_title(f"largest operations, batch {first.batch}, {first.steering}")
     return figure
+
+
+def _shortened(name: str) -> str:
+    """Without its middle where it is long: names of kernels differ at the end."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = _LONGEST_NAME // 2
+    return f"{name[:half]}…{name[-half:]}"

@@ -15,7 +15,8 @@ import pytest
 
 from mist_jax.benchmark import random_weights, timing
 from mist_jax.benchmark.device_layout import DeviceLayout
-from mist_jax.benchmark.profile import Profile, names_of, read_profile
+from mist_jax.benchmark.figure import timing_figure
+from mist_jax.benchmark.profile import Operation, Profile, names_of, read_profile
 from mist_jax.benchmark.random_weights import random_parameters
 from mist_jax.benchmark.roofline import Roofline
 from mist_jax.benchmark.tables import over_none, speedup
@@ -170,6 +171,19 @@ def test_kernels_of_a_cuda_graph_are_told_apart():
     found = read_profile(data, 1, names_of(program))
     assert isinstance(found, Profile)
     assert [one.name for one in found.operations] == ["dot_general bf16[4,8]", "gemm_128x64"]
+
+
+def test_operations_whose_names_begin_alike_are_bars_of_their_own():
+    ends = ("coopA_NNT", "coopB_NNT")
+    operations = tuple(
+        Operation(f"nvjet_sm90_tst_192x160_64x4_1x2_h_bz_{end}", 31.0, ms, 0.3)
+        for end, ms in zip(ends, (4.0, 2.0), strict=True)
+    )
+    row = Timing(1, "1", "none", 1.0, False, 9.0, 9.0, 8.0, 5.0, None, 1.0, operations)
+    _, shares = timing_figure("", [row]).axes
+    assert [bar.get_bbox().bounds[1:3] for bar in shares.containers[0]] == [(-0.4, 4), (0.6, 2)]
+    for label, end in zip(shares.get_yticklabels(), ends, strict=True):
+        assert label.get_text().endswith(end)
 
 
 def test_rows_are_compared_with_the_plain_query_and_with_one_device():
