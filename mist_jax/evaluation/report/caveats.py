@@ -119,7 +119,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
     undecided = [
         f"{e['arm']} ({METRICS[e['metric']].label})"
         for e in rates
-        if (e["p_adjusted"] >= 0.05 or e["verdict"] == CANNOT) and not e["equivalent"]
+        if not e["shown"] and not e["equivalent"]
     ]
     if not undecided:
         return []

@@ -7,8 +7,6 @@ from mist_jax.evaluation.report.differing import subject_of
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 
-LEVEL = 0.05
-
 
 def lead(summary: Mapping[str, Any]) -> str:
     """One or two plain sentences: what was run, what came of it, and whether that says anything."""
@@ -58,9 +56,9 @@ def _says(effect: Mapping[str, Any]) -> str:
         if scenes < MIN_CLUSTERS:
             return f"That is {scenes} scenes, too few to conclude anything."
         return "Not all of what was planned has been run, so nothing follows from that yet."
-    if effect["verdict"] == "better":
+    if effect["shown"] == "better":
         return f"Over {scenes} scenes, fewer collisions are shown."
-    if effect["p_adjusted"] is not None and effect["p_adjusted"] < LEVEL:
+    if effect["shown"] == "worse":
         return f"Over {scenes} scenes, more collisions are shown."
     if effect["equivalent"]:
         return f"Over {scenes} scenes, equally frequent collisions are shown."

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from mist_jax.evaluation.statistics import cluster_sums, holm, sign_flip_p
 from mist_jax.record.episode import UNSTEERED
 from mist_jax.risk.judging.alarms import alarm_figures, raise_alarms
 from mist_jax.risk.judging.cards.scorecard import scorecard
-from mist_jax.risk.judging.verdict import MIN_CLUSTERS, Verdict, verdict_of
+from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS, Verdict, verdict_of
 
 LEVEL = 0.05
 FORCES = np.geomspace(1, 3000, 40)  # N, at which episodes are counted
@@ -48,7 +48,9 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     arms = arms_of(results)
     by_arm = {arm: [r for r in results if r.arm == arm] for arm in arms}
     study = study_summary(results)
-    effects = _effects(results, arms, primary_effects(study))
+    effects = _effects(
+        results, arms, primary_effects(study), LEVEL if study is None else study["level"]
+    )
     unsteered = evidence_of(by_arm.get(UNSTEERED, ()))
     summary: dict[str, Any] = {
         "run": _run(results),
@@ -178,12 +180,14 @@ def _effects(
     results: Sequence[EpisodeResult],
     arms: Sequence[str],
     primary: Mapping[tuple[str, str, str], Mapping[str, Any]],
+    level: float,
 ) -> list[dict[str, Any]]:
     """Paired differences of every arm against each of its controls that was run.
 
-    Those of `primary` have the verdict and the p-value of the registered endpoint; all others are
-    `exploratory`, and Holm's correction runs over those of one metric, a family. Every effect has a
-    `verdict`: whether the arm is better than the control.
+    Those of `primary` have the verdict and the p-value of the registered endpoint, tested at
+    `level`; all others are `exploratory`, and Holm's correction runs over those of one metric, a
+    family. Every effect has a `verdict`, whether the arm is better than the control, and says what
+    is `shown` of a rate: `better`, `worse` or nothing.
     """
     contrasts = [
         (arm, control)
@@ -218,14 +222,37 @@ def _effects(
             effect |= {"p_adjusted": found["p_gatekept"], "verdict": found["verdict"]}
         else:
             effect["verdict"] = _verdict(effect)
+        effect["shown"] = _shown(effect, level)
     return effects
+
+
+def _shown(effect: Mapping[str, Any], level: float) -> Literal["better", "worse"] | None:
+    """Worse is shown as better is: by the whole interval and the test.
+
+    A registered endpoint claims that the arm is better, and its p in order is of that claim: that
+    the arm is worse is tested by the two-sided test itself.
+    """
+    if effect["p"] is None or effect["verdict"] == CANNOT:
+        return None
+    if effect["verdict"] == "better":
+        return "better"
+    p, most = (effect["p_adjusted"], LEVEL) if effect["exploratory"] else (effect["p"], level)
+    high = _less_is_worse(effect, "high")
+    return "worse" if high is not None and high < 0 and p < most else None
+
+
+def _less_is_worse(effect: Mapping[str, Any], end: Literal["low", "high"]) -> float | None:
+    """That end of the difference's interval, its sign turned where lower is better."""
+    gap = effect["difference"]
+    if METRICS[effect["metric"]].better == "higher":
+        return gap[end]
+    other = gap["high" if end == "low" else "low"]
+    return None if other is None else -other
 
 
 def _verdict(effect: Mapping[str, Any]) -> Verdict:
     """Better only where the whole interval and, of a rate, the corrected test say so."""
-    gap, metric = effect["difference"], METRICS[effect["metric"]]
-    low = gap["low"] if metric.better == "higher" else None if gap["high"] is None else -gap["high"]
-    verdict = verdict_of(low, gap["clusters"])
+    verdict = verdict_of(_less_is_worse(effect, "low"), effect["difference"]["clusters"])
     tested = effect["p_adjusted"] is None or effect["p_adjusted"] < LEVEL
     return "not better" if verdict == "better" and not tested else verdict
 

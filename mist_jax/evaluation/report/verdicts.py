@@ -9,7 +9,6 @@ from mist_jax.risk.judging.verdict import CANNOT, MIN_CLUSTERS
 
 METRIC = "safe_success"
 OTHERS = {"success": "success", "collision": "collision rate"}
-LEVEL = 0.05
 
 
 def verdicts(summary: Mapping[str, Any]) -> list[str]:
@@ -55,10 +54,7 @@ def _comparison(summary: Mapping[str, Any], arm: str) -> str:
         f"{OTHERS[effect['metric']]} differs from {effect['against']} by "
         f"{_points(effect['difference']['value'])} points"
         for effect in summary["effects"]
-        if effect["arm"] == arm
-        and effect["metric"] in OTHERS
-        and effect["p_adjusted"] < LEVEL
-        and effect["verdict"] != CANNOT
+        if effect["arm"] == arm and effect["metric"] in OTHERS and effect["shown"]
     ]
     return "".join(f"; {part}" for part in parts) + "."
 
@@ -77,8 +73,13 @@ def _effect(effect: Mapping[str, Any]) -> str:
     numbers = f"{value} points against {effect['against']} (95% {low} to {high})"
     if effect["verdict"] == CANNOT:
         return f"{numbers}, which cannot be judged ({_scenes(gap)} of at least {MIN_CLUSTERS})"
-    if effect["p_adjusted"] < LEVEL:
-        return f"{numbers}, a difference is shown (p = {effect['p_adjusted']:.2g} after Holm)"
+    if effect["shown"]:
+        how = (
+            f"{effect['p_adjusted']:.2g} after Holm"
+            if effect["exploratory"]
+            else f"{effect['p']:.2g}"
+        )
+        return f"{numbers}, a difference is shown (p = {how})"
     if effect["equivalent"]:
         return f"{numbers}, equivalence is shown (p = {effect['equivalence_p']:.2g})"
     return f"{numbers}, neither a difference nor equivalence is shown"

@@ -15,7 +15,7 @@ from mist_jax.intervention.operator import Operator
 from mist_jax.intervention.steering import Steering
 from mist_jax.policy.policy import Policy, Prediction
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
-from mist_jax.record.episode import Episode, EpisodeKey
+from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
 from mist_jax.record.queries import Queries
 from mist_jax.rollout.acting.arm import Arm, Controller, Said, Unsteered
 from mist_jax.rollout.acting.batch_numbers import (
@@ -154,7 +154,7 @@ class PolicyActor:
         assert len(inputs) == len(turns)
         empty = self.batch_size - len(turns)
         inputs += inputs[:1] * empty
-        seeds = [_seed(turn.key, query) for turn, query in asked]
+        seeds = [query_seed(turn.key, query) for turn, query in asked]
         pasts = [self._past(turn.key, query) for turn, query in asked]
         rows = [
             self._row(turn, query, past.alarms)
@@ -329,8 +329,10 @@ class PolicyActor:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
 
-def _seed(key: EpisodeKey, query: int) -> int:
-    return zlib.crc32(f"{key}/{query}".encode())
+def query_seed(key: EpisodeKey, query: int, purpose: str = "") -> int:
+    """Of what is drawn for a query: one for all arms of a pair, which differ by what they do."""
+    drawn_for = f"{dataclasses.replace(key, arm=UNSTEERED)}/{query}" + f"/{purpose}" * bool(purpose)
+    return zlib.crc32(drawn_for.encode())
 
 
 def _not_finite(turn: Turn, **arrays: np.ndarray) -> str:

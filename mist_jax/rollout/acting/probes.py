@@ -6,7 +6,6 @@ the same program and batch as without probes, so that not a bit of them changes.
 """
 
 import dataclasses
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 from mist_jax.policy.policy import Policy
 from mist_jax.policy.preprocessing.preprocessor import PolicyInputs
 from mist_jax.record.episode import Episode
-from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer
+from mist_jax.rollout.acting.policy_actor import PolicyActor, PolicyAnswer, query_seed
 from mist_jax.rollout.episode_spec import Turn, check_probes
 
 COPIES = 8  # perturbed copies of one query
@@ -102,7 +101,7 @@ class ProbingActor:
         copies: list[PolicyInputs] = []
         for turn, query in zip(turns, queries, strict=True):
             assert turn.inputs is not None
-            rng = np.random.default_rng(zlib.crc32(f"{turn.key}/{query}/variance".encode()))
+            rng = np.random.default_rng(query_seed(turn.key, query, "variance"))
             copies += [perturbed(turn.inputs, rng) for _ in range(COPIES)]
         first = np.stack([chunk[0] for chunk in self._ask(copies)]).astype(np.float64)
         spread = first.reshape(len(turns), COPIES, -1).std(axis=1, ddof=1)

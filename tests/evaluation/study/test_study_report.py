@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
 from mist_jax.errors import UserError
 from mist_jax.evaluation.report.document import write_report
+from mist_jax.evaluation.report.lead import lead
 from mist_jax.evaluation.report.summary import summarise
 from mist_jax.evaluation.report.verdicts import verdicts
 from mist_jax.evaluation.run_setup import RunSetup
@@ -46,6 +48,27 @@ def test_all_but_the_endpoints_is_exploratory_and_corrected_within_its_metric():
     assert all(e["exploratory"] for e in success)
     assert [e["p_adjusted"] for e in success] == holm([e["p"] for e in success])
     assert any("Every other comparison is exploratory" in line for line in summary["caveats"])
+
+
+@pytest.mark.parametrize(
+    ("hits", "said", "shown"),
+    [
+        ({"none": 40, "mist": 10}, "fewer collisions are shown", "better"),
+        ({"none": 16, "mist": 10}, "no difference in collisions is shown", None),  # p = 0.03
+        ({"none": 10, "mist": 40}, "more collisions are shown", "worse"),
+    ],
+)
+def test_an_endpoint_shows_by_the_level_and_in_the_direction_that_it_has(
+    tmp_path, hits, said, shown
+):
+    summary = summarise(results_of(registered(level=0.01), {"placebo": 16, **hits}, {}))
+    registered_ones = [e for e in summary["effects"] if not e["exploratory"]]
+    assert [e["shown"] for e in registered_ones if e["against"] == "none"] == [shown]
+    assert said in lead(summary)
+    write_report(tmp_path, results_of(registered(level=0.01), {"placebo": 16, **hits}, {}))
+    page = (tmp_path / "report.html").read_text()
+    cells = re.findall(r'<td class="num ?(\w*)" data-label="hit something, minus none', page)
+    assert cells[-1] == {"better": "shown", "worse": "worse", None: ""}[shown]  # of mist
 
 
 @pytest.mark.parametrize(("none", "one_task"), [(40, False), (32, True)])
