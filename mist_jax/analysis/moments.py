@@ -45,15 +45,15 @@ def see_moments(
     if queries < 1 or not initial_states:
         raise UserError("name at least one initial state and one query to see")
     environment = make_environment(suite, task_id, assets=assets, camera_res=camera_res)
-    task, seen = environment.task, []
+    seen: list[Moment] = []
     for state in initial_states:
         environment.reset(state, seed)
-        done, query = False, 0
+        words, done, query = environment.scene.instruction, False, 0
         while not done and query < queries:
             observation = environment.observe()
-            inputs = policy.preprocessor(observation, task.language)
+            inputs = policy.preprocessor(observation, words)
             where = suite, task_id, state, query
-            seen.append(Moment(*where, observation, task.language, inputs))
+            seen.append(Moment(*where, observation, words, inputs))
             query += 1
             if query < queries:
                 for action in policy.predict_inputs([inputs]).actions[0]:

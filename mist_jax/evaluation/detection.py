@@ -109,12 +109,24 @@ def _samples(results: Sequence[EpisodeResult]) -> Samples:
         since_contact=np.full(sum(lengths), np.inf, np.float32),
         episode=np.repeat(np.arange(len(results), dtype=np.int32), lengths),
         episodes=tuple(
-            EpisodeFacts(r.key, r.instruction, r.outcome, not r.collided, r.steps, r.max_steps)
+            EpisodeFacts(
+                r.key,
+                r.instruction,
+                r.outcome,
+                not r.collided,
+                r.steps,
+                r.max_steps,
+                _first_event(r),
+            )
             for r in results
         ),
         horizon=results[0].setup.horizon,
         share=results[0].setup.share,
     )
+
+
+def _first_event(result: EpisodeResult) -> float:
+    return min((event.first for event in result.events), default=np.inf)
 
 
 def _labels(result: EpisodeResult, target: Target) -> EventLabels:

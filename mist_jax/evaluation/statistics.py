@@ -38,9 +38,9 @@ def cluster_mean(
 ) -> Estimate:
     """Mean of `values` [N] (nan: undefined, left out) with a percentile cluster bootstrap.
 
-    Where all values are equal the bootstrap would give an interval of no width. A variable with
-    bounded `support` then gets what Wilson's interval allows for the share of clusters that differ
-    when none was seen to; one without gets no interval.
+    Where all clusters have one mean, as one cluster has, the bootstrap would give an interval of no
+    width. A variable with bounded `support` then gets what Wilson's interval allows for the share
+    of clusters that differ when none was seen to; one without gets no interval.
     """
     defined = np.isfinite(values)
     values, cluster = np.asarray(values, float)[defined], np.asarray(cluster)[defined]
@@ -49,7 +49,8 @@ def cluster_mean(
     if n == 0:
         return Estimate(None, None, None, 0, 0)
     value = float(values.mean())
-    if np.all(values == values[0]):
+    total, count = np.bincount(number, values), np.bincount(number).astype(float)
+    if np.ptp(total / count) <= 1e-12 * max(1.0, abs(value)):
         if support is None:
             return Estimate(value, None, None, n, clusters)
         unseen = wilson(0, clusters, coverage)[1]
@@ -57,8 +58,6 @@ def cluster_mean(
         return Estimate(
             value, value - unseen * (value - low), value + unseen * (high - value), n, clusters
         )
-    total = np.bincount(number, values)
-    count = np.bincount(number).astype(float)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=replicates)
     means = (drawn @ total) / (drawn @ count)

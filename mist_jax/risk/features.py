@@ -8,6 +8,7 @@ import numpy as np
 from mist_jax.errors import UserError
 from mist_jax.record.contact import DEFAULT_HORIZON, DEFAULT_SHARE
 from mist_jax.record.episode import UNSTEERED, Episode, EpisodeKey
+from mist_jax.record.event import harmful_events
 from mist_jax.risk.labels import EventLabels, Target, event_labels, failure_labels
 from mist_jax.simulator.variation.levels import plain_suite
 
@@ -22,6 +23,7 @@ class EpisodeFacts:
     clean: bool  # ran to its end without a harmful contact
     steps: int
     max_steps: int
+    first_event: float = np.inf  # control step of the first harmful event; inf where none is
 
     @property
     def task(self) -> tuple[str, int]:
@@ -268,6 +270,7 @@ def _facts(episode: Episode) -> EpisodeFacts:
         clean=not episode.collided and episode.outcome != "crashed",
         steps=len(episode.steps),
         max_steps=episode.max_steps,
+        first_event=min((event.first for event in harmful_events(episode)), default=np.inf),
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mist_jax.errors import UserError
 from mist_jax.risk.features import EpisodeFacts, Samples, numbered
@@ -79,8 +81,18 @@ def group_of(facts: EpisodeFacts, split: str) -> tuple[str | int, ...]:
 
 
 def groups_of(episodes: Sequence[EpisodeFacts], split: str) -> np.ndarray:
-    """int [episodes]: the number of the group that each is of, from 0."""
-    return numbered([group_of(facts, split) for facts in episodes])
+    """int [episodes]: the number of the group that each is of, from 0.
+
+    A task that its suite's variants word otherwise is one group.
+    """
+    named = numbered([group_of(facts, split) for facts in episodes])
+    if split != "task":
+        return named
+    task = numbered([facts.scene[:2] for facts in episodes]) + named.max() + 1
+    nodes = int(task.max()) + 1
+    linked = coo_array((np.ones(len(named)), (named, task)), shape=(nodes, nodes))
+    _, group = connected_components(linked, directed=False)
+    return np.asarray(group[named], np.int64)
 
 
 def make_folds(samples: Samples, split: str, count: int, seed: int) -> Folds:

@@ -97,6 +97,10 @@ def test_no_event_is_not_certainty():
     assert rate.high is not None
     assert (rate.value, rate.low) == (0.0, 0.0)
     assert rate.high == pytest.approx(proportion_confint(0, 10, method="wilson")[1])
+    one_scene = cluster_mean(np.array([0, 1, 1, 0.0]), np.zeros(4), support=(0.0, 1.0))
+    two_alike = cluster_mean(np.array([0, 1, 1, 0.0]), np.array([0, 0, 1, 1]), support=(0.0, 1.0))
+    bounds = [one_scene.low, two_alike.low, 0.5, two_alike.high, one_scene.high]
+    assert bounds == sorted(set(bounds))
     difference = cluster_mean(np.zeros(10), np.arange(10), support=(-1.0, 1.0))
     assert (difference.low, difference.high) == (-rate.high, rate.high)
     assert cluster_mean(np.zeros(4), np.arange(4)).low is None

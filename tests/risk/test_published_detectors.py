@@ -1,6 +1,5 @@
 """Published detectors: known answers, no leakage, and oracles of other libraries."""
 
-import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -21,9 +20,6 @@ from sklearn.neighbors import NearestNeighbors
 from mist_jax.errors import UserError
 from mist_jax.risk.calibration.platt import Platt
 from mist_jax.risk.features import Samples, gather_samples
-from mist_jax.risk.judging.cards.failures import failure_card
-from mist_jax.risk.judging.evidence import ANY, Evidence, Forecast
-from mist_jax.risk.perceptron.head import HEAD
 from mist_jax.risk.plan import Plan, TrainConfig
 from mist_jax.risk.published import distances
 from mist_jax.risk.published.contrast import ON_CONTACTS
@@ -51,45 +47,12 @@ from mist_jax.risk.published.safe import SAFE_DETECTORS, SAFE_TWINS
 from mist_jax.risk.published.sides import Sides
 from mist_jax.risk.splits import make_folds
 from mist_jax.risk.study.registry import CONTRASTS
-from tests.helpers.synthetic_episodes import SITE, contact, episode
+from tests.helpers.failing_samples import LAST, WIDTH, samples_of
+from tests.helpers.synthetic_episodes import SITE, episode
 
-WIDTH, SHORTEST, LAST = 12, 10, 3
-HIT = 35  # control step of the contact in every other episode
 FAILURE_DETECTORS = (*SAFE_DETECTORS, *CONTRASTS)
 TWINS = (*SAFE_TWINS, *(one.twin for one in CONTRASTS))
 LEARNT = (*FAILURE_DETECTORS, *TWINS)
-
-
-def samples_of(
-    failure: float, event: float, *, outcome: str = "", count: int = 60, seed: int = 0
-) -> Samples:
-    """Two episodes in five fail and run to the cap of 22 queries; one in five crashes.
-
-    In a failure the last layer's first feature lies `failure` higher, at the queries within 16
-    steps of the contact of every other episode its second lies `event` higher.
-    """
-    rng = np.random.default_rng(seed)
-    made = []
-    for scene in range(count):
-        of = outcome or ("failure", "crashed", "success", "failure", "success")[scene % 5]
-        queries = 22 if of == "failure" else SHORTEST + scene // 20
-        activation = rng.normal(size=(queries, 2, WIDTH)).astype(np.float32)
-        activation[:, 1, 0] += failure * (of == "failure")
-        hit = scene // 5 % 2 == 0
-        ahead = HIT - 8 * np.arange(queries)
-        activation[:, 1, 1] += event * (hit & (ahead >= 0) & (ahead < 16))
-        made.append(
-            episode(
-                [contact(HIT, {0: 1.0})] if hit else [],
-                length=8 * queries,
-                task=scene // 5 % 3,
-                state=scene,
-                outcome=of,
-                activation=activation,
-                layers=(1, LAST),
-            )
-        )
-    return gather_samples(made, SITE)
 
 
 def plan_of(samples: Samples) -> Plan:
@@ -222,49 +185,6 @@ def test_the_summed_score_never_falls_and_is_the_sum():
         mine = samples.episode == e
         assert (np.diff(summed[mine]) >= 0).all()
         np.testing.assert_allclose(np.cumsum(each[mine]), summed[mine])
-
-
-def evidence_of(scores: dict[str, np.ndarray], knows: float = 0.0) -> Evidence:
-    """With a head that knows of events, or (-1) of the opposite, or nothing."""
-    samples, _ = planted()
-    risk = np.full((len(samples), 14), 0.3) + 0.1 * np.random.default_rng(5).random((1, 14))
-    noise = 0.1 * np.random.default_rng(6).random(len(samples))
-    risk = risk * 0.3 + noise[:, None] + 0.2 * knows * samples.label.any_risk[:, None]
-    risk = np.clip(risk, 0.0, 0.9)
-    forecasts = {HEAD: Forecast(risk, np.ones_like(risk))}
-    forecasts |= {n: Forecast(risk, np.ones_like(risk), score=s) for n, s in scores.items()}
-    usable = np.ones(14, bool)
-    fold = np.zeros(len(samples), int)
-    return Evidence(samples, forecasts, HEAD, fold, usable, np.full(14, 99))
-
-
-def test_failure_figure_is_the_running_maximum_cut_at_the_shortest_of_its_task():
-    samples, _ = planted()
-    score = np.random.default_rng(0).normal(size=len(samples))
-    score += samples.failed[samples.episode]
-    card = failure_card(evidence_of({"LSTM": score}), replicates=2)
-    json.dumps(card, allow_nan=False)
-    length, ended = np.bincount(samples.episode), samples.ended
-    task = np.asarray([facts.key.task_id for facts in samples.episodes])
-    best = [
-        score[samples.episode == e][: length[ended & (task == task[e])].min()].max()
-        for e in np.flatnonzero(ended)
-    ]
-    expected = roc_auc_score(samples.failed[ended], best)
-    assert card["detectors"]["LSTM"]["failure"]["value"] == pytest.approx(expected, abs=1e-6)
-    rows = ended[samples.episode] & samples.valid
-    expected = roc_auc_score(samples.label.any_risk[rows], score[rows])
-    assert card["detectors"]["LSTM"]["contact"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert card["detectors"]["clock"]["failure"]["value"] < 0.75  # cut, it knows tasks at most
-
-
-def test_the_verdict_says_whom_the_head_beats():
-    samples, _ = planted()
-    score = np.random.default_rng(0).normal(size=len(samples))
-    for knows, said in ((1.0, "beats"), (-1.0, "does NOT beat")):
-        card = failure_card(evidence_of({"LSTM": score}, knows), replicates=50)
-        assert card["verdict"][0] == f"On contacts the head's risk of any event {said} LSTM."
-        assert card["detectors"][ANY]["contact"]["value"] is not None
 
 
 def test_mahalanobis_is_that_of_ledoit_and_wolf():

@@ -170,6 +170,16 @@ def test_first_events_are_announced_a_query_ahead_or_not_at_all(steps, ahead, in
     assert told["clean_episodes_alarmed"][0] == 0
 
 
+def test_an_event_between_the_horizons_of_two_queries_is_an_event():
+    made = [episode([contact(13, {0: 1.0})]), episode([], state=1)]
+    samples = gather_samples(made, SITE, horizon=4)  # a query every 8 steps
+    raised = (samples.step == 0) & (samples.episode == 0)
+    told = announcing(samples, raised, np.asarray([0, 1])).figures(Resampling.draw(2, 5, 0))
+    assert told["announced_ahead"][0] == 1
+    assert told["lead_steps"][0] == 13
+    assert np.isnan(told["announced_within_horizon"][0])  # no query could
+
+
 def test_clean_episodes_and_runs_of_alarms_are_counted_in_clean_episodes_alone():
     samples = table()
     raised = np.isin(samples.step, (0, 8, 24))

@@ -79,6 +79,22 @@ def test_a_plain_and_a_cluttered_task_of_one_instruction_share_a_role():
     assert all(len(found) == 1 for found in by_instruction.values())
 
 
+def test_a_task_in_other_words_keeps_its_role():
+    episodes = [
+        episode(task=t, state=s, suite=suite, instruction=f"task {t}, worded {suite[15:]} {s % 3}")
+        for suite in ("libero_spatial", "libero_spatial_language2")
+        for t in range(8)
+        for s in range(6)
+    ]
+    samples = gather_samples(episodes, SITE)
+    roles = make_folds(samples, "task", 5, 0).fold
+    by_task: dict[int, set[int]] = {}
+    for facts, role in zip(samples.episodes, roles.tolist(), strict=True):
+        by_task.setdefault(facts.key.task_id, set()).add(role)
+    assert all(len(found) == 1 for found in by_task.values())
+    assert len(np.unique(roles)) == 5 + 2
+
+
 def test_positives_of_a_rare_motion_are_spread_over_all_roles():
     episodes = [
         episode([contact(40, {1: 1.0})] if s < 16 else [], task=s % 5, state=s) for s in range(80)

@@ -354,8 +354,9 @@ def test_without_signal_nothing_leans_and_nothing_is_claimed():
 def test_split_by_task_judges_each_instruction_by_a_stranger():
     samples = samples_of(signal)
     episodes = tuple(
-        replace(facts, instruction=f"task {facts.key.initial_state % 8}")
+        replace(facts, key=replace(facts.key, task_id=task), instruction=f"task {task}")
         for facts in samples.episodes
+        for task in [facts.key.initial_state % 8]
     )
     samples = replace(samples, episodes=episodes)
     roles = trained_on(samples, split="task").metadata.role_of

@@ -79,7 +79,7 @@ def gather_corrections(
         onsets = first_events(harmful_events(episode))
         first = onsets[0].first if onsets else np.inf
         for row, begins in enumerate(np.asarray(episode.queries.step, np.int64)):
-            own = episode.steps.action[begins : begins + asked.shape[1], :XYZ]
+            own = episode.steps.commanded[begins : begins + asked.shape[1], :XYZ]
             if len(own) < asked.shape[1] or begins > first:
                 continue
             features.append(fork_features(episode, row, reads, layer, place))

@@ -16,8 +16,9 @@ class Announcing:
     """What the alarms of one rule came to, per episode; float [episodes] each, to be resampled.
 
     `ahead`: of episodes with an event, an alarm was raised `AHEAD_STEPS` or more before the first
-    one, however long before; `in_time`: one that is within the horizon too. `lead`: control steps
-    from the first alarm to the event, where `ahead`. `runs` are runs of consecutive alarms.
+    one, however long before; `in_time`: one that is within the horizon too, nan where the horizon
+    is no longer than that. `lead`: control steps from the first alarm to the event, where `ahead`.
+    `runs` are runs of consecutive alarms.
     """
 
     clean: np.ndarray
@@ -46,11 +47,7 @@ class Announcing:
 
 def first_event_step(samples: Samples) -> np.ndarray:
     """float [episodes]: the control step of the first harmful event; inf where there is none."""
-    first = samples.labels["first"]
-    step = np.where(first.open, samples.step + first.ahead, np.inf)
-    result = np.full(len(samples.episodes), np.inf)
-    np.minimum.at(result, samples.episode, step)
-    return result
+    return np.asarray([facts.first_event for facts in samples.episodes], float)
 
 
 def announcing(samples: Samples, raised: np.ndarray, cluster: np.ndarray) -> Announcing:
@@ -69,6 +66,7 @@ def announcing(samples: Samples, raised: np.ndarray, cluster: np.ndarray) -> Ann
     early = raised & (step <= due - AHEAD_STEPS)
     clean, has_event = samples.clean, np.isfinite(event)
     ahead = any_of(early) & has_event
+    in_time = any_of(early & (step > due - samples.horizon)) & has_event
     first = np.full(counts, np.inf)
     np.minimum.at(first, samples.episode[early], step[early])
     runs = np.bincount(samples.episode, run_starts(raised, samples.episode), counts)
@@ -78,7 +76,7 @@ def announcing(samples: Samples, raised: np.ndarray, cluster: np.ndarray) -> Ann
         runs=runs * clean,
         event=has_event.astype(float),
         ahead=ahead.astype(float),
-        in_time=(any_of(early & (step > due - samples.horizon)) & has_event).astype(float),
+        in_time=in_time.astype(float) if samples.horizon > AHEAD_STEPS else np.full(counts, np.nan),
         lead=np.where(ahead, event, 0.0) - np.where(ahead, first, 0.0),
         cluster=cluster,
     )

@@ -63,12 +63,15 @@ def test_queries_with_the_experts_chunk_count_until_the_first_harm_and_more_just
         [synthetic_episodes.contact(43, {2: 1.0})], activation=activation
     )
     labels = rng.uniform(-1, 1, (12, 8, 7)).astype(np.float32)
+    commanded = rng.uniform(-1, 1, episode.steps.action.shape).astype(np.float32)
     labelled = dataclasses.replace(
-        episode, queries=dataclasses.replace(episode.queries, expert=labels)
+        episode,
+        queries=dataclasses.replace(episode.queries, expert=labels),
+        steps=dataclasses.replace(episode.steps, commanded=commanded),  # a perturbation acted
     )
     table = gather_corrections([episode, labelled], ("action",), 0)
     np.testing.assert_array_equal(table.features, activation[:6, 0])  # of steps 0 to 40
-    own = episode.steps.action[:48].reshape(6, 8, 7)
+    own = commanded[:48].reshape(6, 8, 7)
     expected = labels[:6, :, :3].mean(axis=1) - own[:, :, :3].mean(axis=1)
     np.testing.assert_allclose(table.change, expected, atol=1e-6)
     np.testing.assert_array_equal(table.weight, [1, 1, *[NEAR_WEIGHT] * 4])

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mist_jax.risk.features import Samples
 from mist_jax.risk.judging.cards.scorecard import NOTHING, REPLICATES
 from mist_jax.risk.judging.described import described, judge_difference
 from mist_jax.risk.judging.evidence import ANY, CLOCK, Evidence
 from mist_jax.risk.judging.ranking import Ranking
 from mist_jax.risk.judging.resampling import Resampling
-from mist_jax.risk.judging.verdict import by_verdict, clusters_of_both
+from mist_jax.risk.judging.verdict import by_verdict, clusters_compared
 
 
 def failure_card(
@@ -41,7 +40,7 @@ def failure_card(
         "failure": _failure(evidence, every, judged, replicates, seed),
         "contact": _contact(evidence, every, judged, replicates, seed),
     }
-    reasons, scenes = _reasons(judged), _scenes(samples, judged)
+    reasons, scenes = _reasons(judged), _scenes(evidence, judged)
 
     def figure(claim: str, *names: str) -> dict[str, Any]:
         """One detector's AUROC, or what it has more than a second one on the same resamples."""
@@ -115,13 +114,16 @@ def _auroc(ranking: Ranking, score: np.ndarray) -> np.ndarray:
     return ranking.auroc(score)
 
 
-def _scenes(samples: Samples, judged: np.ndarray) -> dict[str, int]:
-    """How many scenes hold the rarer outcome, and the rarer label."""
-    labelled = judged & samples.valid
-    failed = samples.failed[samples.episode[judged]]
+def _scenes(evidence: Evidence, judged: np.ndarray) -> dict[str, int]:
+    """How many scenes hold the rarer outcome, and the rarer label, where both are in one fold."""
+    samples = evidence.samples
+
+    def compared(rows: np.ndarray, label: np.ndarray) -> int:
+        return clusters_compared(label[rows], samples.scene[rows], evidence.stratum[rows])
+
     return {
-        "failure": clusters_of_both(failed, samples.scene[judged]),
-        "contact": clusters_of_both(samples.label.any_risk[labelled], samples.scene[labelled]),
+        "failure": compared(judged, samples.failed[samples.episode]),
+        "contact": compared(judged & samples.valid, samples.label.any_risk),
     }
 
 
