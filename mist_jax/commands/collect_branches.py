@@ -74,6 +74,7 @@ _ACTIVATION_DTYPE: flags.FlagHolder[Any] = flags.DEFINE_enum(
 _IMAGES: flags.FlagHolder[Any] = flags.DEFINE_enum(
     "images", "none", ("none", "query"), "Camera pictures kept: none, or of each query."
 )
+_SHARED = ("model", "assets", "chunk", "camera_res", "render", "min_force", "perturbation")
 
 
 def main() -> None:
@@ -117,6 +118,7 @@ def main() -> None:
     config = dataclasses.replace(
         simulation_flags.worker_config(assets.kind, policy),
         camera_res=there.camera_res,
+        render=there.render,
         min_force=there.min_force,
     )
     plan = BranchPlan(
@@ -160,7 +162,7 @@ def main() -> None:
         f"{outcomes.zero}"
     )
     if outcomes.repeated < outcomes.zero:
-        print("(the machine, --render and --batch_size have to be those of the collection)")
+        print("(the machine and --batch_size have to be those of the collection)")
     print(f"dataset: {plan.directory}")
 
 
@@ -170,7 +172,7 @@ def _what_was_collected(folders: Sequence[Path]) -> DatasetInfo:
     for folder, info in zip(folders, infos, strict=True):
         if info.kind == "branches":
             raise UserError(f"--data_dir: {folder} holds branches; name unsteered episodes")
-        for name in ("model", "assets", "chunk", "camera_res", "min_force", "perturbation"):
+        for name in _SHARED:
             if getattr(info, name) != getattr(infos[0], name):
                 raise UserError(
                     f"--data_dir: {name} is {getattr(info, name)!r} in {folder} and "
@@ -213,7 +215,8 @@ def _check_flags(there: DatasetInfo) -> None:
             f"--model_name={name} is {acting}, and {there.model} acted in the collection: "
             "branches go on with the policy that began"
         )
-    for flag, value in (("camera_res", there.camera_res), ("min_force", there.min_force)):
+    for flag in ("camera_res", "render", "min_force"):
+        value = getattr(there, flag)
         if flags.FLAGS[flag].present and flags.FLAGS[flag].value != value:
             raise UserError(f"--{flag}: the collection has {value}; leave the flag out")
     if simulation_flags.SAVE_VIDEO.value != "none":

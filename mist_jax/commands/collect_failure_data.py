@@ -14,6 +14,7 @@ from absl import flags
 
 from mist_jax.commands.flags import perturbation_flags, policy_flags, simulation_flags
 from mist_jax.commands.start import binary
+from mist_jax.episodes.dataset_info import EXACT
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 from mist_jax.rollout.episode_spec import check_probes
@@ -140,6 +141,8 @@ def main() -> None:
 
 
 def _setup(probes: Sequence[str]) -> dict[str, Any]:
-    """What was asked beside the policy's own queries."""
+    """What was asked beside the policy's own queries, and pictures that are not drawn exactly."""
     asked: dict[str, Any] = {"probes": list(probes)} if probes else {}
+    if simulation_flags.RENDER.value != EXACT:
+        asked["render"] = simulation_flags.RENDER.value
     return {**asked, "expert_labels": True} if _EXPERT_LABELS.value else asked

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from mist_jax.commands.flags import causal_flags, extension_flags
-from mist_jax.commands.flags.dataset_folders import check_stored, data_folders
+from mist_jax.commands.flags.dataset_folders import check_stored, folders_to_learn_from
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
@@ -70,7 +70,7 @@ def main() -> None:
 
     methods, output = tuple(dict.fromkeys(_METHODS.value)), Path(_OUTPUT_DIR.value)
     in_order(methods)  # refuses an unknown one before anything is read
-    data = data_folders(_DATA_DIR.value)
+    data = folders_to_learn_from(_DATA_DIR.value)
     check_output(output, "steering bank")
     causal = causal_flags.check(data)
     if methods:
@@ -100,7 +100,7 @@ def _pictured(data: tuple[Path, ...]) -> tuple[Path, ...]:
     """The datasets whose queries keep their pictures."""
     from mist_jax.episodes.dataset_info import load_info
 
-    named = data_folders(_PICTURES_DIR.value) if _PICTURES_DIR.value else data
+    named = folders_to_learn_from(_PICTURES_DIR.value) if _PICTURES_DIR.value else data
     return tuple(folder for folder in named if load_info(folder).images != "none")
 
 

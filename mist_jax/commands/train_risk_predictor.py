@@ -11,7 +11,7 @@ from typing import cast
 from absl import flags
 
 from mist_jax.commands.flags import extension_flags, tracking_flags
-from mist_jax.commands.flags.dataset_folders import data_folders, sites_to_read
+from mist_jax.commands.flags.dataset_folders import folders_to_learn_from, sites_to_read
 from mist_jax.output_folder import check_output
 from mist_jax.tracking import tracking
 
@@ -89,7 +89,7 @@ def main() -> None:
 
     gating(_DETECTOR.value)
     rows = chosen(_DETECTOR.value, _DETECTORS.value)
-    data, output = data_folders(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    data, output = folders_to_learn_from(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
     check_output(output, "risk head")
     sites = sites_to_read(data, _SITES.value)
 

@@ -20,7 +20,10 @@ INFO_FILE = "dataset.json"
 
 ImageMode = Literal["none", "query", "step"]
 ActivationDtype = Literal["float32", "float16"]
+Render = Literal["exact", "fast"]
 DatasetKind = Literal["collection", "evaluation", "branches"]
+
+EXACT: Render = "exact"  # how pictures are drawn unless `setup` says otherwise
 
 # These may differ between the runs that fill one folder; all else must be equal.
 _JOINED = ("suites", "commands", "code_versions")
@@ -66,6 +69,11 @@ class DatasetInfo:
     setup: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     code_versions: tuple[str, ...] = ()
+
+    @property
+    def render(self) -> Render:
+        """How pictures were drawn: the policy saw others where it was otherwise."""
+        return self.setup.get("render", EXACT)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -153,7 +161,7 @@ def continue_dataset(there: DatasetInfo, run: DatasetInfo, directory: Path) -> D
 
 def _flat(info: DatasetInfo) -> dict[str, Any]:
     values = info.as_json()
-    return {**values.pop("setup"), **values}
+    return {**values.pop("setup"), **values, "render": info.render}
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from mist_jax.evaluation.run_setup import RunSetup
 
 _SAME_EPISODES = (
     *("model", "dtype", "batch_size"),
-    *("assets", "min_force", "camera_res", "perturbation"),
+    *("assets", "min_force", "camera_res", "render", "perturbation"),
 )
 _SAME_DOSE = (
     "risk_head",

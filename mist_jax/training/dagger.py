@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.episodes.dataset_info import EXACT, DatasetInfo
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.policy.policy import Policy
 from mist_jax.record.episode import EpisodeKey
@@ -72,6 +72,8 @@ class Dagger:
             camera_res=self.camera_res,
             images="query",
             batch_size=batch_size,
+            dtype=policy.dtype,
+            setup={} if config.render == EXACT else {"render": config.render},
         )
         fill_dataset(
             folder,

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mist_jax.checkpoint import code_version
 from mist_jax.disk import replace_file
-from mist_jax.episodes.index import read_index
+from mist_jax.episodes.index import dataset_hash, read_index
 from mist_jax.episodes.reader import read_episodes
 from mist_jax.errors import UserError
 from mist_jax.ids import format_ids
@@ -199,6 +200,8 @@ class Training:
             "cloning": dataclasses.asdict(self.plan.cloning),
             "seed": self.plan.seed,
             "data": [folder.name for folder in self.plan.data_dirs],
+            "dataset_hash": dataset_hash(*self.plan.data_dirs),
+            "code_version": code_version(),
             "demonstration_steps": len(self.demonstrations),
             "dagger_steps": [len(samples) for samples in self.corrections],
             "trained_scenes": self._trained_scenes(),
@@ -220,21 +223,27 @@ class Training:
 
     def _check_same_run(self) -> None:
         """A folder belongs to one plan: going on with another would mix two runs."""
-        path = self.plan.output_dir / "plan.json"
+        plan, path = self.plan, self.plan.output_dir / "plan.json"
+        dagger = None if plan.dagger is None else dataclasses.asdict(plan.dagger)
+        if dagger is not None:
+            del dagger["num_workers"]  # has no say in what comes out
         described = json.dumps(
             {
-                "config": self.plan.config.to_dict(),
-                "cloning": dataclasses.asdict(self.plan.cloning),
-                "seed": self.plan.seed,
-                "data": [str(folder) for folder in self.plan.data_dirs],
-                "vocabulary_suites": self.plan.vocabulary_suites,
+                "name": plan.name,
+                "config": plan.config.to_dict(),
+                "cloning": dataclasses.asdict(plan.cloning),
+                "dagger": dagger,
+                "seed": plan.seed,
+                "data": [str(folder) for folder in plan.data_dirs],
+                "dataset_hash": dataset_hash(*plan.data_dirs),
+                "vocabulary_suites": plan.vocabulary_suites,
             },
             indent=1,
         )
         content = described.encode()
         if path.exists() and not (path.is_file() and path.read_bytes() == content):
             raise UserError(
-                f"{self.plan.output_dir} holds another training run (see plan.json); "
+                f"{plan.output_dir} holds another training run (see plan.json); "
                 "name another --output_dir"
             )
         replace_file(path, content)

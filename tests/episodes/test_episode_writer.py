@@ -120,6 +120,7 @@ def test_the_same_command_again_stores_nothing_twice(tmp_path: Path):
         {"activation_dtype": "float16"},
         {"min_force": 5.0},
         {"perturbation": "noop"},
+        {"setup": {"render": "fast"}},
     ],
 )
 def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path: Path, change: dict):

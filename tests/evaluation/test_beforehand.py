@@ -112,6 +112,7 @@ def test_replays_are_what_mist_wanted_and_no_other_arm(tmp_path):
         ({"model": "toy@2"}, "oracle", "model = 'toy@1', this run has 'toy@2'"),
         ({"dtype": "float8"}, "replays", "dtype = '', this run has 'float8'"),
         ({"batch_size": 8}, "oracle", "batch_size = 1, this run has 8"),
+        ({"render": "fast"}, "oracle", "render = 'exact', this run has 'fast'"),
         ({"perturbation": "mixed"}, "oracle", "perturbation = 'none', this run has 'mixed'"),
     ],
 )

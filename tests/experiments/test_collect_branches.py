@@ -33,6 +33,7 @@ def stored(folder, info: DatasetInfo = INFO):
         ("--assets=libero", "the collection is on lite assets"),
         ("--env=libero_object", "the collection is of libero_spatial"),
         ("--camera_res=128", "the collection has 256"),
+        ("--render=fast", "the collection has exact"),
         ("--save_video=all", "have no pictures"),
         ("--sites=nonsense", "unknown site 'nonsense'"),
         ("--initial_states=7777777", "initial state"),
@@ -54,6 +55,8 @@ def test_branches_of_branches_and_other_folders_are_refused(tmp_path):
     said = refusal("collect_branches", f"--data_dir={data}", f"--save_dir={data}")
     assert "the folder of a collection, not of new branches" in said
     other = stored(tmp_path / "other", dataclasses.replace(INFO, perturbation="mixed (o)"))
-    said = refusal("collect_branches", f"--data_dir={data},{other}", out)
-    assert "branch each by itself" in said
+    drawn = stored(tmp_path / "drawn", dataclasses.replace(INFO, setup={"render": "fast"}))
+    for unlike in (other, drawn):
+        said = refusal("collect_branches", f"--data_dir={data},{unlike}", out)
+        assert "branch each by itself" in said
     assert "cannot be read" in refusal("collect_branches", f"--data_dir={other}", out)

@@ -1,5 +1,6 @@
 """What is known to be wrong at the start is refused before a policy is read or a worker started."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -101,3 +102,16 @@ def test_what_a_dataset_does_not_hold_is_refused_before_it_is_read(tmp_path, nam
         writer.append(random_episode())
     given = [f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'out'}"]
     assert expected in refusal(name, *given, flag)
+
+
+@pytest.mark.parametrize("name", ["train_risk_predictor", "extract_steering_vectors"])
+def test_nothing_is_learnt_from_scenes_to_report_on(tmp_path, name):
+    with EpisodeWriter(tmp_path / "data", INFO) as writer:
+        for state in (1000, 7000):
+            made = random_episode()
+            key = dataclasses.replace(made.key, initial_state=state)
+            writer.append(dataclasses.replace(made, key=key))
+    given = [f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'out'}"]
+    said = refusal(name, *given)
+    assert "is of a study scene, which is there to report on" in said
+    assert "7000" in said

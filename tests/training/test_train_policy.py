@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mist_jax.episodes.dataset_info import DatasetInfo
+from mist_jax.episodes.dataset_info import DatasetInfo, load_info
 from mist_jax.episodes.index import read_index
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
@@ -23,6 +24,7 @@ from mist_jax.record.observation import CAMERAS
 from mist_jax.training.augmentation import random_crop
 from mist_jax.training.behaviour_cloning import CloningSpec, cloning_steps
 from mist_jax.training.cloning_data import normalise_actions
+from mist_jax.training.dagger import Dagger
 from mist_jax.training.samples import SampleSpec, objects_of_interest, samples_of
 from mist_jax.training.train import Training, TrainingPlan
 from tests.helpers.episode_samples import random_episode
@@ -192,9 +194,24 @@ def _interrupt(_: Training) -> None:
 
 
 def test_a_folder_of_another_run_is_not_trained_on(demonstrations, tmp_path):
-    Training(plan(demonstrations, tmp_path))
+    data = tmp_path / "data"
+    shutil.copytree(demonstrations, data)
+    rounds = Dagger(("libero_spatial",), (0,), (0,), ("lite",), rounds=2, episodes_per_task=1)
+    begun = dataclasses.replace(plan(data, tmp_path / "run"), dagger=rounds)
+    Training(begun)
+    Training(dataclasses.replace(begun, dagger=dataclasses.replace(rounds, num_workers=5)))
+    for changed in (
+        {"cloning": dataclasses.replace(begun.cloning, steps=5)},
+        {"dagger": None},
+        {"dagger": dataclasses.replace(rounds, share=0.1)},
+        {"name": "other"},
+    ):
+        with pytest.raises(UserError, match="holds another training run"):
+            Training(dataclasses.replace(begun, **changed))
+    with EpisodeWriter(data, load_info(data)) as writer:
+        writer.append(demonstration(seed=77))
     with pytest.raises(UserError, match="holds another training run"):
-        Training(plan(demonstrations, tmp_path, steps=5))
+        Training(begun)
 
 
 @pytest.mark.parametrize(

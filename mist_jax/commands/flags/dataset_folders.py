@@ -22,6 +22,21 @@ def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
     return folders
 
 
+def folders_to_learn_from(values: Sequence[str]) -> tuple[Path, ...]:
+    """`data_folders` of which no episode is of a scene to report on.
+
+    Raises:
+        UserError: one is, a folder is not there or is no dataset.
+    """
+    from mist_jax.episodes.index import read_indices
+    from mist_jax.evaluation.study.opening import check_learning
+
+    folders = data_folders(values)
+    for entries in read_indices(folders).values():
+        check_learning(entry.key for entry in entries)
+    return folders
+
+
 def sites_to_read(folders: Sequence[Path], asked: Sequence[str]) -> tuple[str, ...]:
     """The sites `asked` for, or all that every one of the datasets keeps, the default one first.
 

@@ -34,7 +34,9 @@ def check_tuning(results: Sequence[EpisodeResult], endpoints: Sequence[Endpoint]
 
 
 def check_unseen(suite: str, initial_states: InitialStates, tuned: EpisodeResult) -> None:
-    """Makes sure that nobody has learnt from the scenes of a study.
+    """Makes sure that policy and risk head have not learnt from the scenes of a study.
+
+    Of banks nobody knows scenes: the commands that make them refuse such data (`check_learning`).
 
     Args:
         suite: whose scenes they are.

@@ -1,9 +1,9 @@
 """Scenes to report on are opened once, by a study that was registered before."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from mist_jax.errors import UserError
-from mist_jax.record.episode import UNSTEERED
+from mist_jax.record.episode import UNSTEERED, EpisodeKey
 from mist_jax.simulator.libero.sampled_scenes import POOLS, REPORTED, Pool
 
 InitialStates = Mapping[int, tuple[int, ...]]  # of each task, by task id
@@ -26,6 +26,20 @@ def check_opening(initial_states: InitialStates, arms: Collection[str], *, regis
                     "those are for a registered study; write it with experiments.plan_study and "
                     "give --preregistration, or choose --initial_states=tuning"
                 )
+
+
+def check_learning(keys: Iterable[EpisodeKey]) -> None:
+    """Makes sure that nothing is learnt from scenes to report on.
+
+    Raises:
+        UserError: an episode is of such a scene.
+    """
+    for key in keys:
+        if pool := reported_pool(key.initial_state):
+            raise UserError(
+                f"{key} is of a {pool} scene, which is there to report on: give data of other "
+                "scenes to learn from"
+            )
 
 
 def reported_pool(initial_state: int) -> Pool | None:
