@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mist_jax.evaluation.study.endpoint import Endpoint
     from mist_jax.evaluation.study.plan import StudyPower
 
-for _name in ("task_ids", "seed", "extensions"):
+for _name in ("env", "task_ids", "seed", "extensions"):
     flags.declare_key_flag(_name)
 
 _TUNING = flags.DEFINE_string(
@@ -96,6 +96,8 @@ def main() -> None:
     tuning: Sequence[EpisodeResult] = ()
     states: Mapping[int, tuple[int, ...]] = {}
     if _TUNING.value:
+        if flags.FLAGS["env"].present:
+            raise UserError("--env: the suite is that of --tuning; leave the flag out")
         tuning = _tuning(Path(_TUNING.value), endpoints)
         states = _scenes(tuning[0])
         pairs, tasks = sum(map(len, states.values())), len(states)

@@ -12,6 +12,7 @@ from absl import flags
 
 from mist_jax.commands.flags import extension_flags, tracking_flags
 from mist_jax.commands.flags.dataset_folders import folders_to_learn_from, sites_to_read
+from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 from mist_jax.tracking import tracking
 
@@ -107,6 +108,8 @@ def main() -> None:
     from mist_jax.risk.study.tracked import tracked_figures
     from mist_jax.risk.study.train import train_risk
 
+    if _HORIZON.value % (windows := TrainConfig().windows):
+        raise UserError(f"--horizon={_HORIZON.value}: it is forecast in {windows} equal windows")
     target = cast(Target, _TARGET.value)
     method = cast(Method, _CALIBRATION.value)
     beside = read_cards(_BESIDE.value)

@@ -11,6 +11,8 @@ from mist_jax.risk.labels import EventLabels
 def permute_labels(samples: Samples, seed: int) -> Samples:
     """The same queries, each labelled as the query of the same place in another episode.
 
+    An episode that is the only one of its task keeps its own labels.
+
     Whole episodes of a task exchange labels, so that their runs in time, the task and the clock
     keep what they have to do with them; only what is of the episode itself is lost. A query without
     a counterpart (the other episode was shorter) is no longer valid.
@@ -24,7 +26,9 @@ def permute_labels(samples: Samples, seed: int) -> Samples:
         tasks.setdefault(facts.task, []).append(index)
     giver = np.arange(count)
     for members in tasks.values():
-        giver[members] = rng.permutation(members)
+        # Along one random circle: nobody gives to itself, unless it is alone.
+        order = rng.permutation(members)
+        giver[order] = np.roll(order, 1)
     giver = giver[samples.episode]
     place = np.arange(len(samples)) - first[samples.episode]
     there = place < length[giver]

@@ -163,6 +163,8 @@ def test_a_preregistration_is_never_written_over_and_not_after_the_episodes(made
         (["--tuning=MADE/tuning", "--study_states=tuning"], "is not one to report on"),
         (["--tuning=MADE/tuning", "--study_states=sealed", "--n_episodes=9999"], "each is run on"),
         (["--tuning=MADE/tuning", "--interventions=none,mist"], "lacks placebo"),
+        (["--tuning=MADE/tuning", "--initial_states=sealed"], "--initial_states has no say here"),
+        (["--tuning=MADE/tuning", "--env=libero_goal"], "the suite is that of --tuning"),
         (
             ["--tuning=MADE/tuning", "--output_dir=OUT", "--interventions=none,placebo,mist,mits"],
             "unknown intervention 'mits'",

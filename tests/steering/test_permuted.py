@@ -24,7 +24,9 @@ def test_each_episode_gets_the_labels_of_one_of_its_task_place_by_place():
         for i, own in enumerate(rows)
     ]
     assert all(givers)
-    assert sum(i not in one for i, one in enumerate(givers)) > len(rows) / 2
+    silent = [not mixed.risk[own].any() for own in rows]  # episodes without events are alike
+    kept = [i in one and not silent[i] for i, one in enumerate(givers)]
+    assert sum(kept) <= 1, "nobody keeps its own"
     for value in set(task):  # nothing is lost or doubled within a task
         of_task = np.isin(samples.episode, [i for i, t in enumerate(task) if t == value])
         np.testing.assert_array_equal(
@@ -39,12 +41,8 @@ def test_a_query_beyond_the_givers_end_is_no_sample():
         for state, length in ((0, 96), (1, 32))
     ]
     samples = gather_samples(episodes, SITE, horizon=8, target="all")
-    for seed in range(20):
-        mixed = permute_labels(samples, seed)
-        if not np.array_equal(mixed.valid, samples.valid):
-            assert mixed.valid.tolist() == [True] * 4 + [False] * 8 + [True] * 4
-            return
-    raise AssertionError("the two never exchanged labels")
+    mixed = permute_labels(samples, seed=0)
+    assert mixed.valid.tolist() == [True] * 4 + [False] * 8 + [True] * 4
 
 
 def test_what_was_planted_is_not_found_under_permuted_labels():

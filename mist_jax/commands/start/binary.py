@@ -103,8 +103,18 @@ def parse_flags(command: ModuleType, argv: list[str]) -> list[str]:
         _refuse(f"--config: {type(error).__name__}: {error}")
     if len(left) > 1:
         _refuse(f"unexpected argument {left[1]!r}")
+    _check_obeyed(command)
     _check_finite()
     return left
+
+
+def _check_obeyed(command: ModuleType) -> None:
+    """Refuses flags of modules that the command shares with others and that have no say in it."""
+    obeyed = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(command)}
+    for module, members in flags.FLAGS.flags_by_module_dict().items():
+        for flag in members if module.startswith("mist_jax.") else ():
+            if flag.present and flag.name not in obeyed and "." not in flag.name:
+                _refuse(f"--{flag.name} has no say here; --help tells the flags that have")
 
 
 def _check_finite() -> None:

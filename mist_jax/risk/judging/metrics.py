@@ -65,12 +65,6 @@ def calibration_error(
     return ratio(np.abs(gap).sum(axis=1), weight.sum(axis=1))
 
 
-def base_rate(label: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Share of positives."""
-    weight = np.ones((1, len(label))) if weight is None else weight
-    return ratio(weight @ label.astype(np.float64), weight.sum(axis=1))
-
-
 def cluster_weights(cluster: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Bootstrap weights [R, Q]: whole clusters are drawn with replacement."""
     _, number = np.unique(cluster, return_inverse=True)

@@ -42,13 +42,6 @@ class Row:
     table: int
     strength: np.ndarray | None = None
 
-    @property
-    def steers(self) -> bool:
-        """Whether a push of any kind may act on it, once its gates are open."""
-        kinds = (self.coefficient, self.strength)
-        steered = any(one is not None and bool(np.any(one)) for one in kinds)
-        return steered or self.shrink != 0 or bool(self.pushes)
-
 
 def idle_row() -> Row:
     """Numbers under which an example is the unsteered model's, bit for bit."""
