@@ -18,7 +18,8 @@ from mist_jax.commands.start import binary
 from mist_jax.output_folder import check_output
 from mist_jax.simulator.libero.sampled_scenes import POOLS
 
-for _name in ("env", "task_ids", "assets", "seed", "num_workers", "ray_address", "extensions"):
+_SHARED = ("env", "task_ids", "assets", "seed", "num_workers", "ray_address", "worker_timeout")
+for _name in (*_SHARED, "extensions"):
     flags.declare_key_flag(_name)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.", required=True)
