@@ -135,7 +135,7 @@ def _directions(
         seed=_SEED.value,
     )
     made = extract_banks(samples, digest, policy, config, states, say=print)
-    paths = save_extraction(output, made)
+    paths = save_extraction(output, made, say=print)
     for directions in made.found:
         print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
         if directions.absent:

@@ -90,6 +90,7 @@ def make(
     from mist_jax.steering.causal.intents import fit_intents
     from mist_jax.steering.causal.report import effect_rows, save_causal_report
     from mist_jax.steering.causal.states import gather_states
+    from mist_jax.steering.study.leftovers import remove_others
 
     auto = LAYERS.value.strip() == AUTO
     depth = policy.layers
@@ -109,6 +110,7 @@ def make(
     held_out = cast("HeldOut", HELD_OUT.value)
     bank, report = fit_intents(bank, data, branches, Search(seed=seed), held_out)
     path = save_causal_bank(output, bank)
+    remove_others(output, bank.metadata.model, bank.metadata.dataset_hash, print)
     save_causal_report(output, bank, findings, report)
     tables = []
     for form, effects in bank.effects.items():
