@@ -156,6 +156,7 @@ def _register(
         Preregistration,
         fixed_setup,
     )
+    from mist_jax.publishing.facts import without_paths
 
     if (found := kind_of(folder)) is not None:
         raise UserError(f"{folder} holds something ({found}): a study is registered before it runs")
@@ -166,7 +167,8 @@ def _register(
             "again, with --dtype or its default"
         )
     planned: dict[str, Any] = {
-        "tuning_commands": list(setup.commands),
+        # Nothing of it can be changed later, so it is for others from the start.
+        "tuning_commands": [without_paths(one) for one in setup.commands],
         "tuning_scenes": len({result.scene for result in tuning}),
         "typed": dict(typed),
         "power": dataclasses.asdict(power),
@@ -182,7 +184,7 @@ def _register(
         planned=planned,
         written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         code_version=code_version(),
-        command=binary.command_line(),
+        command=without_paths(binary.command_line()),
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PREREGISTRATION_FILE

@@ -33,6 +33,13 @@ _LICENSE = flags.DEFINE_string(
 )
 _VERIFY = flags.DEFINE_bool("verify", True, "Read every file first and compare it with its digest.")
 
+_KEEP_PATHS = flags.DEFINE_bool(
+    "keep_paths",
+    False,
+    "Push a dataset although its preregistration, which cannot be changed, names folders of this "
+    "machine.",
+)
+
 
 def main() -> None:
     """Packs the folder; then lists, writes or pushes it."""
@@ -41,7 +48,13 @@ def main() -> None:
 
     check_repo_id(_REPO_ID.value)
     folder = Path(_FOLDER.value).expanduser()
-    package = pack(folder, _REPO_ID.value, license=_LICENSE.value, verify=_VERIFY.value)
+    package = pack(
+        folder,
+        _REPO_ID.value,
+        license=_LICENSE.value,
+        verify=_VERIFY.value,
+        keep_paths=_KEEP_PATHS.value,
+    )
     told = f"{len(package.files)} files of a {package.kind.name}, {package.size() / 1e6:.1f} MB"
     if _DRY_RUN.value:
         card = package.files[CARD]
