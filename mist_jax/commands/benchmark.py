@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import flags
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.policy.dtypes import RUN_DTYPES
@@ -92,7 +93,7 @@ def main() -> None:
     what = f"{_PRESET.value}, {dtype}, {form}, {devices[0].device_kind}"
     timings: list[Timing] = []
     failed: list[str] = []
-    folder = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
+    folder = folder_of(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
 
     def keep(name: str) -> Path | None:
         """Writes what was measured so far."""

@@ -19,6 +19,7 @@ from absl import flags
 from rich.table import Table
 
 from mist_jax.commands.flags import simulation_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.registry import find_arm
@@ -96,7 +97,7 @@ def main() -> None:
     tuning: Sequence[EpisodeResult] = ()
     states: Mapping[int, tuple[int, ...]] = {}
     if _TUNING.value:
-        tuning = _tuning(Path(_TUNING.value), endpoints)
+        tuning = _tuning(folder_of(_TUNING.value), endpoints)
         states = _scenes(tuning[0])
         pairs, tasks = sum(map(len, states.values())), len(states)
     else:
@@ -108,7 +109,9 @@ def main() -> None:
     binary.print_table(_table(power))
     print(_sentence(power))
     if _OUTPUT_DIR.value:
-        print(_register(Path(_OUTPUT_DIR.value), arms, endpoints, tuning, states, typed, power))
+        print(
+            _register(folder_of(_OUTPUT_DIR.value), arms, endpoints, tuning, states, typed, power)
+        )
 
 
 def _tuning(folder: Path, endpoints: "Sequence[Endpoint]") -> "Sequence[EpisodeResult]":

@@ -6,10 +6,11 @@ Only files of a fixed list for each kind are pushed, with a card made of the fol
 Log in with `hf auth login`, or set HF_TOKEN. What was pushed is loaded as its card says.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
+
+from mist_jax.commands.flags.folders import folder_of
 
 _FOLDER = flags.DEFINE_string(
     "folder",
@@ -47,7 +48,7 @@ def main() -> None:
     from mist_jax.publishing.push import check_repo_id, push
 
     check_repo_id(_REPO_ID.value)
-    folder = Path(_FOLDER.value).expanduser()
+    folder = folder_of(_FOLDER.value)
     package = pack(
         folder,
         _REPO_ID.value,
@@ -62,7 +63,7 @@ def main() -> None:
         print("\n".join(package.files))
         print(f"{told}, would go to {_REPO_ID.value} ({package.kind.repo_type})")
     if _OUTPUT_DIR.value:
-        output = Path(_OUTPUT_DIR.value).expanduser()
+        output = folder_of(_OUTPUT_DIR.value)
         package.write(output)
         print(f"{told}: {output}")
     elif not _DRY_RUN.value:

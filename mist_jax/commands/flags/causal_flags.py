@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from absl import flags
 from rich.table import Table
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -136,7 +137,7 @@ def _intents_table(report: dict[str, Any], held_out: str) -> Table:
 
 
 def _branches() -> Path:
-    return Path(BRANCHES.value or "").expanduser()
+    return folder_of(BRANCHES.value or "")
 
 
 def _say(text: str) -> None:
