@@ -57,21 +57,52 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """The block writes a folder beside, `.NAME.writing`, which then takes the place of `folder`.
 
-    Where the block fails, nothing of it is left, and an old `folder` stays.
+    Where `folder` is a link, that is the place of what it leads to. Where the block fails, nothing
+    of it is left, and an old `folder` stays. The old one is deleted once the new one is in place:
+    until then it is `.NAME.old`, and what a killed process left so is put back by the next.
 
     Raises:
-        UserError: the file system, or the quota, is full.
+        UserError: the file system, or the quota, is full; or the new folder cannot be put in place:
+            then the old one is there as before, and the new one stays beside.
     """
+    folder = folder.resolve()
     beside = folder.with_name(f".{folder.name}.writing")
+    old = folder.with_name(f".{folder.name}.old")
     try:
         with full_disk_is_clear(folder):
-            shutil.rmtree(beside, ignore_errors=True)
+            if not os.path.lexists(folder) and old.is_dir():
+                old.rename(folder)
+            _remove(old)
+            _remove(beside)
             beside.mkdir(parents=True)
             yield beside
-            shutil.rmtree(folder, ignore_errors=True)
-            beside.rename(folder)
-    finally:
+    except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _put_in_place(beside, folder, old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} was left by an earlier run and cannot be removed: remove it")
+
+
+def _put_in_place(new: Path, folder: Path, old: Path) -> None:
+    try:
+        if folder.is_dir():
+            folder.rename(old)
+        new.rename(folder)
+    except BaseException as error:
+        if old.is_dir() and not os.path.lexists(folder):
+            old.rename(folder)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{folder} cannot be replaced ({error.strerror}): it is as it was, and what was to "
+                f"take its place is in {new}"
+            ) from error
+        raise
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """What acts in a query that is timed: nothing, a reader, steering of either kind."""
 
-from typing import Literal
-
 import jax
 import numpy as np
 
+from mist_jax.benchmark.mode_names import SteeringMode
 from mist_jax.intervention.action_map.table import TableMap
 from mist_jax.intervention.forecast.risk_head import RiskHead
 from mist_jax.intervention.gate import ThresholdGate
@@ -15,8 +14,6 @@ from mist_jax.intervention.steering import Steering
 from mist_jax.policy.model import PolicyModel
 from mist_jax.signed import MOTIONS
 
-SteeringMode = Literal["none", "read", "off", "on", "causal"]
-MODES: tuple[SteeringMode, ...] = ("none", "read", "off", "on", "causal")
 READ = ("llm.resid", "llm.resid:image", "llm.resid:steps", "llm.lens")
 _MEMBERS = 5  # of the heads that are timed: an ensemble over five folds
 _JACOBIANS = 40  # ten tasks, four phases

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from mist_jax.benchmark.device_layout import DeviceLayout
-from mist_jax.benchmark.modes import SteeringMode, intervention_of
+from mist_jax.benchmark.mode_names import SteeringMode
+from mist_jax.benchmark.modes import intervention_of
 from mist_jax.benchmark.profile import Operation, profiled
 from mist_jax.benchmark.roofline import Roofline
 from mist_jax.policy.forward import forward
@@ -49,11 +50,6 @@ class Timing:
     def queries_per_s(self) -> float:
         """Action chunks a second."""
         return 1e3 * self.batch / self.median_ms
-
-    @property
-    def tflops_per_s(self) -> float:
-        """Arithmetic achieved, over all devices."""
-        return self.flops / self.median_ms / 1e9
 
     @property
     def share(self) -> float | None:

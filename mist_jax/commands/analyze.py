@@ -6,12 +6,11 @@ Scenes that the head was trained on are judged by the cross-validation member th
 new ones by the fold ensembles; those that calibrated it or set its thresholds are left out.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from mist_jax.commands.flags import extension_flags
 from mist_jax.commands.flags.dataset_folders import check_stored, data_folders
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.output_folder import check_output
 
 _RISK_HEAD = flags.DEFINE_string(
@@ -48,11 +47,11 @@ def main() -> None:
     from mist_jax.steering.checkpoint import restore_bank
     from mist_jax.steering.study.figures import draw_bank
 
-    output = Path(_OUTPUT_DIR.value)
+    output = folder_of(_OUTPUT_DIR.value)
     check_output(output, "analysis")
-    trained = restore_trained(Path(_RISK_HEAD.value))
-    bank = restore_bank(Path(_STEERING_VECTORS.value)) if _STEERING_VECTORS.value else None
-    beside = read_cards(_BESIDE.value)
+    trained = restore_trained(folder_of(_RISK_HEAD.value))
+    bank = restore_bank(folder_of(_STEERING_VECTORS.value)) if _STEERING_VECTORS.value else None
+    beside = read_cards([str(folder_of(one)) for one in _BESIDE.value])
     meta, data = trained.metadata, data_folders(_DATA_DIR.value)
     for site in meta.sites:
         check_stored(data, site)

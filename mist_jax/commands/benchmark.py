@@ -14,6 +14,8 @@ from typing import Any
 
 from absl import flags
 
+from mist_jax.benchmark.mode_names import MODES
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.policy.dtypes import RUN_DTYPES
@@ -28,7 +30,7 @@ _BATCH_SIZES = flags.DEFINE_list(
 )
 _STEERING = flags.DEFINE_list(
     "steering",
-    ["none", "read", "off", "on", "causal"],
+    list(MODES),
     "none: the model alone; read: a risk head reads four sites; off: returning activations, with "
     "zero steering; on: also reading the risk and steering every layer; causal: reading the risk "
     "at one site, and causal pushes at one layer.",
@@ -60,7 +62,7 @@ def main() -> None:
     """Measures every case, prints the tables, and keeps them where asked to."""
     batch_sizes = _numbers("batch_sizes", _BATCH_SIZES.value, "1,8")
     counts = _numbers("devices", _DEVICES.value, "1,2")
-    modes = _words("steering", _STEERING.value, ("none", "read", "off", "on", "causal"))
+    modes = _words("steering", _STEERING.value, MODES)
     parallels = _words("parallel", _PARALLEL.value, ("tensor", "tokens", "data"))
 
     import jax
@@ -92,7 +94,7 @@ def main() -> None:
     what = f"{_PRESET.value}, {dtype}, {form}, {devices[0].device_kind}"
     timings: list[Timing] = []
     failed: list[str] = []
-    folder = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
+    folder = folder_of(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
 
     def keep(name: str) -> Path | None:
         """Writes what was measured so far."""

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mist_jax.commands.flags import policy_flags, simulation_flags
 from mist_jax.commands.flags.dataset_folders import data_folders
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.counterfactual.offsets import OffsetSet
 from mist_jax.disk import replace_file
@@ -80,7 +81,7 @@ _SHARED = ("model", "assets", "chunk", "camera_res", "render", "min_force", "per
 def main() -> None:
     """Checks the flags, chooses the forks, runs the branches that are missing."""
     folders = data_folders(_DATA_DIR.value)
-    check_output(Path(_SAVE_DIR.value), "branches")
+    check_output(folder_of(_SAVE_DIR.value), "branches")
     there = _what_was_collected(folders)
     offsets = OffsetSet(
         _OFFSET_SIZE.value, _ROTATION_OFFSET_SIZE.value, _BRANCH_QUERIES.value, there.chunk
@@ -122,7 +123,7 @@ def main() -> None:
         min_force=there.min_force,
     )
     plan = BranchPlan(
-        directory=Path(_SAVE_DIR.value),
+        directory=folder_of(_SAVE_DIR.value),
         info=DatasetInfo(
             model=config.model,
             assets=assets.kind,

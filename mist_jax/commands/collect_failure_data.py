@@ -7,12 +7,12 @@ Run again, the same command goes on where it stopped.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mist_jax.commands.flags import perturbation_flags, policy_flags, simulation_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.episodes.dataset_info import EXACT
 from mist_jax.errors import UserError
@@ -66,7 +66,7 @@ def main() -> None:
 
     probes = check_probes(_PROBES.value)
 
-    check_output(Path(_SAVE_DIR.value), "collection")
+    check_output(folder_of(_SAVE_DIR.value), "collection")
     expert = policy_flags.MODEL_NAME.value == simulation_flags.EXPERT
     if expert and probes:
         raise UserError("--probes ask a policy, and --model_name=expert is none: leave them out")
@@ -101,7 +101,7 @@ def main() -> None:
     config = simulation_flags.worker_config(assets.kind, policy)
     config = dataclasses.replace(config, between="overlap" in probes)
     plan = CollectionPlan(
-        directory=Path(_SAVE_DIR.value),
+        directory=folder_of(_SAVE_DIR.value),
         info=DatasetInfo(
             model=config.model,
             assets=assets.kind,

@@ -7,11 +7,11 @@ A 7B checkpoint takes minutes and less than 6 GiB of memory; an interrupted run 
 was.
 """
 
-from pathlib import Path
 from typing import cast
 
 from absl import flags
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.policy.dtypes import RUN_DTYPES, RunDType
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -46,11 +46,11 @@ def main() -> None:
     from mist_jax.weights.hub import download_checkpoint
 
     named = _CHECKPOINT.value
-    folder = Path(named).expanduser()
+    folder = folder_of(named)
     source = folder if folder.is_dir() else download_checkpoint(named)
     output = convert_checkpoint(
         source,
-        Path(_OUTPUT.value).expanduser(),
+        folder_of(_OUTPUT.value),
         cast(RunDType, _DTYPE.value),
         images=_IMAGES.value,
         chunk=_CHUNK.value,

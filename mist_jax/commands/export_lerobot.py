@@ -8,19 +8,19 @@ of its own, in which only this command is run:
     lerobot-env/bin/mist-jax export_lerobot --data_dir=data --output_dir=lerobot --name=bowls
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.episodes.export.lerobot import check_lerobot, export_lerobot
 from mist_jax.record.episode import OUTCOMES
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Episode dataset that collect_failure_data or run_evaluation has written, with --images=step.",
+    "Episode dataset that collect_failure_data has written, with --images=step.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -50,8 +50,8 @@ def main() -> None:
     with Progress(*columns) as bar:
         task = bar.add_task("episodes", total=None)
         folder = export_lerobot(
-            Path(_DATA_DIR.value).expanduser(),
-            Path(_OUTPUT_DIR.value).expanduser(),
+            folder_of(_DATA_DIR.value),
+            folder_of(_OUTPUT_DIR.value),
             _NAME.value,
             _OUTCOMES.value,
             pictures=_PICTURES.value,

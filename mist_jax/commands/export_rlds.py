@@ -1,10 +1,9 @@
 """Rewrites an episode dataset as TFRecord, for tools that train on RLDS (needs TensorFlow)."""
 
-from pathlib import Path
-
 from absl import flags
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.episodes.export.tfrecord import check_tensorflow, export_rlds
 from mist_jax.record.episode import OUTCOMES
 
@@ -32,8 +31,8 @@ def main() -> None:
     with Progress(*columns) as bar:
         task = bar.add_task("episodes", total=None)
         folder = export_rlds(
-            Path(_DATA_DIR.value),
-            Path(_OUTPUT_DIR.value),
+            folder_of(_DATA_DIR.value),
+            folder_of(_OUTPUT_DIR.value),
             _NAME.value,
             _OUTCOMES.value,
             lambda done, total: bar.update(task, completed=done, total=total),

@@ -16,6 +16,7 @@ from absl import flags
 
 from mist_jax.commands.flags import causal_flags, extension_flags
 from mist_jax.commands.flags.dataset_folders import check_stored, folders_to_learn_from
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
@@ -68,7 +69,7 @@ def main() -> None:
     """Gathers, extracts, writes."""
     from mist_jax.steering.study.registry import LEARNED, in_order
 
-    methods, output = tuple(dict.fromkeys(_METHODS.value)), Path(_OUTPUT_DIR.value)
+    methods, output = tuple(dict.fromkeys(_METHODS.value)), folder_of(_OUTPUT_DIR.value)
     in_order(methods)  # refuses an unknown one before anything is read
     data = folders_to_learn_from(_DATA_DIR.value)
     check_output(output, "steering bank")
@@ -135,7 +136,7 @@ def _directions(
         seed=_SEED.value,
     )
     made = extract_banks(samples, digest, policy, config, states, say=print)
-    paths = save_extraction(output, made)
+    paths = save_extraction(output, made, say=print)
     for directions in made.found:
         print(f"{directions.method}: {' '.join(directions.names) or 'none'}")
         if directions.absent:

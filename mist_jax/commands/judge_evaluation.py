@@ -6,12 +6,12 @@ What was done stays as it was; what counts as an alarm and as its coming true ca
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mist_jax.commands.flags import report_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 
@@ -42,7 +42,7 @@ def main() -> None:
     from mist_jax.evaluation.report.document import write_report
     from mist_jax.evaluation.run_setup import per_motion
 
-    data, output = Path(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    data, output = folder_of(_DATA_DIR.value), folder_of(_OUTPUT_DIR.value)
     if output.resolve() == data.resolve():
         raise UserError("--output_dir is --data_dir: its report is of the run itself; name another")
     check_output(output, "report")

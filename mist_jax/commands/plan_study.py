@@ -19,6 +19,7 @@ from absl import flags
 from rich.table import Table
 
 from mist_jax.commands.flags import simulation_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.registry import find_arm
@@ -98,7 +99,7 @@ def main() -> None:
     if _TUNING.value:
         if flags.FLAGS["env"].present:
             raise UserError("--env: the suite is that of --tuning; leave the flag out")
-        tuning = _tuning(Path(_TUNING.value), endpoints)
+        tuning = _tuning(folder_of(_TUNING.value), endpoints)
         states = _scenes(tuning[0])
         pairs, tasks = sum(map(len, states.values())), len(states)
     else:
@@ -110,7 +111,9 @@ def main() -> None:
     binary.print_table(_table(power))
     print(_sentence(power))
     if _OUTPUT_DIR.value:
-        print(_register(Path(_OUTPUT_DIR.value), arms, endpoints, tuning, states, typed, power))
+        print(
+            _register(folder_of(_OUTPUT_DIR.value), arms, endpoints, tuning, states, typed, power)
+        )
 
 
 def _tuning(folder: Path, endpoints: "Sequence[Endpoint]") -> "Sequence[EpisodeResult]":
@@ -158,6 +161,7 @@ def _register(
         Preregistration,
         fixed_setup,
     )
+    from mist_jax.publishing.facts import without_paths
 
     if (found := kind_of(folder)) is not None:
         raise UserError(f"{folder} holds something ({found}): a study is registered before it runs")
@@ -168,7 +172,8 @@ def _register(
             "again, with --dtype or its default"
         )
     planned: dict[str, Any] = {
-        "tuning_commands": list(setup.commands),
+        # Nothing of it can be changed later, so it is for others from the start.
+        "tuning_commands": [without_paths(one) for one in setup.commands],
         "tuning_scenes": len({result.scene for result in tuning}),
         "typed": dict(typed),
         "power": dataclasses.asdict(power),
@@ -184,7 +189,7 @@ def _register(
         planned=planned,
         written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         code_version=code_version(),
-        command=binary.command_line(),
+        command=without_paths(binary.command_line()),
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PREREGISTRATION_FILE

@@ -6,10 +6,11 @@ Only files of a fixed list for each kind are pushed, with a card made of the fol
 Log in with `hf auth login`, or set HF_TOKEN. What was pushed is loaded as its card says.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
+
+from mist_jax.commands.flags.folders import folder_of
 
 _FOLDER = flags.DEFINE_string(
     "folder",
@@ -33,6 +34,13 @@ _LICENSE = flags.DEFINE_string(
 )
 _VERIFY = flags.DEFINE_bool("verify", True, "Read every file first and compare it with its digest.")
 
+_KEEP_PATHS = flags.DEFINE_bool(
+    "keep_paths",
+    False,
+    "Push a dataset although its preregistration, which cannot be changed, names folders of this "
+    "machine.",
+)
+
 
 def main() -> None:
     """Packs the folder; then lists, writes or pushes it."""
@@ -40,8 +48,14 @@ def main() -> None:
     from mist_jax.publishing.push import check_repo_id, push
 
     check_repo_id(_REPO_ID.value)
-    folder = Path(_FOLDER.value).expanduser()
-    package = pack(folder, _REPO_ID.value, license=_LICENSE.value, verify=_VERIFY.value)
+    folder = folder_of(_FOLDER.value)
+    package = pack(
+        folder,
+        _REPO_ID.value,
+        license=_LICENSE.value,
+        verify=_VERIFY.value,
+        keep_paths=_KEEP_PATHS.value,
+    )
     told = f"{len(package.files)} files of a {package.kind.name}, {package.size() / 1e6:.1f} MB"
     if _DRY_RUN.value:
         card = package.files[CARD]
@@ -49,7 +63,7 @@ def main() -> None:
         print("\n".join(package.files))
         print(f"{told}, would go to {_REPO_ID.value} ({package.kind.repo_type})")
     if _OUTPUT_DIR.value:
-        output = Path(_OUTPUT_DIR.value).expanduser()
+        output = folder_of(_OUTPUT_DIR.value)
         package.write(output)
         print(f"{told}: {output}")
     elif not _DRY_RUN.value:

@@ -7,7 +7,6 @@ Run again, the same command goes on where it stopped. `--interventions=none` nee
 """
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -20,6 +19,7 @@ from mist_jax.commands.flags import (
     simulation_flags,
     study_flags,
 )
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.checks import check_arms
@@ -79,7 +79,7 @@ def main() -> None:
     if policy_flags.MODEL_NAME.value == simulation_flags.EXPERT:
         raise UserError("--model_name=expert: the expert is no model, there is nothing to steer")
     check_opening(states, arms, registered=registered is not None)
-    check_output(Path(_OUTPUT_DIR.value), "evaluation")
+    check_output(folder_of(_OUTPUT_DIR.value), "evaluation")
     parts: dict[Need, FlagHolder[Any]] = {
         **arm_flags.parts(),
         "replay": _REPLAY_FROM,
@@ -87,7 +87,7 @@ def main() -> None:
     }
     check_arms(arms, [need for need, flag in parts.items() if flag.value])
     for flag in (_REPLAY_FROM, _ORACLE_FROM):
-        if flag.value and Path(flag.value).resolve() == Path(_OUTPUT_DIR.value).resolve():
+        if flag.value and folder_of(flag.value).resolve() == folder_of(_OUTPUT_DIR.value).resolve():
             raise UserError(f"--{flag.name} is --output_dir: name an earlier run's folder")
     last = max(max(of_task) for of_task in states.values())
     videos = parse_ids(_VIDEO_STATES.value, last + 1, "initial state")
@@ -163,7 +163,7 @@ def main() -> None:
         arms=made,
     )
     plan = EvaluationPlan(
-        directory=Path(_OUTPUT_DIR.value),
+        directory=folder_of(_OUTPUT_DIR.value),
         info=setup.dataset_info(simulation_flags.ENV.value, config.chunk, actor.sites),
         suite=simulation_flags.ENV.value,
         initial_states=states,

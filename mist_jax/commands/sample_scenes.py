@@ -8,12 +8,12 @@ tasks and pools that it lists already. A suite that names that file (`Suite.scen
 `--initial_states=tuning`, `sealed` and `study`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mist_jax.commands.flags import simulation_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.output_folder import check_output
 from mist_jax.simulator.libero.sampled_scenes import POOLS
@@ -44,7 +44,7 @@ _MAX_ATTEMPTS = flags.DEFINE_integer(
 def main() -> None:
     """Checks the flags, lets the expert try, writes the table."""
     task_ids = simulation_flags.task_ids()
-    directory, pool = Path(_OUTPUT_DIR.value), _POOL.value
+    directory, pool = folder_of(_OUTPUT_DIR.value), _POOL.value
     check_output(directory, "collection")
     assets = simulation_flags.assets()
 

@@ -5,10 +5,9 @@
 What is learnt from the copy has met no other task, which is how a result on unseen tasks is made.
 """
 
-from pathlib import Path
-
 from absl import flags
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.commands.start import binary
 from mist_jax.episodes.export.selection import select_episodes
 from mist_jax.episodes.index import read_index
@@ -24,7 +23,7 @@ _TASK_IDS = flags.DEFINE_string(
 
 def main() -> None:
     """Copies, and says what."""
-    source, target = Path(_DATA_DIR.value), Path(_SAVE_DIR.value)
+    source, target = folder_of(_DATA_DIR.value), folder_of(_SAVE_DIR.value)
     entries = read_index(source)
     most = max((entry.key.task_id for entry in entries), default=0)
     tasks = parse_ids(_TASK_IDS.value, most + 1, "task")

@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from mist_jax.commands.flags import extension_flags, tracking_flags
 from mist_jax.commands.flags.dataset_folders import data_folders
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.errors import UserError
 from mist_jax.tracking import tracking
 from mist_jax.training.recipes import clone
@@ -71,7 +71,7 @@ def main() -> None:
         config=PRESETS[_PRESET.value],
         cloning=cloning,
         data_dirs=folders,
-        output_dir=Path(_OUTPUT_DIR.value).expanduser(),
+        output_dir=folder_of(_OUTPUT_DIR.value),
         seed=_SEED.value,
         log_every=config.log_every,
         save_every=config.save_every,

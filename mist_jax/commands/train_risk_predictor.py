@@ -5,13 +5,13 @@
 Writes output_dir/risk_head (Orbax and its metadata), metrics.json, table.md and plots/.
 """
 
-from pathlib import Path
 from typing import cast
 
 from absl import flags
 
 from mist_jax.commands.flags import extension_flags, tracking_flags
 from mist_jax.commands.flags.dataset_folders import folders_to_learn_from, sites_to_read
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
 from mist_jax.tracking import tracking
@@ -90,7 +90,7 @@ def main() -> None:
 
     gating(_DETECTOR.value)
     rows = chosen(_DETECTOR.value, _DETECTORS.value)
-    data, output = folders_to_learn_from(_DATA_DIR.value), Path(_OUTPUT_DIR.value)
+    data, output = folders_to_learn_from(_DATA_DIR.value), folder_of(_OUTPUT_DIR.value)
     check_output(output, "risk head")
     sites = sites_to_read(data, _SITES.value)
 
@@ -112,7 +112,7 @@ def main() -> None:
         raise UserError(f"--horizon={_HORIZON.value}: it is forecast in {windows} equal windows")
     target = cast(Target, _TARGET.value)
     method = cast(Method, _CALIBRATION.value)
-    beside = read_cards(_BESIDE.value)
+    beside = read_cards([str(folder_of(one)) for one in _BESIDE.value])
     digest = dataset_hash(*data)
     samples = gather_samples(
         read_episodes(*data), sites, _HORIZON.value, _SHARE.value, target=target

@@ -101,8 +101,8 @@ def write_shard(directory: Path, index: int, records: Iterable[bytes]) -> None:
         partial_path(path).unlink(missing_ok=True)
 
 
-def read_shard(path: Path, length: int) -> Iterator[bytes]:
-    """The first `length` records of a shard, one at a time.
+def read_shard(path: Path, positions: Iterable[int]) -> Iterator[bytes]:
+    """The records of a shard at these positions, one at a time.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -112,7 +112,7 @@ def read_shard(path: Path, length: int) -> Iterator[bytes]:
     try:
         path.stat()
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        for position in range(length):
+        for position in positions:
             (record,) = reader.read([position])
             yield record
         # Not in a `finally`: closing a damaged file raises a second time.

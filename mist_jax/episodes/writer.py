@@ -184,7 +184,9 @@ class EpisodeWriter:
             (
                 record
                 for index in tail
-                for record in read_shard(shard_path(self.directory, index), self._lengths[index])
+                for record in read_shard(
+                    shard_path(self.directory, index), range(self._lengths[index])
+                )
             ),
         )
         lengths = [*self._lengths[:first], sum(self._lengths[first:])]

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from huggingface_hub import DatasetCardData, ModelCardData
@@ -50,7 +52,14 @@ class Package:
                     shutil.copyfile(content, path)
 
 
-def pack(folder: Path, repo_id: str, *, license: str = "", verify: bool = True) -> Package:
+def pack(
+    folder: Path,
+    repo_id: str,
+    *,
+    license: str = "",
+    verify: bool = True,
+    keep_paths: bool = False,
+) -> Package:
     """What would be pushed of a folder.
 
     Args:
@@ -58,10 +67,11 @@ def pack(folder: Path, repo_id: str, *, license: str = "", verify: bool = True) 
         repo_id: where it will be, such as user/name: the card says how to load it from there.
         license: its identifier on the hub; default MIT, of what was made here.
         verify: read every file and compare it with its digest.
+        keep_paths: publish a preregistration although it names folders of this machine.
 
     Raises:
-        UserError: the folder is of no kind that is published or is damaged, or its weights are
-            others' and no licence is named.
+        UserError: the folder is of no kind that is published or is damaged, its weights are others'
+            and no licence is named, or its preregistration names folders.
     """
     kind = kind_of(folder)
     facts = facts_of(folder, kind, verify=verify)
@@ -72,7 +82,7 @@ def pack(folder: Path, repo_id: str, *, license: str = "", verify: bool = True) 
         )
     files: dict[str, Path | bytes] = {**kind.files_of(folder)}
     if INFO_FILE in files:
-        files[INFO_FILE] = _public_info(folder / INFO_FILE)
+        files[INFO_FILE] = _public_info(folder / INFO_FILE, keep_paths)
     files[CARD] = card_of(facts, kind, repo_id, license or _LICENSE).encode()
     return Package(kind, files)
 
@@ -105,8 +115,27 @@ def card_of(facts: Facts, kind: Kind, repo_id: str, license: str) -> str:
     return text.rstrip() + "\n"
 
 
-def _public_info(path: Path) -> bytes:
+def _public_info(path: Path, keep_paths: bool) -> bytes:
     """A dataset's description without the paths that its commands were typed with."""
     sidecar = json.loads(path.read_bytes())
-    sidecar["info"]["commands"] = [without_paths(one) for one in sidecar["info"]["commands"]]
+    info = sidecar["info"]
+    info["commands"] = [without_paths(one) for one in info["commands"]]
+    # Its digest holds for every letter, so nothing of a preregistration can be cut.
+    named = [
+        one for one in _texts(info["setup"].get("preregistration")) if without_paths(one) != one
+    ]
+    if named and not keep_paths:
+        raise UserError(
+            f"{path} holds a preregistration that names folders of this machine ({named[0]}), and "
+            "that cannot be changed: --keep_paths publishes it as it is"
+        )
     return (json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text within JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)

@@ -1,6 +1,5 @@
 """A package becomes a commit of a repository of the Hugging Face hub, as a whole or not at all."""
 
-import re
 from typing import Any, Protocol
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -14,8 +13,8 @@ from huggingface_hub.errors import (
 
 from mist_jax.errors import UserError
 from mist_jax.publishing.package import CARD, Package
+from mist_jax.weights.hub import HUB_ID
 
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _ANYBODYS = (CARD, ".gitattributes", "LICENSE", "LICENSE.md", "LICENSE.txt")
 _UNAUTHORISED = (401, 403)
 
@@ -80,5 +79,5 @@ def push(package: Package, repo_id: str, hub: Hub, *, private: bool = False) -> 
 
 def check_repo_id(repo_id: str) -> None:
     """Raises UserError where this is no name of a repository."""
-    if not REPO_ID.fullmatch(repo_id):
+    if not HUB_ID.fullmatch(repo_id):
         raise UserError(f"--repo_id={repo_id}: give user/name, such as lab/mist-nano-risk")

@@ -213,7 +213,7 @@ class Fleet:
         call.future().add_done_callback(lambda done: self._arrived.put((call, done)))
 
     def _collect(self, slot: _Slot, done: Future) -> Turn | None:
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             answer = done.result()
@@ -222,7 +222,8 @@ class Fleet:
             if isinstance(cause, UserError):
                 raise UserError(str(cause)) from error
             return self._fail(slot, f"{type(cause).__name__}: {cause}")
-        except RayActorError as error:
+        except RayError as error:
+            # Beside a dead actor: the machine had no memory or died, or the answer was lost.
             return self._fail(slot, f"the simulator process died ({_first_line(error)})")
         slot.call = None
         if slot.starting:

@@ -9,9 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from websockets.datastructures import Headers
+
 from mist_jax.serving.batcher import Batcher
 
 LONGEST_WAIT = 10.0  # s
+_OTHER_SITES = {"cross-site", "same-site"}
+
+
+def asked_by_a_page(headers: Headers) -> bool:
+    """Whether a page that a browser shows sends the request, which has no business with a robot.
+
+    What a person types into a browser, and other clients, send neither header.
+    """
+    return "Origin" in headers or not _OTHER_SITES.isdisjoint(headers.get_all("Sec-Fetch-Site"))
 
 
 def http_answer(path: str, batcher: Batcher) -> tuple[int, str, str] | None:

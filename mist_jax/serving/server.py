@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 from mist_jax.errors import UserError
 from mist_jax.serving.batcher import Batcher
 from mist_jax.serving.client import Client
-from mist_jax.serving.control import http_answer
+from mist_jax.serving.control import asked_by_a_page, http_answer
 from mist_jax.serving.frame import pack_openpi, unpack
 from mist_jax.serving.harness import HarnessTalk, envelope, hello, is_message
 from mist_jax.serving.openpi import OpenpiTalk, openpi_greeting
@@ -75,8 +75,7 @@ class PolicyServer:
                 settings.host,
                 settings.port,
                 process_request=self._http,
-                # A page that a browser shows has an origin, and no business with a robot.
-                origins=[None],
+                origins=[None],  # see `asked_by_a_page`
                 compression=None,
                 max_size=settings.max_message,
                 # Clients that compile or simulate do not answer pings for a while.
@@ -100,6 +99,8 @@ class PolicyServer:
             await asyncio.to_thread(self.batcher.close)
 
     def _http(self, connection: ServerConnection, request: Request) -> Response | None:
+        if asked_by_a_page(request.headers):
+            return connection.respond(403, "a page in a browser may not ask this server\n")
         answer = http_answer(request.path, self.batcher)
         if answer is None:
             return None

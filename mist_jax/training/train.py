@@ -119,7 +119,7 @@ class Training:
                 values = {name: float(value) for name, value in metrics.items()}
                 if not np.isfinite(list(values.values())).all():
                     raise UserError(
-                        f"training diverged at step {step}: lower --learning_rate "
+                        f"training diverged at step {step}: lower --config.learning_rate "
                         f"(now {plan.cloning.learning_rate})"
                     )
                 log.write(step + count, values)

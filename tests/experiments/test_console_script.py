@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mist_jax.commands.start import binary
 from mist_jax.commands.start.main import commands_by_name
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +79,33 @@ def test_a_dataset_is_told_the_command_as_it_was_typed():
         [sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert result.stdout == "mist-jax analyze '--a=b c'\n"
+
+
+_INTERRUPTED = """
+import importlib, os, signal, sys
+from mist_jax.commands.start import binary
+sys.argv = sys.argv[1:]
+command = importlib.import_module(f"mist_jax.commands.{sys.argv[0]}")
+command.main = lambda: os.kill(os.getpid(), signal.SIGINT)
+binary.run(command)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "goes_on"),
+    [
+        ("collect_failure_data", "--save_dir=x", True),
+        ("train_policy", "--data_dir=x --output_dir=x", True),
+        ("train_risk_predictor", "--data_dir=x --output_dir=x", False),
+        ("select_episodes", "--data_dir=x --save_dir=x --task_ids=0", False),
+    ],
+)
+def test_who_interrupts_a_command_is_told_that_it_goes_on_where_it_does_alone(name, flags, goes_on):
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, name, *flags.split()],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == binary.INTERRUPTED
+    kept = "; what was finished is kept, and the same command goes on from there"
+    assert done.stderr == f"{name}: interrupted{kept if goes_on else ''}\n"
+    assert set(commands_by_name()) >= binary.GO_ON

@@ -10,8 +10,9 @@ import numpy as np
 from mist_jax.episodes.dataset_info import DatasetInfo, Site
 from mist_jax.episodes.index import dataset_hash
 from mist_jax.episodes.writer import EpisodeWriter
+from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
 from mist_jax.steering.causal.checkpoint import restore_causal_bank
-from mist_jax.steering.checkpoint import restore_bank
+from mist_jax.steering.checkpoint import restore_bank, save_bank
 from tests.helpers.causal_states import pictured_episode
 from tests.helpers.rollout_samples import SMALL, save_tiny_policy
 from tests.helpers.synthetic_episodes import SITE, study_episodes
@@ -79,6 +80,10 @@ def test_data_with_pictures_give_a_causal_bank(tmp_path):
     with EpisodeWriter(data, info) as writer:
         for scene in range(6):
             writer.append(pictured_episode(scene, model=card.identity, side=64, seed=scene))
+    old = Directions("contrast", ("x+",), np.ones((1, 2, 4), np.float32) / 2)
+    metadata = BankMetadata(layers=(1, 2), model=card.identity, dataset_hash="of older data")
+    save_bank(tmp_path / "out", SteeringBank.join([old], np.ones(2), 3, metadata))
+    (tmp_path / "out" / "summary.json").write_text('{"methods": {"contrast": {}}}')
     done = extract(
         f"--data_dir={data}", f"--model_name={tmp_path / 'policy'}", "--methods=",
         f"--output_dir={tmp_path / 'out'}", "--causal_measured=2",
@@ -95,7 +100,8 @@ def test_data_with_pictures_give_a_causal_bank(tmp_path):
         in summary["causal"]["intents"]["along_normal"]["absent"]
     )
     assert "of 2" in done.stdout  # the sign was right in so many of two states
-    assert not (tmp_path / "out" / "steering_bank").exists()
+    assert not (tmp_path / "out" / "steering_bank").exists(), "it was of other data"
+    assert "methods" not in summary
 
 
 def test_a_causal_bank_without_pictures_is_refused_early(tmp_path):

@@ -1,11 +1,16 @@
 """Flags of every binary: what is not a number is refused, with one line."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mist_jax.episodes.reader import load_episodes
+from mist_jax.episodes.writer import EpisodeWriter
+from tests.helpers.episode_samples import INFO, random_episode
 
 ROOT = Path(__file__).parents[2]
 BINARIES = sorted(
@@ -13,6 +18,10 @@ BINARIES = sorted(
     for path in (ROOT / "experiments").glob("*.py")
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
+
+COMMANDS = [
+    path for path in sorted((ROOT / "mist_jax/commands").rglob("*.py")) if path.stem != "folders"
+]
 
 # Every flag of numbers, and of lists, of one binary, each given what is not finite.
 _PROBE = """
@@ -106,3 +115,24 @@ def test_a_policy_computes_in_the_dtype_that_is_asked_for(given, dtypes):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     said = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
     assert said.strip() == dtypes
+
+
+def test_a_tilde_that_the_shell_leaves_in_a_flag_is_the_home_of_who_typed_it(tmp_path):
+    with EpisodeWriter(tmp_path / "data", INFO) as writer:
+        writer.append(random_episode(seed=0, steps=3, queries=1))
+    module = "experiments.select_episodes"
+    flags = ("--data_dir=~/data", "--save_dir=~/copy", "--task_ids=0")
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(load_episodes(tmp_path / "copy")) == 1
+    assert not (ROOT / "~").exists()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_every_command_takes_folders_as_all_do(path):
+    """`folder_of` alone makes a path of what was typed."""
+    assert re.findall(r"\bPath\([^()]*\bvalue\b[^()]*\)", path.read_text()) == []

@@ -55,7 +55,7 @@ def made(tmp_path_factory):
         render="fast",
         perturbation=str(PERTURBATION),
         trained_on=tuple(parts.trained_on or ()),
-        commands=("python -m experiments.run_evaluation --coefficient=0.03",),
+        commands=(f"python -m experiments.run_evaluation --risk_head={folder / 'risk'}",),
     )
     store(folder / "tuning", setup, range(1000, 1012))
     store(folder / "opened", setup, range(4995, 5001))
@@ -140,6 +140,15 @@ def test_what_is_registered_is_what_was_tuned_on_other_scenes(made, registered):
     rates = study.planned["power"]["endpoints"][0]["rates"]
     # Scenes 1002, 1005, 1008 and 1011 hit something unsteered, scene 1000 steered.
     assert (rates["won"], rates["lost"]) == pytest.approx((4 / 12, 1 / 12))
+
+
+def test_what_is_registered_names_no_folder_of_this_machine(made, registered):
+    study = Preregistration.read(registered)
+    assert study.planned["tuning_commands"] == [
+        "python -m experiments.run_evaluation --risk_head=risk"
+    ]
+    assert "plan_study --tuning=tuning --output_dir=study" in study.command
+    assert str(made) not in registered.read_text()
 
 
 def test_a_preregistration_is_never_written_over_and_not_after_the_episodes(made, registered):

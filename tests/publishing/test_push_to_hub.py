@@ -18,8 +18,10 @@ from huggingface_hub.errors import (
 )
 
 import mist_jax
+from mist_jax.episodes.dataset_info import load_info
 from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
+from mist_jax.evaluation.study.preregistration import Preregistration
 from mist_jax.loading import MIST_NANO_FOLDER
 from mist_jax.policy.checkpoint import CONFIG, is_policy
 from mist_jax.publishing.facts import without_paths
@@ -30,6 +32,7 @@ from mist_jax.steering.checkpoint import save_bank
 from mist_jax.weights import hub as downloads
 from tests.helpers.episode_samples import INFO, assert_equal, random_episode
 from tests.helpers.made_up_risk import made_up_risk
+from tests.helpers.study_samples import registered
 
 REPO = "lab/thing"
 RISK = made_up_risk("toy@1", 8, (0.5, None, *[0.9] * 12))
@@ -223,6 +226,30 @@ def test_damaged_files_are_not_pushed(tmp_path: Path, kind: str):
 
 def _size(path: Path) -> int:
     return path.stat().st_size
+
+
+def test_folders_that_a_preregistration_names_are_not_published_unasked(tmp_path: Path):
+    command = "mist-jax run_evaluation --risk_head=/home/me/secret/risk"
+    study = registered(planned={"tuning_commands": [command]}).as_json()
+    info = dataclasses.replace(INFO, kind="evaluation", setup={"preregistration": study})
+    with EpisodeWriter(tmp_path / "data", info) as writer:
+        writer.append(random_episode(info, 0))
+    with pytest.raises(UserError, match=r"names folders .*/home/me/secret/risk.*--keep_paths"):
+        pack(tmp_path / "data", REPO)
+    package = pack(tmp_path / "data", REPO, keep_paths=True)
+    package.write(tmp_path / "out")
+    kept = load_info(tmp_path / "out").setup["preregistration"]
+    assert Preregistration.from_json(kept).as_json() == study
+
+
+def test_a_preregistration_without_folders_is_published_with_its_digest(tmp_path: Path):
+    study = registered(planned={"tuning_commands": ["mist-jax run_evaluation --risk_head=risk"]})
+    info = dataclasses.replace(INFO, kind="evaluation", setup={"preregistration": study.as_json()})
+    with EpisodeWriter(tmp_path / "data", info) as writer:
+        writer.append(random_episode(info, 0))
+    pack(tmp_path / "data", REPO).write(tmp_path / "out")
+    kept = load_info(tmp_path / "out").setup["preregistration"]
+    assert Preregistration.from_json(kept) == study
 
 
 def test_other_peoples_weights_need_their_licence(tmp_path: Path):

@@ -3,10 +3,12 @@
 import dataclasses
 import logging
 import time
+from concurrent.futures import Future
 
 import pytest
 import ray
-from ray import cloudpickle
+from ray import ObjectRef, cloudpickle
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError
 
 from mist_jax.errors import UserError
 from mist_jax.record.episode import Episode
@@ -86,6 +88,31 @@ def test_a_hanging_worker_is_replaced_after_the_timeout(tmp_path):
         assert time.monotonic() - began < 60
         assert workers.replaced == 1
     assert {episode.outcome for episode in episodes} == {"failure"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("the node was short of memory"),
+        NodeDiedError("the node is gone"),
+        ObjectLostError(ObjectRef.nil().hex(), b"", ""),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_worker_whose_node_or_answer_is_lost_is_replaced(tmp_path, error):
+    with fleet(tmp_path, workers=1) as workers:
+        workers.start(spec(HANGS_ONCE))
+        for _ in range(2):
+            (turn,) = workers.wait()
+            workers.act(turn.key, None)
+        # What Ray says of the call that now hangs.
+        (slot,) = workers._slots  # pyright: ignore[reportPrivateUsage]
+        lost: Future = Future()
+        lost.set_exception(error)
+        workers._arrived.put((slot.call, lost))  # pyright: ignore[reportPrivateUsage]
+        (again,) = workers.wait()
+        assert (again.step, again.episode) == (0, None)
+        assert workers.replaced == 1
 
 
 def test_an_episode_that_always_raises_ends_as_crashed_with_the_error(tmp_path):

@@ -15,10 +15,11 @@ def server(policy):
         yield there
 
 
-def get(there, path: str) -> tuple[int, str, str]:
+def get(there, path: str, headers: dict[str, str] | None = None) -> tuple[int, str, str]:
     url = f"http://127.0.0.1:{there.port}{path}"
+    request = urllib.request.Request(url, headers=headers or {})
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"], error.read().decode()
@@ -52,3 +53,26 @@ def test_batches_can_be_made_smaller_and_larger_up_to_what_is_compiled(server):
     status, told = config(server, "?max_batch_size=4&colour=red")
     assert (status, told["applied"]) == (200, {"max_batch_size": 4})
     assert told["errors"] == ["unknown key: colour"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://example.org"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},  # an image, a form or a link sends no origin
+        {"Sec-Fetch-Site": "same-site"},  # a page on another port of this machine
+    ],
+    ids=str,
+)
+def test_a_page_in_a_browser_can_neither_change_batches_nor_learn_of_them(server, headers):
+    before = (server.server.batcher.most, server.server.batcher.wait)
+    for path in ("/config?max_batch_size=1&max_wait_time=10", "/config", "/healthz", "/health"):
+        status, _, body = get(server, path, headers)
+        assert (status, body) == (403, "a page in a browser may not ask this server\n")
+    assert (server.server.batcher.most, server.server.batcher.wait) == before
+
+
+def test_what_a_person_types_into_a_browser_is_answered(server):
+    assert get(server, "/health", {"Sec-Fetch-Site": "none"})[0] == 200
+    assert get(server, "/config", {"Sec-Fetch-Site": "none"})[0] == 200

@@ -84,6 +84,28 @@ def test_interrupted_download_is_not_taken_for_assets(home):
     assert find_assets("auto", allow_download=False).kind == "lite"
 
 
+def test_a_download_that_broke_in_the_middle_is_gone_on_with(home, monkeypatch):
+    calls = []
+
+    def download(name, *, local_dir, **_):
+        calls.append(name)
+        make_folder(local_dir)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        (local_dir / "last.xml").touch()
+
+    monkeypatch.setattr(assets_module, "_hub_answers", lambda: True)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(KeyboardInterrupt):
+        find_assets("auto")
+    assert find_assets("auto", allow_download=False).kind == "lite"
+    found = find_assets("auto")
+    assert found.source == "hub lerobot/libero-assets"
+    assert (found.path / "last.xml").is_file()
+    again = find_assets("libero", allow_download=False)
+    assert (again.path, again.source, len(calls)) == (found.path, "LIBERO cache", 2)
+
+
 def test_broken_config_is_one_clear_line(home):
     (home / ".libero").mkdir()
     (home / ".libero/config.yaml").write_text("assets: [")

@@ -3,11 +3,15 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mist_jax.errors import UserError
+from mist_jax.intervention.features import Projection
 from mist_jax.risk.features import Samples, gather_samples
+from mist_jax.steering.causal.bank import FORMS, CausalBank, CausalMetadata
+from mist_jax.steering.causal.checkpoint import restore_causal_bank, save_causal_bank
 from mist_jax.steering.causal.states import TEST, CausalStates, split_states
 from mist_jax.steering.checkpoint import restore_bank
 from mist_jax.steering.conceptors.checkpoint import restore_conceptors
@@ -148,6 +152,49 @@ def test_conceptors_alone_make_no_bank_of_directions(problem, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"steering_bank", "summary.json", "plots"}
     with pytest.raises(UserError, match="add conceptor to --methods"):
         extract_banks(samples, "hash", policy, ExtractionConfig(("conceptor_random",), layers="1"))
+
+
+def causal_bank(model: str, dataset_hash: str) -> CausalBank:
+    metadata = CausalMetadata(
+        model=model, layer=1, layers=LAYERS, chunk=2, instructions=("go",), edges=(),
+        damping=dict.fromkeys(FORMS, 0.01), reads=("action",), dataset_hash=dataset_hash,
+    )  # fmt: skip
+    return CausalBank(
+        table=jnp.ones((2, 7, 1, WIDTH)),
+        projection=Projection.of(np.zeros(WIDTH), np.ones((WIDTH, 1)), np.ones(1)),
+        terms=jnp.ones((2, 7, 1, WIDTH)),
+        covariance=jnp.ones((1, 1, WIDTH)),
+        own=jnp.ones((2, 7)),
+        intents={},
+        effects={},
+        metadata=metadata,
+    )
+
+
+@pytest.mark.parametrize("changed", [None, "model", "dataset_hash"])
+def test_a_causal_bank_stays_beside_directions_of_its_own_policy_and_data_alone(
+    problem, tmp_path, changed
+):
+    policy, samples, _ = problem
+    of = {"model": policy.identity, "dataset_hash": "hash"} | ({changed: "old"} if changed else {})
+    save_causal_bank(tmp_path, causal_bank(**of))
+    (tmp_path / "summary.json").write_text('{"causal": {"layer": 1}}')
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "causal_effects.png").touch()
+    made = extract_banks(samples, "hash", policy, ExtractionConfig(("contrast",), layers="1"))
+    said = []
+    save_extraction(tmp_path, made, said.append)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary["methods"]) == {"contrast"}
+    figure = tmp_path / "plots" / "causal_effects.png"
+    if changed is None:
+        assert restore_causal_bank(tmp_path).metadata.dataset_hash == "hash"
+        assert (summary["causal"], figure.exists(), said) == ({"layer": 1}, True, [])
+    else:
+        assert not (tmp_path / "causal_bank").exists()
+        assert ("causal" in summary, figure.exists()) == (False, False)
+        assert len(said) == 1
+        assert "causal_bank, which was of another policy or of other data" in said[0]
 
 
 def test_controls_come_last():

@@ -193,6 +193,16 @@ def _interrupt(_: Training) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.nightly  # another learning rate is another program
+def test_a_run_that_diverges_names_the_flag_to_lower(demonstrations, tmp_path):
+    steep = plan(demonstrations, tmp_path)
+    steep = dataclasses.replace(
+        steep, cloning=dataclasses.replace(steep.cloning, learning_rate=1e30)
+    )
+    with pytest.raises(UserError, match=r"lower --config\.learning_rate \(now 1e\+30\)"):
+        Training(steep).run()
+
+
 def test_a_folder_of_another_run_is_not_trained_on(demonstrations, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(demonstrations, data)

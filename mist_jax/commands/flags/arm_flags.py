@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from absl import flags
 
+from mist_jax.commands.flags.folders import folder_of
+
 if TYPE_CHECKING:
     from absl.flags import FlagHolder
 
@@ -176,4 +178,4 @@ def release(learnt: "LearntParts") -> "Release":
 
 def folder(flag: "FlagHolder[Any]") -> Path | None:
     """The folder that a flag names, if any."""
-    return Path(flag.value) if flag.value else None
+    return folder_of(flag.value) if flag.value else None

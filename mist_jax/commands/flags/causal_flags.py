@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from absl import flags
 from rich.table import Table
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -90,6 +91,7 @@ def make(
     from mist_jax.steering.causal.intents import fit_intents
     from mist_jax.steering.causal.report import effect_rows, save_causal_report
     from mist_jax.steering.causal.states import gather_states
+    from mist_jax.steering.study.leftovers import remove_others
 
     auto = LAYERS.value.strip() == AUTO
     depth = policy.layers
@@ -109,6 +111,7 @@ def make(
     held_out = cast("HeldOut", HELD_OUT.value)
     bank, report = fit_intents(bank, data, branches, Search(seed=seed), held_out)
     path = save_causal_bank(output, bank)
+    remove_others(output, bank.metadata.model, bank.metadata.dataset_hash, print)
     save_causal_report(output, bank, findings, report)
     tables = []
     for form, effects in bank.effects.items():
@@ -134,7 +137,7 @@ def _intents_table(report: dict[str, Any], held_out: str) -> Table:
 
 
 def _branches() -> Path:
-    return Path(BRANCHES.value or "").expanduser()
+    return folder_of(BRANCHES.value or "")
 
 
 def _say(text: str) -> None:

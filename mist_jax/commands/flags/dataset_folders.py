@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.episodes.dataset_info import load_info
 from mist_jax.errors import UserError
 from mist_jax.ids import parse_ids
@@ -15,7 +16,7 @@ def data_folders(values: Sequence[str]) -> tuple[Path, ...]:
     Raises:
         UserError: one is not there.
     """
-    folders = tuple(Path(value).expanduser() for value in values)
+    folders = tuple(folder_of(value) for value in values)
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         raise UserError(f"--data_dir: there is no folder {absent[0]}")

@@ -1,11 +1,11 @@
 """--preregistration: what a registered study fixes is read from its file, and not typed."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from mist_jax.commands.flags import perturbation_flags, simulation_flags
+from mist_jax.commands.flags.folders import folder_of
 from mist_jax.errors import UserError
 from mist_jax.simulator.environment.perturbation import PerturbationSpec
 
@@ -43,7 +43,7 @@ def preregistered() -> "Preregistration | None":
         return None
     from mist_jax.evaluation.study.preregistration import Preregistration
 
-    path = Path(PREREGISTRATION.value)
+    path = folder_of(PREREGISTRATION.value)
     registered = Preregistration.read(path)
     fixed: dict[str, Any] = dict.fromkeys(_OF_THE_SCENES)
     fixed |= dict.fromkeys((*_OF_THE_PERTURBATION, "risk_threshold"))

@@ -9,7 +9,6 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -23,6 +22,16 @@ from mist_jax.commands.start.help import ASKED, help_text
 from mist_jax.errors import UserError
 
 INTERRUPTED = 130
+# Commands that find what an earlier run of them has done; the others begin anew.
+GO_ON = {
+    "collect_branches",
+    "collect_failure_data",
+    "convert_weights",
+    "push_to_hub",
+    "run_evaluation",
+    "sample_scenes",
+    "train_policy",
+}
 _DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
@@ -41,7 +50,7 @@ def run(command: ModuleType) -> None:
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and names that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    app.run(lambda _: _guarded(command.main), flags_parser=functools.partial(parse_flags, command))
+    app.run(lambda _: _guarded(command), flags_parser=functools.partial(parse_flags, command))
 
 
 def command_line() -> str:
@@ -66,15 +75,17 @@ def _program() -> list[str]:
     return ["mist-jax", Path(sys.argv[0]).stem]
 
 
-def _guarded(main: Callable[[], None]) -> None:
+def _guarded(command: ModuleType) -> None:
     # It loads JAX, which help and a refused flag need not wait for.
     from mist_jax.compiled_programs import keep_compiled_programs
 
     keep_compiled_programs()
     try:
-        main()
+        command.main()
     except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept, and the same command goes on from there")
+        name = command.__name__.rpartition(".")[2]
+        kept = "; what was finished is kept, and the same command goes on from there"
+        _say(f"interrupted{kept if name in GO_ON else ''}")
         sys.exit(INTERRUPTED)
     except UserError as error:
         _say(str(error))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mist_jax.disk import PARTIAL
 from mist_jax.errors import UserError
 from mist_jax.evaluation.study.endpoint import Endpoint
 from mist_jax.fields import check_fields
@@ -129,14 +131,20 @@ class Preregistration:
             UserError: there is one already.
         """
         text = json.dumps(self.as_json(), indent=1) + "\n"
+        beside = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with beside.open("w", encoding="utf-8") as file:
                 file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(beside, path)  # unlike a rename, it replaces nothing
         except FileExistsError:
             raise UserError(
                 f"{path} is there already, and a preregistration is never written over: name "
                 "another --output_dir"
             ) from None
+        finally:
+            beside.unlink(missing_ok=True)
 
     def check(self, setup: "RunSetup", initial_states: Mapping[int, tuple[int, ...]]) -> None:
         """Makes sure that a run is the one that was registered.

@@ -27,6 +27,8 @@ _EXPECTED = (
     "stable_scanned_objects/glazed_rim_porcelain_ramekin/glazed_rim_porcelain_ramekin.xml",
     "stable_scanned_objects/plate/plate.xml",
 )
+# Lies in the folder of a download that has not ended: those files may be among the first to come.
+_UNFINISHED = ".unfinished_download"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _local_places() -> Iterator[tuple[Path, str, bool]]:
         if folder is not None and folder.is_dir():
             yield folder, "LIBERO config", True
     yield package_folder() / "assets", "libero package", False
-    yield _libero_cache(), "LIBERO cache", False
+    if not (_libero_cache() / _UNFINISHED).exists():
+        yield _libero_cache(), "LIBERO cache", False
     for snapshot in _hub_snapshots():
         yield snapshot, "hub cache", False
 
@@ -150,13 +153,18 @@ def _first_missing(path: Path) -> str | None:
 
 
 def _download() -> Path | None:
-    """Fetches the assets to where LIBERO itself would, or None if the hub does not answer."""
+    """Fetches the assets to where LIBERO itself would, or None if the hub does not answer.
+
+    It goes on where an interrupted download ended.
+    """
     if not _hub_answers():
         return None
     from huggingface_hub import snapshot_download
 
     path = _libero_cache()
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / _UNFINISHED).touch()
         snapshot_download(HUB_DATASET, repo_type="dataset", local_dir=path)
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -167,6 +175,7 @@ def _download() -> Path | None:
     missing = _first_missing(path)
     if missing is not None:
         raise UserError(f"the hub's {HUB_DATASET} came without {missing}: delete {path}, try again")
+    (path / _UNFINISHED).unlink(missing_ok=True)  # another process may have ended it, too
     return path
 
 

@@ -19,6 +19,8 @@ from mist_jax.policy.policy import Policy
 from mist_jax.risk.features import Samples
 from mist_jax.risk.subset import of_episodes
 from mist_jax.steering.bank import BankMetadata, Directions, SteeringBank
+from mist_jax.steering.causal.checkpoint import FOLDER as CAUSAL_FOLDER
+from mist_jax.steering.causal.report import ENTRY, SUMMARY
 from mist_jax.steering.causal.states import CHOOSE, FIT, TEST, CausalStates, split_states
 from mist_jax.steering.checkpoint import FOLDER, save_bank
 from mist_jax.steering.conceptors.bank import ConceptorBank
@@ -30,6 +32,7 @@ from mist_jax.steering.learned.learn import LearningConfig
 from mist_jax.steering.measuring import prove
 from mist_jax.steering.proof import Proof
 from mist_jax.steering.study.figures import draw_extraction
+from mist_jax.steering.study.leftovers import remove_others
 from mist_jax.steering.study.method import Found, MethodInputs
 from mist_jax.steering.study.registry import in_order
 from mist_jax.steering.weights.value_vectors import DEFAULT_TOP
@@ -159,8 +162,13 @@ def _drawn(states: CausalStates, count: int, rng: np.random.Generator) -> Causal
     return states.part(np.sort(rng.permutation(len(states))[:count]))
 
 
-def save_extraction(folder: Path, made: Extraction) -> tuple[Path, ...]:
+def save_extraction(
+    folder: Path, made: Extraction, say: Callable[[str], None] = lambda text: None
+) -> tuple[Path, ...]:
     """Writes the banks, summary.json and plots/ into `folder`; returns the banks' paths.
+
+    An older extraction is replaced: also its causal bank, if that is not of the same policy and
+    data.
 
     Raises:
         UserError: something else is there, or the disk is full.
@@ -171,6 +179,7 @@ def save_extraction(folder: Path, made: Extraction) -> tuple[Path, ...]:
         paths += (save_conceptors(folder, made.conceptors),)
     for old in {folder / FOLDER, folder / CONCEPTORS_FOLDER} - set(paths):
         shutil.rmtree(old, ignore_errors=True)  # of an extraction that this one replaces
+    remove_others(folder, made.metadata.model, made.metadata.dataset_hash, say)
     layers = made.metadata.layers
     summary = {
         "model": made.metadata.model,
@@ -192,8 +201,11 @@ def save_extraction(folder: Path, made: Extraction) -> tuple[Path, ...]:
             for d in made.found
         },
     }
-    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    replace_file(folder / "summary.json", text.encode())
+    path = folder / SUMMARY
+    if (folder / CAUSAL_FOLDER).is_dir() and path.is_file():
+        told = json.loads(path.read_bytes())
+        summary |= {ENTRY: told[ENTRY]} if ENTRY in told else {}
+    replace_file(path, (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
     draw_extraction(folder / "plots", made.bank, made.found, made.proofs, layers)
     return paths
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_it_is_read_as_it_was_written_and_never_written_over(tmp_path):
     with pytest.raises(UserError, match="never written over"):
         registered(seed=3).write(path)
     assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_part_of_it(tmp_path):
+    path = tmp_path / "preregistration.json"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            registered().write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    registered().write(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
