@@ -20,7 +20,7 @@ from mist_jax.record.episode import OUTCOMES
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Episode dataset that collect_failure_data or run_evaluation has written, with --images=step.",
+    "Episode dataset that collect_failure_data has written, with --images=step.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
