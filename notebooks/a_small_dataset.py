@@ -60,8 +60,8 @@ command = f"""
     --max_attempts_per_task=4 --perturbation=mixed --sites=llm.resid,llm.resid:image
     --render=fast --camera_res=168 --num_workers=2 --save_dir={DATA}
 """
-name, *flags = command.split()
-subprocess.run([sys.executable, "-m", f"experiments.{name}", *flags], check=True)
+# mist-jax, as it was installed beside this notebook's Python
+subprocess.run([Path(sys.executable).with_name("mist-jax"), *command.split()], check=True)
 episodes = mist_jax.load_episodes(DATA)
 harmed = sum(episode.collided for episode in episodes)
 print(f"{len(episodes)} episodes, {harmed} with a harmful contact")
@@ -176,7 +176,7 @@ plt.show()
 A `RiskReader` is a pytree of arrays that says which site and layer it reads, and what it makes of
 them. Given to `predict`, it is evaluated in the same compiled pass as the actions, and can open
 the gates of pushes at later layers. As a row of `DETECTORS` in a file it would be trained by
-`experiments.train_risk_predictor --extensions=FILE`, calibrated, and judged beside thirty others
+`mist-jax train_risk_predictor --extensions=FILE`, calibrated, and judged beside thirty others
 (docs/extending.md, "A detector that gates").
 """
 

@@ -37,23 +37,34 @@ _IMAGES = flags.DEFINE_integer(
 _CHUNK = flags.DEFINE_integer(
     "chunk_length", None, "Actions per query; default likewise.", lower_bound=1
 )
+_UNNORM_KEY = flags.DEFINE_string(
+    "unnorm_key",
+    None,
+    "Data set of dataset_statistics.json whose actions the policy gives, such as libero_spatial; "
+    "needed where there are several.",
+)
 
 
 def main() -> None:
     """Downloads if need be, converts, and says what it made."""
     from mist_jax.policy.checkpoint import read_card
+    from mist_jax.policy.preprocessing.statistics import choose_key
     from mist_jax.weights.convert import convert_checkpoint
     from mist_jax.weights.hub import download_checkpoint
+    from mist_jax.weights.published_files import STATISTICS, statistics_of
 
     named = _CHECKPOINT.value
     folder = folder_of(named)
     source = folder if folder.is_dir() else download_checkpoint(named)
+    # Refused before it is converted: no command runs a policy of several data sets.
+    key = choose_key(statistics_of(source), _UNNORM_KEY.value, str(source / STATISTICS))
     output = convert_checkpoint(
         source,
         folder_of(_OUTPUT.value),
         cast(RunDType, _DTYPE.value),
         images=_IMAGES.value,
         chunk=_CHUNK.value,
+        unnorm_key=key,
         name=None if folder.is_dir() else named,
     )
     card = read_card(output)

@@ -8,7 +8,10 @@ from mist_jax.episodes.export.tfrecord import check_tensorflow, export_rlds
 from mist_jax.record.episode import OUTCOMES
 
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Episode dataset that collect_failure_data has written.", required=True
+    "data_dir",
+    None,
+    "Episode dataset that collect_failure_data has written, with --images=step.",
+    required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where the dataset goes, as <output_dir>/<name>/1.0.0.", required=True

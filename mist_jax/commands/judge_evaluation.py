@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from mist_jax.commands.flags import report_flags
+from mist_jax.commands.flags import extension_flags, report_flags
 from mist_jax.commands.flags.folders import folder_of
 from mist_jax.errors import UserError
 from mist_jax.output_folder import check_output
@@ -34,6 +34,7 @@ _EQUIVALENCE_MARGIN = flags.DEFINE_float(
     "equivalence_margin", None, "Difference of rates below which arms count as equal.", 0.0, 1.0
 )
 flags.adopt_module_key_flags(report_flags)
+flags.adopt_module_key_flags(extension_flags)  # arms that were run may be an extension's
 
 
 def main() -> None:

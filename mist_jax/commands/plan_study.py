@@ -5,8 +5,8 @@
 
 The first says what sample decides. The second writes preregistration.json, once: arms, endpoints
 and their order, scenes, and the coefficient, thresholds, perturbation and parts of the tuning
-evaluation. `run_evaluation --preregistration=runs/study/preregistration.json` then runs that study
-and no other.
+evaluation. `run_evaluation --preregistration=runs/study/preregistration.json`, with the folders of
+its parts (`--risk_head`, `--causal_bank`, ...), then runs that study and no other.
 """
 
 import dataclasses

@@ -1,5 +1,6 @@
 """A published checkpoint becomes a policy: streamed, resumable, and whole or not there."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -35,13 +36,18 @@ from mist_jax.policy.dtypes import RunDType
 from mist_jax.policy.openvla_oft.model import parameter_shapes
 from mist_jax.policy.openvla_oft.network.config import OpenVLAOFTConfig
 from mist_jax.policy.openvla_oft.policy_model import OpenVLAOFTModel
-from mist_jax.policy.preprocessing.statistics import read_statistics
+from mist_jax.policy.preprocessing.statistics import choose_key, read_statistics
 from mist_jax.policy.preprocessing.tokenizer import PromptTokenizer
 from mist_jax.weights.checkpoint_config import build_config
 from mist_jax.weights.key_table import rules_for
 from mist_jax.weights.parameter_store import ParameterStore
 from mist_jax.weights.plan import ConversionPlan, make_plan
-from mist_jax.weights.published_files import PublishedCheckpoint, TensorFile, open_checkpoint
+from mist_jax.weights.published_files import (
+    STATISTICS,
+    PublishedCheckpoint,
+    TensorFile,
+    open_checkpoint,
+)
 
 PROGRESS = "progress.json"
 RECORD_BYTES = 1 << 30
@@ -54,6 +60,7 @@ def convert_checkpoint(
     *,
     images: int | None = None,
     chunk: int | None = None,
+    unnorm_key: str | None = None,
     name: str | None = None,
 ) -> Path:
     """Convert a published checkpoint's folder; returns `output`, a policy's folder.
@@ -67,6 +74,8 @@ def convert_checkpoint(
         dtype: of the parameters.
         images: cameras the policy takes, where the checkpoint does not say so.
         chunk: actions per query, likewise.
+        unnorm_key: the data set whose statistics alone the policy keeps; default all. Where there
+            are others the policy's name says which, since its actions depend on it.
         name: what the policy calls itself; default the folder's name.
 
     Raises:
@@ -75,7 +84,16 @@ def convert_checkpoint(
     """
     work = output.absolute().with_name(f".{output.absolute().name}.converting")
     with _alone(work):
-        return _convert(source, output, work, dtype, images=images, chunk=chunk, name=name)
+        return _convert(
+            source,
+            output,
+            work,
+            dtype,
+            images=images,
+            chunk=chunk,
+            unnorm_key=unnorm_key,
+            name=name or source.resolve().name,
+        )
 
 
 def _convert(
@@ -86,9 +104,14 @@ def _convert(
     *,
     images: int | None,
     chunk: int | None,
-    name: str | None,
+    unnorm_key: str | None,
+    name: str,
 ) -> Path:
-    checkpoint = open_checkpoint(source)
+    checkpoint, called = open_checkpoint(source), name
+    if unnorm_key is not None:
+        key = choose_key(checkpoint.statistics, unnorm_key, str(source / STATISTICS))
+        called = name if len(checkpoint.statistics) == 1 else f"{name}:{key}"
+        checkpoint = dataclasses.replace(checkpoint, statistics={key: checkpoint.statistics[key]})
     plan = make_plan(checkpoint.described(), rules_for(checkpoint.contents))
     config = _config(checkpoint, plan, images, chunk)
     _check_sidecars(checkpoint, config)
@@ -113,12 +136,12 @@ def _convert(
         task = progress.add_task("checking", total=_size(arrays))
         digest = store.digest(lambda read: progress.advance(task, read))
     card = PolicyCard(
-        name=name or source.resolve().name,
+        name=called,
         model=OpenVLAOFTModel(config),
         dtype=dtype,
         digest=digest,
         provenance={
-            "converted_from": name or source.resolve().name,
+            "converted_from": name,
             "files": [file.path.name for file in checkpoint.files],
             "fingerprint": fingerprint,
             "unused_keys": len(plan.unused),

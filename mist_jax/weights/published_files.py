@@ -91,12 +91,7 @@ def open_checkpoint(folder: Path) -> PublishedCheckpoint:
     tokenizer = folder / TOKENIZER
     if not tokenizer.is_file():
         raise UserError(f"{tokenizer} does not exist; a published checkpoint has it")
-    if (folder / STATISTICS).is_file():
-        statistics = read_json(folder / STATISTICS)  # replaces norm_stats, as in the reference
-    elif config.get("norm_stats"):
-        statistics = config["norm_stats"]
-    else:
-        raise UserError(f"{folder / STATISTICS} does not exist; a published checkpoint has it")
+    statistics = _statistics(folder, config)
     files = [_shard(path) for path in _shards(folder)]
     for source in HEAD_SOURCES:
         if (path := _head_file(folder, source)) is not None:
@@ -111,6 +106,23 @@ def open_checkpoint(folder: Path) -> PublishedCheckpoint:
         statistics=statistics,
         tokenizer=tokenizer,
     )
+
+
+def statistics_of(folder: Path) -> Mapping[str, Any]:
+    """The statistics of a published checkpoint, by data set.
+
+    Raises:
+        UserError: it has none, or they cannot be read.
+    """
+    return _statistics(folder, read_json(folder / CONFIG))
+
+
+def _statistics(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if (folder / STATISTICS).is_file():
+        return read_json(folder / STATISTICS)  # replaces norm_stats, as in the reference
+    if config.get("norm_stats"):
+        return config["norm_stats"]
+    raise UserError(f"{folder / STATISTICS} does not exist; a published checkpoint has it")
 
 
 def read_json(path: Path) -> dict[str, Any]:

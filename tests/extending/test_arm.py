@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from mist_jax.episodes.writer import EpisodeWriter
 from mist_jax.errors import UserError
 from mist_jax.evaluation.arms.build import build_arms, build_controller
 from mist_jax.evaluation.arms.checks import check_arms
@@ -24,8 +25,9 @@ from mist_jax.policy.openvla_oft.sites import sites_of
 from mist_jax.record.episode import EpisodeKey
 from mist_jax.rollout.acting.policy_actor import PolicyActor
 from mist_jax.rollout.episode_spec import Turn
-from tests.helpers.evaluation_samples import study
+from tests.helpers.evaluation_samples import SETUP, study
 from tests.helpers.rollout_samples import SMALL, inputs_of, save_tiny_policy
+from tests.helpers.synthetic_episodes import episode
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).parent / "examples"
@@ -91,6 +93,31 @@ def test_a_run_whose_extension_is_not_at_hand_is_still_told(tmp_path):
     assert summary["arms"]["retreat"]["what"] == ""
     assert {e["against"] for e in summary["effects"] if e["arm"] == "retreat"} == {"none"}
     assert "#be123c" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_binary_that_judges_again_takes_its_words_from_the_extension(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("PYTHONPATH", f"{EXAMPLES}:{ROOT}")
+    made = episode(length=16)
+    with EpisodeWriter(tmp_path / "run", SETUP.dataset_info("libero_spatial", 8, {})) as writer:
+        for arm in ("none", "retreat"):
+            key = dataclasses.replace(made.key, arm=arm)
+            queries = dataclasses.replace(made.queries, activations={}, layers={})
+            writer.append(
+                dataclasses.replace(
+                    made, key=key, queries=queries, model=SETUP.model, assets=SETUP.assets
+                )
+            )
+    command = [sys.executable, "-m", "experiments.judge_evaluation", f"--data_dir={tmp_path}/run"]
+    for name, flags in (("plain", []), ("named", ["--extensions=arm"])):
+        subprocess.run(
+            [*command, f"--output_dir={tmp_path / name}", *flags], cwd=ROOT, check=True, timeout=200
+        )
+    what = {
+        name: json.loads((tmp_path / name / "summary.json").read_text())["arms"]["retreat"]["what"]
+        for name in ("plain", "named")
+    }
+    assert what == {"plain": "", "named": importlib.import_module("arm").ARMS[0].what}
 
 
 CONTROL = """

@@ -1,4 +1,4 @@
-"""Flags of every command that asks a policy."""
+"""Flags of the commands that ask a policy to act."""
 
 from typing import TYPE_CHECKING, Any
 

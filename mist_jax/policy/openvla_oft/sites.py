@@ -49,4 +49,11 @@ def _sites(config: OpenVLAOFTConfig, groups: tuple[str, ...]) -> Mapping[str, Mo
     return MappingProxyType(found)
 
 
-SITES = tuple(sites_of(MIST_NANO))
+SITES: tuple[str, ...]  # names of mist-nano's
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    # When asked for: modules of others add groups, and may import what this module is a part of.
+    if name != "SITES":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return tuple(sites_of(MIST_NANO))

@@ -95,7 +95,10 @@ def choose_key(table: Mapping[str, Any], key: str | None, where: str) -> str:
     known = ", ".join(sorted(table)) or "none"
     if key is None:
         if len(table) != 1:
-            raise UserError(f"{where} holds several data sets; name one of: {known}")
+            raise UserError(
+                f"{where} holds several data sets; name one, by convert_weights --unnorm_key or "
+                f"load_policy(unnorm_key=...): {known}"
+            )
         return next(iter(table))
     for candidate in (key, f"{key}_no_noops"):
         if candidate in table:

@@ -172,7 +172,8 @@ class CausalBank:
             known = ", ".join((AGAINST_MOTION, UPWARD, GIVEN, *self.intents))
             raise UserError(
                 f"the causal bank has no intent {name!r}; it has {known}; others are learnt from "
-                "harmful contacts in --data_dir and from --branches"
+                "--data_dir (harmful contacts, and labels of --expert_labels) and from --branches; "
+                "summary.json says why one is absent"
             )
         found = self.intents[name]
         if isinstance(found, AlongNormal | TowardExpert) and size is not None:

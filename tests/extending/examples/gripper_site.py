@@ -2,7 +2,7 @@
 
     collect_failure_data --extensions=gripper_site --sites=llm.resid:gripper ...
 
-A risk head trained with --site=llm.resid:gripper then reads it inside the forward.
+A risk head trained with --sites=llm.resid:gripper then reads it inside the forward.
 """
 
 import jax.numpy as jnp

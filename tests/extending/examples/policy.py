@@ -14,7 +14,7 @@ from mist_jax.intervention.tokens import role_mask
 from mist_jax.policy.architectures import PRESETS
 from mist_jax.policy.model import PolicyModelDefaults
 
-SITE, DIMS = "mlp.hidden", len(ACTION_DIMENSIONS)
+SITE, DIMS = "llm.hidden", len(ACTION_DIMENSIONS)
 
 
 @dataclass(frozen=True)
