@@ -22,7 +22,7 @@ from mist_jax.risk.labels import driven_events
 from mist_jax.rollout.sinks.video import video_name
 
 
-def judge(directory: Path, **otherwise: Any) -> list[EpisodeResult]:
+def judge(directory: Path | str, **otherwise: Any) -> list[EpisodeResult]:
     """The results of a dataset's episodes, oldest first.
 
     Args:
@@ -33,6 +33,7 @@ def judge(directory: Path, **otherwise: Any) -> list[EpisodeResult]:
     Raises:
         UserError: there is no dataset, it holds no episode, or it is damaged.
     """
+    directory = Path(directory)
     setup = dataclasses.replace(RunSetup.of(load_info(directory)), **otherwise)
     entries = read_index(directory)
     if not entries:

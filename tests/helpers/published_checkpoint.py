@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,11 @@ def tokenizer() -> Tokenizer:
 def copy_checkpoint(folder: Path, to: Path) -> Path:
     """A copy to be damaged."""
     return Path(shutil.copytree(folder, to))
+
+
+def edit_json(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes what a JSON file of the checkpoint says."""
+    path = folder / name
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))

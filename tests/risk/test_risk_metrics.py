@@ -15,7 +15,6 @@ from mist_jax.risk.judging.announcing import announced_at, announcing, trade_off
 from mist_jax.risk.judging.metrics import (
     auroc,
     average_precision,
-    base_rate,
     calibration_error,
     cluster_weights,
     interval,
@@ -117,7 +116,8 @@ def test_counts_per_pair_of_scenes_give_the_metrics_of_every_resample(rng, count
         drawn.calibration_error(score, label, cluster), calibration_error(score, label, weight)
     )
     np.testing.assert_allclose(
-        drawn.share(label.astype(float), np.ones(count), cluster), base_rate(label, weight)
+        drawn.share(label.astype(float), np.ones(count), cluster),
+        weight @ label / weight.sum(axis=1),
     )
 
 

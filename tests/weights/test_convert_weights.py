@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from mist_jax.weights.parameter_store import ParameterStore
 from mist_jax.weights.plan import PublishedTensor, make_plan
 from mist_jax.weights.torch_pickle import read_torch_file
 from tests.helpers.published import published_folder
-from tests.helpers.published_checkpoint import copy_checkpoint, write_checkpoint
+from tests.helpers.published_checkpoint import copy_checkpoint, edit_json, write_checkpoint
 from tests.helpers.torch_reference import Sizes, TorchReference
 from tests.measuring.random_7b import SIZES
 
@@ -170,13 +169,6 @@ def test_head_keys_are_checked_too(copy: Path, tmp_path: Path) -> None:
     assert "missing: action_head: model.fc2.bias" in message
 
 
-def edit_json(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
-    path = folder / name
-    values = json.loads(path.read_text())
-    change(values)
-    path.write_text(json.dumps(values))
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -280,77 +272,6 @@ def test_two_steps_of_one_head_are_ambiguous(copy: Path, tmp_path: Path) -> None
 def test_a_broken_json_is_named(copy: Path, tmp_path: Path, name: str) -> None:
     (copy / name).write_text("{")
     refused(copy, tmp_path / "policy", name)
-
-
-def test_statistics_replace_norm_stats_and_must_fit(copy: Path, tmp_path: Path) -> None:
-    policy = convert_checkpoint(copy, tmp_path / "policy", "float32")
-    assert load_policy(policy).preprocessor.statistics.key == "libero_spatial_no_noops"
-    edit_json(
-        copy,
-        "dataset_statistics.json",
-        lambda s: s["libero_spatial_no_noops"]["proprio"].update(q01=[0.0] * 5, q99=[1.0] * 5),
-    )
-    refused(copy, tmp_path / "other", "5 proprio dimensions")
-
-
-def several_data_sets(folder: Path) -> None:
-    """Gives a checkpoint the statistics of another suite as well, and of another robot."""
-
-    def change(table: dict[str, Any]) -> None:
-        spatial = table["libero_spatial_no_noops"]
-        table["libero_goal_no_noops"] = json.loads(json.dumps(spatial))
-        table["libero_goal_no_noops"]["action"]["q01"][0] = -2.0
-        table["bridge"] = {"action": {"q01": [0.0] * 3, "q99": [1.0] * 3}}
-
-    edit_json(folder, "dataset_statistics.json", change)
-
-
-def test_one_of_several_data_sets_is_kept_and_the_name_says_which(
-    copy: Path, tmp_path: Path
-) -> None:
-    several_data_sets(copy)
-    made = {
-        key: convert_checkpoint(copy, tmp_path / key, "float32", unnorm_key=key)
-        for key in ("libero_goal", "libero_spatial")
-    }
-    policies = {key: load_policy(folder) for key, folder in made.items()}
-    for key, policy in policies.items():
-        assert policy.preprocessor.statistics.key == f"{key}_no_noops"
-        assert policy.identity.startswith(f"copy:{key}_no_noops@")
-    assert policies["libero_goal"].preprocessor.statistics.action.low[0] == -2.0
-    with pytest.raises(UserError, match="no data set 'libero_10'; it has: bridge, libero_goal"):
-        convert_checkpoint(copy, tmp_path / "other", "float32", unnorm_key="libero_10")
-    with pytest.raises(UserError, match="not this conversion"):
-        convert_checkpoint(copy, made["libero_goal"], "float32", unnorm_key="libero_spatial")
-
-
-def test_the_only_data_set_need_not_be_named_and_changes_no_name(
-    published: Path, tmp_path: Path
-) -> None:
-    plain = read_card(convert_checkpoint(published, tmp_path / "plain", "float32"))
-    named = convert_checkpoint(published, tmp_path / "b", "float32", unnorm_key="libero_spatial")
-    assert read_card(named).identity == plain.identity
-
-
-def test_the_command_refuses_several_data_sets_before_it_converts(
-    copy: Path, tmp_path: Path
-) -> None:
-    several_data_sets(copy)
-    command = [
-        *(sys.executable, "-m", "experiments.convert_weights", "--dtype=float32"),
-        *(f"--hf_checkpoint={copy}", f"--output_dir={tmp_path / 'policy'}"),
-    ]
-    ran = [
-        subprocess.run(
-            [*command, *more], cwd=Path(__file__).parents[2], capture_output=True, text=True
-        )
-        for more in ([], ["--unnorm_key=libero_goal"])
-    ]
-    assert ran[0].returncode == 1
-    assert "several data sets" in ran[0].stderr
-    assert "--unnorm_key" in ran[0].stderr
-    assert ran[1].returncode == 0, ran[1].stderr
-    assert "copy:libero_goal_no_noops@" in ran[1].stdout
 
 
 def test_the_lora_adapter_is_ignored(copy: Path, tmp_path: Path) -> None:
