@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 
 def train(folder: Path) -> None:
     spec = CloningSpec(steps=1)
-    Training(TrainingPlan("t", SMALL, spec, data_dirs=(folder.parent / "data",), output_dir=folder))
+    Training(TrainingPlan("t", SMALL, spec, data_dirs=(folder / "data",), output_dir=folder))
 
 
 # File -> what reads it. The folder is that of `whole`.
@@ -104,7 +104,7 @@ def whole(tmp_path_factory) -> Path:
         np.zeros((1, 2, SMALL.width)),
     )  # fmt: skip
     save_conceptors(folder / "bank", ConceptorBank.join((soft,), SMALL.layers, made, {}))
-    (folder / "run").mkdir()
+    shutil.copytree(folder / "data", folder / "run" / "data")
     with pytest.raises(UserError, match="no camera images"):
         train(folder / "run")
     return folder
