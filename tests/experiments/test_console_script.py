@@ -84,6 +84,7 @@ def test_a_dataset_is_told_the_command_as_it_was_typed():
 _INTERRUPTED = """
 import importlib, os, signal, sys
 from mist_jax.commands.start import binary
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 sys.argv = sys.argv[1:]
 command = importlib.import_module(f"mist_jax.commands.{sys.argv[0]}")
 command.main = lambda: os.kill(os.getpid(), signal.SIGINT)
