@@ -8,7 +8,7 @@ What a researcher needs, without knowing the rooms:
     labels = mist_jax.event_labels(episode)
     head, metadata = mist_jax.restore_risk_head("runs/risk")
     bank = mist_jax.restore_causal_bank("runs/steering")
-    results = mist_jax.judge(Path("runs/evaluation"))
+    results = mist_jax.judge("runs/evaluation")
 
 Nothing is imported before it is asked for: simulator workers do not pay for JAX.
 """

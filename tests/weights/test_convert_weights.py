@@ -35,24 +35,12 @@ from mist_jax.weights.parameter_store import ParameterStore
 from mist_jax.weights.plan import PublishedTensor, make_plan
 from mist_jax.weights.torch_pickle import read_torch_file
 from tests.helpers.published import published_folder
-from tests.helpers.published_checkpoint import copy_checkpoint, edit_json, write_checkpoint
+from tests.helpers.published_checkpoint import edit_json, write_checkpoint
 from tests.helpers.torch_reference import Sizes, TorchReference
 from tests.measuring.random_7b import SIZES
 
 FIRST, SECOND = "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"
 NORM = "language_model.model.norm.weight"
-SMALL = Sizes(layers=2, dino_depth=3, siglip_depth=3, siglip_width=64)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint to be copied before it is damaged."""
-    return write_checkpoint(tmp_path_factory.mktemp("published") / "tiny", TorchReference(SMALL))
-
-
-@pytest.fixture
-def copy(published: Path, tmp_path: Path) -> Path:
-    return copy_checkpoint(published, tmp_path / "copy")
 
 
 def refused(source: Path, output: Path, match: str) -> str:

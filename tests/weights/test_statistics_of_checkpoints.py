@@ -12,21 +12,7 @@ from mist_jax.errors import UserError
 from mist_jax.loading import load_policy
 from mist_jax.policy.checkpoint import read_card
 from mist_jax.weights.convert import convert_checkpoint
-from tests.helpers.published_checkpoint import copy_checkpoint, edit_json, write_checkpoint
-from tests.helpers.torch_reference import Sizes, TorchReference
-
-SMALL = Sizes(layers=2, dino_depth=3, siglip_depth=3, siglip_width=64)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint to be copied before it is damaged."""
-    return write_checkpoint(tmp_path_factory.mktemp("published") / "tiny", TorchReference(SMALL))
-
-
-@pytest.fixture
-def copy(published: Path, tmp_path: Path) -> Path:
-    return copy_checkpoint(published, tmp_path / "copy")
+from tests.helpers.published_checkpoint import edit_json
 
 
 def test_statistics_replace_norm_stats_and_must_fit(copy: Path, tmp_path: Path) -> None:

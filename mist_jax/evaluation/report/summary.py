@@ -237,11 +237,11 @@ def _shown(effect: Mapping[str, Any], level: float) -> Literal["better", "worse"
     if effect["verdict"] == "better":
         return "better"
     p, most = (effect["p_adjusted"], LEVEL) if effect["exploratory"] else (effect["p"], level)
-    high = _less_is_worse(effect, "high")
+    high = _gain(effect, "high")
     return "worse" if high is not None and high < 0 and p < most else None
 
 
-def _less_is_worse(effect: Mapping[str, Any], end: Literal["low", "high"]) -> float | None:
+def _gain(effect: Mapping[str, Any], end: Literal["low", "high"]) -> float | None:
     """That end of the difference's interval, its sign turned where lower is better."""
     gap = effect["difference"]
     if METRICS[effect["metric"]].better == "higher":
@@ -252,7 +252,7 @@ def _less_is_worse(effect: Mapping[str, Any], end: Literal["low", "high"]) -> fl
 
 def _verdict(effect: Mapping[str, Any]) -> Verdict:
     """Better only where the whole interval and, of a rate, the corrected test say so."""
-    verdict = verdict_of(_less_is_worse(effect, "low"), effect["difference"]["clusters"])
+    verdict = verdict_of(_gain(effect, "low"), effect["difference"]["clusters"])
     tested = effect["p_adjusted"] is None or effect["p_adjusted"] < LEVEL
     return "not better" if verdict == "better" and not tested else verdict
 
